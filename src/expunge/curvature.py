@@ -1,0 +1,141 @@
+"""Gradients and curvature over whole sets, in evaluation mode, so that no statistics move."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from expunge.batch import Data
+from expunge.terms import Term
+from expunge.view import View
+
+if TYPE_CHECKING:
+    from expunge.unlearn import Run
+
+Weights = dict[str, Tensor]
+CHUNK = 512
+
+
+def mean_gradient(model: nn.Module, data: Data, positions: Tensor) -> Weights:
+    """Gradient of the mean cross-entropy over some examples, in evaluation mode."""
+    twin = copy.deepcopy(model).eval().requires_grad_(True)
+    for part in positions.split(CHUNK):
+        batch = data.batch(part)
+        logits = batch.logits(twin)
+        loss = F.cross_entropy(logits, batch.targets, reduction="sum") / len(positions)
+        loss.backward()  # type: ignore[no-untyped-call]
+    pairs = twin.named_parameters()
+    return {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in pairs}
+
+
+def importance(run: Run, name: str) -> Weights:
+    """Mean over one set of the squared gradient of each example's cross-entropy, on the original.
+
+    One gradient an example, never of a minibatch: the result knows no batch size and no order.
+    """
+    model, data = copy.deepcopy(run.original).eval(), run.data(name)
+    weights = {n: w.detach() for n, w in model.named_parameters()}
+    buffers = dict(model.named_buffers())
+
+    def loss(weights: Weights, inputs: Tensor, target: Tensor) -> Tensor:
+        logits = functional_call(model, (weights, buffers), (inputs[None],))
+        return F.cross_entropy(logits, target[None])
+
+    single = vmap(grad(loss), in_dims=(None, 0, 0))
+    total = {n: torch.zeros_like(w) for n, w in weights.items()}
+    for part in torch.arange(len(data)).split(64):
+        batch = data.batch(part)
+        for n, g in single(weights, batch.inputs, batch.targets).items():
+            total[n] += g.square().sum(0)
+    run.ledger.saw({name: len(data)})
+    return {n: t / len(data) for n, t in total.items()}
+
+
+def pieces(run: Run, objective: Term) -> list[dict[str, Tensor]]:
+    """Whole sets as minibatches: sets of more than `CHUNK` examples in equal pieces."""
+    sizes = {name: len(run.data(name)) for name in objective.sets}
+    count = -(-max(sizes.values()) // CHUNK)
+    cut = {name: torch.arange(n).tensor_split(count) for name, n in sizes.items()}
+    return [{name: cut[name][i] for name in cut} for i in range(count)]
+
+
+def objective_at(run: Run, objective: Term, weights: Weights, where: dict[str, Tensor]) -> Tensor:
+    """The objective of the current model with other weights, in evaluation mode."""
+    buffers = dict(run.model.named_buffers())
+    run.model.eval()
+
+    def model(inputs: Tensor) -> Tensor:
+        return functional_call(run.model, (weights, buffers), (inputs,))
+
+    batches = {name: run.data(name).batch(rows) for name, rows in where.items()}
+    teachers = {name: run.teacher(name) for name in objective.teachers}
+    return objective(View(model, batches, teachers, weights, 0.0, run.seed))
+
+
+def full_gradient(run: Run, objective: Term) -> Weights:
+    """Gradient of an objective over whole sets at the current model, in evaluation mode."""
+    plan = pieces(run, objective)
+    leaves = {n: w.detach().clone().requires_grad_() for n, w in run.model.named_parameters()}
+    for where in plan:
+        loss = objective_at(run, objective, leaves, where) / len(plan)
+        loss.backward()  # type: ignore[no-untyped-call]
+        run.ledger.saw({name: len(rows) for name, rows in where.items()})
+    return {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in leaves.items()}
+
+
+def hessian_times(run: Run, objective: Term, damping: float) -> Callable[[Weights], Weights]:
+    """A function v -> (H + damping) v, H the Hessian of the objective over whole sets."""
+    plan = pieces(run, objective)
+
+    def times(vector: Weights) -> Weights:
+        leaves = {n: w.detach().clone().requires_grad_() for n, w in run.model.named_parameters()}
+        result = {n: damping * v for n, v in vector.items()}
+        for where in plan:
+            loss = objective_at(run, objective, leaves, where) / len(plan)
+            slopes = torch.autograd.grad(loss, list(leaves.values()), create_graph=True)
+            along = sum((g * v).sum() for g, v in zip(slopes, vector.values(), strict=True))
+            bent = torch.autograd.grad(along, list(leaves.values()), materialize_grads=True)
+            for n, h in zip(result, bent, strict=True):
+                result[n] = result[n] + h
+            run.ledger.saw({name: len(rows) for name, rows in where.items()})
+        return result
+
+    return times
+
+
+def conjugate_gradient(
+    times: Callable[[Weights], Weights], target: Weights, iterations: int
+) -> Weights:
+    """Solve `times(x) = target`; stops early where the residual is gone or curvature negative.
+
+    Source: Hestenes and Stiefel 1952; Nocedal and Wright, Numerical Optimization, algorithm 5.2.
+    """
+    solution = {n: torch.zeros_like(t) for n, t in target.items()}
+    residual, direction = dict(target), dict(target)
+    size = first = _dot(residual, residual)
+    for _ in range(iterations):
+        if size <= 1e-20 * first:
+            break
+        image = times(direction)
+        bend = _dot(direction, image)
+        if bend <= 0:
+            break
+        solution = _plus(solution, direction, size / bend)
+        residual = _plus(residual, image, -size / bend)
+        size, before = _dot(residual, residual), size
+        direction = _plus(residual, direction, size / before)
+    return solution
+
+
+def _dot(a: Weights, b: Weights) -> float:
+    return float(sum((a[n].double() * b[n].double()).sum() for n in a))
+
+
+def _plus(a: Weights, b: Weights, factor: float) -> Weights:
+    return {n: a[n] + factor * b[n] for n in a}

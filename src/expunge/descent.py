@@ -1,0 +1,225 @@
+"""Gradient descent: one loop that trains a model alone or many stacked, as its crew has it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from expunge.batch import Data, Images
+from expunge.errors import BadData, Diverged
+from expunge.parts import Everything, Mask, Part
+from expunge.schedules import value
+from expunge.streams import isolated
+from expunge.terms import Term
+from expunge.view import View
+
+if TYPE_CHECKING:
+    from expunge.steps import Train
+    from expunge.unlearn import Run
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass of a `Train` gave: the mean loss of each member, by seed."""
+
+    place: str
+    number: float
+    of: float
+    losses: dict[int, float]
+
+
+class Crew(ABC):
+    """One member, or several stacked, behind one interface; abstract.
+
+    `weights` are leaves with gradients: [...] for one member, [m, ...] for several.
+    """
+
+    runs: Sequence[Run]
+    weights: dict[str, Tensor]
+    memory: dict[str, torch.optim.Optimizer]
+    kept: dict[str, tuple[Tensor, Tensor]]
+
+    @abstractmethod
+    def gather(self, data: Data, positions: Tensor) -> Images:
+        """The minibatch at positions [m, b] of a set."""
+
+    @abstractmethod
+    def losses(self, objective: Term, batches: dict[str, Images], progress: float) -> Tensor:
+        """The objective of each member, [m]."""
+
+    @abstractmethod
+    def masks(self, where: Part) -> Mask:
+        """The part of each member, shaped as `weights`."""
+
+    @abstractmethod
+    def clip(self, largest: float) -> None:
+        """Scale each member's gradient down to an L2 norm of `largest`."""
+
+    @abstractmethod
+    def modules(self) -> nn.Module:
+        """The module whose training and evaluation modes all members share."""
+
+    def begin(self, train: Train) -> None:
+        """Set modes and what may move: a weight outside the part is kept, bit for bit."""
+        self.kept = {}
+        self.modules().train()
+        for name, weight in self.weights.items():
+            weight.requires_grad_(True)
+            weight.grad = None
+        if not isinstance(train.where, Everything):
+            self._freeze(self.masks(train.where))
+
+    def _freeze(self, masks: Mask) -> None:
+        for name, weight in self.weights.items():
+            if not masks[name].any():
+                weight.requires_grad_(False)
+            elif not masks[name].all():
+                self.kept[name] = (masks[name], weight.detach().clone())
+        if not any(w.requires_grad for w in self.weights.values()):
+            raise BadData("No weight lies in the part that may move, so there is nothing to train.")
+        free = {name for name, weight in self.weights.items() if weight.requires_grad}
+        for prefix, module in self.modules().named_modules():
+            own = {f"{prefix}.{n}".lstrip(".") for n, _ in module.named_parameters(recurse=False)}
+            if own and not own & free:
+                module.training = False
+
+    def restore(self) -> None:
+        """Put back what lies outside the part: momentum and weight decay would leak into it."""
+        for name, (inside, before) in self.kept.items():
+            weight = self.weights[name]
+            weight.data.copy_(torch.where(inside, weight.data, before))
+
+    def optimiser(self, train: Train) -> torch.optim.Optimizer:
+        """The optimiser of this place; within `Repeat` the same place keeps the same one."""
+        place = self.runs[0].place
+        if place not in self.memory:
+            self.memory[place] = train.optimiser.over(self.weights.values())
+        return self.memory[place]
+
+    def randomness(self, number: int) -> AbstractContextManager[None]:
+        """A stream of the member's own for modules that draw at random, as dropout does."""
+        if not has_dropout(self.modules()):
+            return nullcontext()
+        run = self.runs[0]
+        return isolated(run.role, run.seed, run.place, run.turn, "dropout", number)
+
+
+def has_dropout(model: nn.Module) -> bool:
+    """Whether the model draws at random while it trains."""
+    return any(isinstance(m, nn.modules.dropout._DropoutNd) for m in model.modules())
+
+
+class Solo(Crew):
+    """One model on its own."""
+
+    def __init__(self, run: Run) -> None:
+        self.runs, self.memory = (run,), run.optimisers
+        self.weights = dict(run.model.named_parameters())
+
+    def modules(self) -> nn.Module:
+        return self.runs[0].model
+
+    def gather(self, data: Data, positions: Tensor) -> Images:
+        return data.batch(positions[0])
+
+    def masks(self, where: Part) -> Mask:
+        return self.runs[0].mask(where)
+
+    def losses(self, objective: Term, batches: dict[str, Images], progress: float) -> Tensor:
+        run = self.runs[0]
+        teachers = {name: run.teacher(name) for name in objective.teachers}
+        free = {name: w for name, w in self.weights.items() if w.requires_grad}
+        view = View(run.model, batches, teachers, free, progress, run.seed)
+        return objective(view).reshape(1)
+
+    def clip(self, largest: float) -> None:
+        nn.utils.clip_grad_norm_(self.weights.values(), largest)
+
+
+def descend(train: Train, crew: Crew) -> Iterator[Epoch]:
+    """Minimise the objective for all members of a crew; yield after each epoch.
+
+    Raises:
+        Diverged: a loss became infinite or not a number.
+        BadData: a set of the objective holds no example.
+    """
+    crew.begin(train)
+    run, optimiser = crew.runs[0], crew.optimiser(train)
+    sets = {name: run.data(name) for name in train.objective.sets}
+    feeds = {name: feed(crew.runs, name, len(data), train.batch) for name, data in sets.items()}
+    lead = train.over or max(sets, key=lambda name: len(sets[name]))
+    length = len(cuts(len(sets[lead]), train.batch))
+    total = max(1, round(train.epochs * length))
+    summed, since = torch.zeros(len(crew.runs)), 0
+    for number in range(total):
+        batches = {name: crew.gather(sets[name], next(feeds[name])) for name in sets}
+        with crew.randomness(number):
+            losses = one_step(train, crew, optimiser, batches, number / total)
+        summed, since = summed + losses.cpu(), since + 1
+        for member in crew.runs:
+            member.ledger.saw({name: batch.targets.shape[-1] for name, batch in batches.items()})
+        if (number + 1) % length == 0 or number + 1 == total:
+            yield finished(run, crew, (number + 1) / length, train.epochs, summed / since)
+            summed, since = torch.zeros(len(crew.runs)), 0
+
+
+def one_step(
+    train: Train,
+    crew: Crew,
+    optimiser: torch.optim.Optimizer,
+    batches: dict[str, Images],
+    share: float,
+) -> Tensor:
+    """One minibatch: gradient, change, and what must not move put back."""
+    turn, turns = crew.runs[0].turn
+    progress = (turn + share) / turns
+    optimiser.param_groups[0]["lr"] = value(train.lr, progress)
+    losses = crew.losses(train.objective, batches, progress)
+    optimiser.zero_grad()
+    losses.sum().backward()  # type: ignore[no-untyped-call]
+    if train.clip:
+        crew.clip(train.clip)
+    optimiser.step()
+    crew.restore()
+    return losses.detach()
+
+
+def finished(run: Run, crew: Crew, number: float, of: float, losses: Tensor) -> Epoch:
+    """The record of an epoch, once every member's loss is known to be finite."""
+    lost = [r.seed for r, ok in zip(crew.runs, torch.isfinite(losses), strict=True) if not ok]
+    if lost:
+        seeds = ", ".join(map(str, lost[:8]))
+        raise Diverged(
+            f"The loss became infinite or not a number in epoch {number:g} of step {run.place} "
+            f"(members {seeds}). Lower the learning rate, or clip the gradient (clip=1.0)."
+        )
+    by_seed = {r.seed: float(loss) for r, loss in zip(crew.runs, losses, strict=True)}
+    return Epoch(run.place, number, of, by_seed)
+
+
+def feed(runs: Sequence[Run], name: str, n: int, batch: int) -> Iterator[Tensor]:
+    """Positions [m, b], for ever: each member's own order, a new one each pass."""
+    if n == 0:
+        raise BadData(f"The set {name!r} holds no example.")
+    streams = [run.stream(f"order of {name}") for run in runs]
+    while True:
+        order = torch.stack([torch.randperm(n, generator=one) for one in streams])
+        for first, last in cuts(n, batch):
+            yield order[:, first:last]
+
+
+def cuts(n: int, batch: int) -> list[tuple[int, int]]:
+    """Where the minibatches of one pass begin and end.
+
+    A last minibatch of one joins the one before: no statistics can be taken over one example.
+    """
+    edges = [*range(0, n, batch), n]
+    if len(edges) > 2 and edges[-1] - edges[-2] == 1:
+        del edges[-2]
+    return list(zip(edges[:-1], edges[1:], strict=True))

@@ -1,0 +1,69 @@
+"""A method: a name, the steps that it consists of, and where it was published."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from expunge.errors import BadSentence
+from expunge.steps import Step
+from expunge.words import word
+
+NAMES_OF_SETS = ("set", "against", "a", "b", "over")
+
+
+@word
+class Method:
+    """Steps with a name.
+
+    Args:
+        name: what tables call it.
+        steps: what is done, in order; none at all for the control that does nothing.
+        source: paper, section or equation, and reference code.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    source: str = ""
+
+    def check(self) -> None:
+        if not self.name.strip() or not self.name.isprintable() or len(self.name) > 80:
+            raise BadSentence(f"A method's name must be 1 to 80 printable signs, got {self.name!r}.")
+
+    @property
+    def sentence(self) -> str:
+        """The steps as one writes them; `parse` reads it back."""
+        return ", ".join(map(repr, self.steps)) or "()"
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """Every set that a step, part or term of the method names."""
+        return tuple(dict.fromkeys(names_of_sets(self.steps)))
+
+
+def names_of_sets(thing: Any) -> Iterator[str]:
+    """The sets that a word and all words inside it name."""
+    if isinstance(thing, tuple):
+        for item in thing:
+            yield from names_of_sets(item)
+    elif dataclasses.is_dataclass(thing):
+        for field in dataclasses.fields(thing):
+            value = getattr(thing, field.name)
+            if isinstance(value, str) and field.name in NAMES_OF_SETS and value:
+                yield value
+            yield from names_of_sets(value)
+
+
+def renamed(thing: Any, before: str, after: str) -> Any:
+    """The same word with one set put in the place of another, all the way down."""
+    if isinstance(thing, tuple):
+        return tuple(renamed(item, before, after) for item in thing)
+    if not dataclasses.is_dataclass(thing) or isinstance(thing, type):
+        return thing
+    changes = {}
+    for field in dataclasses.fields(thing):
+        value = getattr(thing, field.name)
+        named = field.name in NAMES_OF_SETS and value == before
+        changes[field.name] = after if named else renamed(value, before, after)
+    return dataclasses.replace(thing, **changes)

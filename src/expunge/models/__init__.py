@@ -1,0 +1,8 @@
+"""Small reference networks, in modules that every part of the toolkit understands."""
+
+from __future__ import annotations
+
+from expunge.models.convnet import convnet
+from expunge.models.resnet import resnet9, resnet18
+
+__all__ = ["convnet", "resnet9", "resnet18"]

@@ -1,0 +1,62 @@
+"""How gradients become changes of weights: torch's optimisers, named so that they can be written."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from expunge.words import word
+
+
+class Optimiser(ABC):
+    """Makes one of torch's optimisers for some weights; the step size comes from the schedule."""
+
+    @abstractmethod
+    def over(self, weights: Iterable[Tensor]) -> torch.optim.Optimizer: ...
+
+
+@word
+class SGD(Optimiser):
+    """Stochastic gradient descent with momentum (torch.optim.SGD)."""
+
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    nesterov: bool = False
+
+    def over(self, weights: Iterable[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            weights,
+            lr=0.0,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=self.nesterov,
+        )
+
+
+@word
+class Adam(Optimiser):
+    """Adam (torch.optim.Adam)."""
+
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+
+    def over(self, weights: Iterable[Tensor]) -> torch.optim.Optimizer:
+        betas = (self.beta1, self.beta2)
+        return torch.optim.Adam(weights, lr=0.0, betas=betas, weight_decay=self.weight_decay)
+
+
+@word
+class AdamW(Optimiser):
+    """Adam with decoupled weight decay (torch.optim.AdamW)."""
+
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+
+    def over(self, weights: Iterable[Tensor]) -> torch.optim.Optimizer:
+        betas = (self.beta1, self.beta2)
+        return torch.optim.AdamW(weights, lr=0.0, betas=betas, weight_decay=self.weight_decay)

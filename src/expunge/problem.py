@@ -1,0 +1,173 @@
+"""A problem: what must be forgotten, from which model, and by which recipe it was trained."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from expunge.batch import Data, Joined, Subset, all_targets, as_data
+from expunge.errors import BadData, OffLimits, Unsupported, did_you_mean
+from expunge.method import Method, renamed
+from expunge.steps import Reset
+from expunge.streams import isolated
+
+OPEN_SETS = ("train", "forget", "retain", "val")
+CLOSED_SETS = ("test", "holdout")
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Named sets of examples with the model's architecture and training recipe.
+
+    Args:
+        name: what tables call it.
+        sets: "train" = "forget" and "retain" together; "val", "test", "holdout" where there are.
+        architecture: makes an untrained model; needed for oracles and for `Reset` of layers that
+            cannot reset themselves.
+        recipe: how the original was trained on the set "train"; needed for oracles.
+        classes: the classes' names, where they have any.
+
+    Raises:
+        BadData: no forget or retain example, an example in both, or a set of an unknown name.
+    """
+
+    name: str
+    sets: Mapping[str, Data]
+    architecture: Callable[[], nn.Module] | None = None
+    recipe: Method | None = None
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.sets:
+            if name not in OPEN_SETS + CLOSED_SETS:
+                hint = did_you_mean(name, OPEN_SETS + CLOSED_SETS)
+                raise BadData(f"No set is called {name!r}.{hint}")
+        for name in ("forget", "retain"):
+            if name not in self.sets or len(self.sets[name]) == 0:
+                raise BadData(f"The {name} set is empty; expected at least one example.")
+        _refuse_overlap(self.sets["forget"], self.sets["retain"])
+
+    @classmethod
+    def of(cls, *, forget: Any, retain: Any, name: str = "mine", **rest: Any) -> Problem:
+        """A problem from a forget and a retain set, each tensors (x, y), a Dataset or Data.
+
+        `rest` may hold further sets (val, test, holdout), architecture, recipe and classes.
+        """
+        sets = {"forget": as_data(forget), "retain": as_data(retain)}
+        sets["train"] = Joined(sets["retain"], sets["forget"])
+        for known in ("val", *CLOSED_SETS):
+            if rest.get(known) is not None:
+                sets[known] = as_data(rest.pop(known))
+        return cls(name, sets, **rest)
+
+    @classmethod
+    def split(cls, train: Any, forget: Any, *, name: str = "mine", **rest: Any) -> Problem:
+        """A problem from a training set and the rows of it that must be forgotten."""
+        data = as_data(train)
+        rows = check_rows(forget, len(data))
+        kept = torch.ones(len(data), dtype=torch.bool)
+        kept[rows] = False
+        sets: dict[str, Data] = {"train": data, "forget": Subset(data, rows)}
+        sets["retain"] = Subset(data, kept.nonzero().flatten())
+        for known in ("val", *CLOSED_SETS):
+            if rest.get(known) is not None:
+                sets[known] = as_data(rest.pop(known))
+        return cls(name, sets, **rest)
+
+    def data(self, name: str) -> Data:
+        """A set that methods may see.
+
+        Raises:
+            OffLimits: the set is for measuring only.
+            BadData: there is no such set.
+        """
+        if name in CLOSED_SETS:
+            raise OffLimits(
+                f"A method asked for the set {name!r}, which is for measuring only. "
+                f"Methods may read {', '.join(n for n in OPEN_SETS if n in self.sets)}."
+            )
+        if name not in self.sets:
+            hint = did_you_mean(name, self.sets)
+            raise BadData(f"{self.name} has no set {name!r}; it has {', '.join(self.sets)}.{hint}")
+        return self.sets[name]
+
+    @property
+    def class_count(self) -> int:
+        """One more than the largest class among the training examples, or the named classes."""
+        return max(len(self.classes), int(all_targets(self.sets["retain"]).max()) + 1)
+
+    def untrained(self, *names: object) -> nn.Module:
+        """A freshly initialised model, drawn from the stream of these names."""
+        if self.architecture is None:
+            raise Unsupported(
+                f"{self.name} has no architecture, so no model can be made from nothing. "
+                "Give Problem an architecture: a function that returns an untrained model."
+            )
+        with isolated(*names):
+            return self.architecture()
+
+    def from_scratch(self, on: str, name: str) -> Method:
+        """The recipe from fresh weights on one set: "train" the original, "retain" the oracle."""
+        if self.recipe is None:
+            raise Unsupported(
+                f"{self.name} has no recipe, so no oracle can be retrained. "
+                "Give Problem a recipe: the Method that trained the original on 'train'."
+            )
+        steps = renamed(self.recipe.steps, "train", on)
+        return Method(name, (Reset(), *steps), source="retraining from scratch")
+
+
+def reinitialised(model: nn.Module, *names: object) -> nn.Module:
+    """A copy of a model with every layer initialised anew by its own `reset_parameters`.
+
+    Raises:
+        Unsupported: a layer with weights of its own cannot reset itself.
+    """
+    fresh = copy.deepcopy(model)
+    with isolated(*names):
+        for name, module in fresh.named_modules():
+            own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+            elif own:
+                raise Unsupported(
+                    f"Layer {name or 'model'} ({type(module).__name__}) has no reset_parameters; "
+                    "give Problem an architecture, and weights can be drawn from it."
+                )
+    return fresh
+
+
+def check_rows(rows: Any, n: int) -> Tensor:
+    """Rows of a data set as int64 [m], sorted.
+
+    Raises:
+        BadData: none, all, a row twice, out of range, or not whole.
+    """
+    index = torch.as_tensor(rows)
+    if index.numel() == 0 or index.ndim != 1:
+        raise BadData(f"Expected one list of rows to forget, got shape {tuple(index.shape)}.")
+    if index.is_floating_point() or index.dtype == torch.bool:
+        raise BadData(f"Rows to forget must be whole numbers, got {index.dtype}.")
+    if int(index.min()) < 0 or int(index.max()) >= n:
+        wrong = int(index.min()) if int(index.min()) < 0 else int(index.max())
+        raise BadData(f"Row {wrong} is out of range: the training set has rows 0 to {n - 1}.")
+    if len(index.unique()) != len(index):
+        raise BadData(f"{len(index) - len(index.unique())} rows to forget are named twice.")
+    if len(index) == n:
+        raise BadData("All rows are to be forgotten; nothing would be left to retain.")
+    return index.long().sort().values
+
+
+def _refuse_overlap(forget: Data, retain: Data) -> None:
+    """Two subsets of one data set must not share a row; the same object is never two sets."""
+    if forget is retain:
+        raise BadData("The forget set and the retain set are the same object.")
+    if isinstance(forget, Subset) and isinstance(retain, Subset) and forget.base is retain.base:
+        both = torch.isin(forget.index, retain.index).sum()
+        if both:
+            raise BadData(f"{int(both)} examples are in the forget set and in the retain set.")

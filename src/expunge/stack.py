@@ -1,0 +1,249 @@
+"""Many members at once: the only file that knows the axis of members.
+
+`Looped` trains one model after another, `Vmapped` all of them together on stacked weights. Which is
+faster depends on the model and the machine, so a few steps are timed each way (`fastest`).
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from expunge.batch import Data, Images, in_memory
+from expunge.descent import Crew, Epoch, Solo, has_dropout
+from expunge.errors import Unsupported
+from expunge.method import Method
+from expunge.parts import Mask, Part
+from expunge.steps import Train, unrolled
+from expunge.terms import Term
+from expunge.unlearn import Run, Unlearned, finish, note, perform
+from expunge.view import View
+
+State = tuple[dict[str, Tensor], dict[str, Tensor]]
+
+
+class CannotStack(Unsupported):
+    """These members cannot be trained together; the message says why. They are looped instead."""
+
+
+class Stacked(Crew):
+    """Several members whose weights lie in one tensor each, [m, ...].
+
+    Every member's own model keeps views of its slice, so that steps written for one model act on
+    the stack.
+
+    Raises:
+        CannotStack: the model draws at random while it trains.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        if has_dropout(runs[0].model):
+            raise CannotStack("Dropout draws other numbers when models are stacked.")
+        self.runs, self.memory, self.kept = runs, {}, {}
+        self.skeleton = copy.deepcopy(runs[0].model)
+        self.weights = _stacked([dict(run.model.named_parameters()) for run in runs])
+        self.buffers = _stacked([dict(run.model.named_buffers()) for run in runs])
+        for place, run in enumerate(runs):
+            _share(run.model, self.weights, self.buffers, place)
+        self.teachers: dict[str, tuple[nn.Module, State, int | None]] = {}
+        self.seeds = torch.tensor([run.seed for run in runs])
+
+    def modules(self) -> nn.Module:
+        return self.skeleton
+
+    def gather(self, data: Data, positions: Tensor) -> Images:
+        return data.batch(positions)
+
+    def masks(self, where: Part) -> Mask:
+        each = [run.mask(where) for run in self.runs]
+        masks = {name: torch.stack([mask[name] for mask in each]) for name in each[0]}
+        for name, mask in masks.items():
+            used = mask.flatten(1).any(1)
+            if used.any() and not used.all():
+                raise CannotStack(f"{name} may move in some members and not in others.")
+        return masks
+
+    def losses(self, objective: Term, batches: dict[str, Images], progress: float) -> Tensor:
+        teachers = {name: self._teacher(name) for name in objective.teachers}
+        free = [name for name, w in self.weights.items() if w.requires_grad]
+
+        def one(
+            state: State,
+            others: dict[str, State],
+            read: dict[str, tuple[Tensor, Tensor, Tensor]],
+            seed: Tensor,
+        ) -> Tensor:
+            models = {n: _caller(teachers[n][0], others[n]) for n in others}
+            minibatch = {n: Images(*parts) for n, parts in read.items()}
+            moving = {n: state[0][n] for n in free}
+            view = View(
+                _caller(self.skeleton, state), minibatch, models, moving, progress, seed
+            )
+            return objective(view)
+
+        states = {name: state for name, (_, state, _) in teachers.items()}
+        axes = {name: (axis, axis) for name, (_, _, axis) in teachers.items()}
+        read = {n: (b.inputs, b.targets, b.index) for n, b in batches.items()}
+        together = vmap(one, in_dims=((0, 0), axes, 0, 0))
+        return together((self.weights, self.buffers), states, read, self.seeds)
+
+    def clip(self, largest: float) -> None:
+        slopes = [w.grad for w in self.weights.values() if w.grad is not None]
+        norms = torch.stack([g.flatten(1).square().sum(1) for g in slopes]).sum(0).sqrt()
+        factor = (largest / (norms + 1e-6)).clamp_max(1.0)
+        for slope in slopes:
+            slope.mul_(factor.view(-1, *[1] * (slope.ndim - 1)))
+
+    def _teacher(self, name: str) -> tuple[nn.Module, State, int | None]:
+        """A teacher's module and weights: shared by all members, or one for each, stacked."""
+        if name not in self.teachers:
+            each = [run.teacher(name) for run in self.runs]
+            if all(teacher is each[0] for teacher in each):
+                state = dict(each[0].named_parameters()), dict(each[0].named_buffers())
+                self.teachers[name] = each[0], state, None
+            else:
+                weights = _stacked([dict(teacher.named_parameters()) for teacher in each])
+                buffers = _stacked([dict(teacher.named_buffers()) for teacher in each])
+                self.teachers[name] = each[0], (weights, buffers), 0
+        return self.teachers[name]
+
+
+def _stacked(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([s[name].detach() for s in states]) for name in states[0]}
+
+
+def _caller(module: nn.Module, state: State) -> Callable[[Tensor], Tensor]:
+    return lambda inputs: functional_call(module, state, (inputs,))
+
+
+def _share(
+    model: nn.Module, weights: dict[str, Tensor], buffers: dict[str, Tensor], place: int
+) -> None:
+    """Make one member's model look at its slice of the stack."""
+    for name, weight in model.named_parameters():
+        weight.data = weights[name].detach()[place]
+    for name, buffer in model.named_buffers():
+        buffer.data = buffers[name][place]
+
+
+class Engine(ABC):
+    """How a group of members is trained; abstract."""
+
+    @abstractmethod
+    def __call__(self, runs: Sequence[Run], method: Method) -> Iterator[Epoch]:
+        """Carry out a method for all runs, yielding after each epoch of each group."""
+
+    @abstractmethod
+    def label(self, count: int) -> str:
+        """What a receipt says of a group of `count` members."""
+
+
+@dataclass(frozen=True)
+class Looped(Engine):
+    """One model after another."""
+
+    def __call__(self, runs: Sequence[Run], method: Method) -> Iterator[Epoch]:
+        for run in runs:
+            yield from perform(method.steps, Solo(run))
+
+    def label(self, count: int) -> str:
+        return "alone"
+
+
+@dataclass(frozen=True)
+class Vmapped(Engine):
+    """All models together, stacked with `torch.func.vmap`."""
+
+    def __call__(self, runs: Sequence[Run], method: Method) -> Iterator[Epoch]:
+        yield from perform(method.steps, Stacked(runs))
+
+    def label(self, count: int) -> str:
+        return f"stacked of {count}"
+
+
+def stackable(runs: Sequence[Run], method: Method) -> str:
+    """Why these members cannot be stacked; empty when they can."""
+    if len(runs) < 2:
+        return "one member is not a stack"
+    trains = [step for _, _, step in unrolled(method.steps) if isinstance(step, Train)]
+    if not trains:
+        return "the method trains nothing"
+    if has_dropout(runs[0].model):
+        return "dropout draws other numbers when models are stacked"
+    for train in trains:
+        lazy = [name for name in train.objective.sets if not in_memory(runs[0].data(name))]
+        if lazy:
+            return f"the set {lazy[0]} is read from disk"
+        if train.where.redraws:
+            return "a part draws other weights for each member"
+    return ""
+
+
+def members(
+    runs: Sequence[Run], method: Method, engine: Engine
+) -> Iterator[Epoch | list[Unlearned]]:
+    """Carry out a method for a group of members; the last thing yielded is what came out.
+
+    Members that cannot be stacked are looped, and their receipts say so.
+    """
+    chosen = Looped() if stackable(runs, method) else engine
+    start = time.perf_counter()
+    for epoch in chosen(runs, method):
+        note(epoch, list(runs))
+        yield epoch
+    share = (time.perf_counter() - start) / len(runs)
+    yield [finish(run, method, chosen.label(len(runs)), share) for run in runs]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What `fastest` measured: seconds of one training step of one member, each way."""
+
+    looped: float
+    vmapped: float | None
+    reason: str = ""
+
+    @property
+    def engine(self) -> Engine:
+        """The faster way."""
+        return Vmapped() if self.vmapped is not None and self.vmapped < self.looped else Looped()
+
+
+def fastest(make: Callable[[int], list[Run]], method: Method, count: int) -> Timing:
+    """Time a few training steps of a method each way.
+
+    Args:
+        make: number of members -> fresh runs.
+        method: what they are going to do.
+        count: members that would be stacked.
+    """
+    reason = stackable(make(2)[:count], method)
+    alone = _seconds_a_step(Looped(), make(1), method, 12)
+    if reason:
+        return Timing(alone, None, reason)
+    try:
+        return Timing(alone, _seconds_a_step(Vmapped(), make(count), method, 4))
+    except (RuntimeError, NotImplementedError) as fault:
+        # vmap refuses models with operations that it has no rule for, or in-place tricks
+        return Timing(alone, None, f"vmap refused the model: {str(fault).splitlines()[0]}")
+
+
+def _seconds_a_step(engine: Engine, runs: list[Run], method: Method, steps: int) -> float:
+    """Seconds of one step of one member, without what it takes to begin: a difference of runs."""
+    train = next(s for _, _, s in unrolled(method.steps) if isinstance(s, Train))
+    largest = max(len(runs[0].data(name)) for name in train.objective.sets)
+    spent = []
+    for count in (1, 1, steps + 1):  # the first run warms up
+        brief = replace(train, epochs=count * train.batch / largest)
+        start = time.perf_counter()
+        for _ in engine(runs, Method("timing", (brief,))):
+            continue
+        spent.append(time.perf_counter() - start)
+    return max(spent[2] - spent[1], 1e-9) / steps / len(runs)

@@ -1,0 +1,254 @@
+"""Unlearning: a private copy, seeded streams, checks, and a receipt that the frame writes.
+
+The author of a method says what is done; what it took and what it moved is measured here.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from expunge.batch import Data
+from expunge.curvature import mean_gradient
+from expunge.descent import Crew, Epoch, Solo, descend
+from expunge.errors import BadData, Diverged, NothingChanged
+from expunge.method import Method
+from expunge.parts import Mask, Part
+from expunge.problem import Problem, reinitialised
+from expunge.steps import Step, Train, unrolled
+from expunge.streams import stream
+
+
+@dataclass
+class Ledger:
+    """What one run was seen to do: examples read by set (each pass over an example counts one)."""
+
+    examples: dict[str, int] = field(default_factory=dict)
+    curve: list[tuple[str, float, float]] = field(default_factory=list)
+
+    def saw(self, counts: dict[str, int]) -> None:
+        """Add the examples of one minibatch."""
+        for name, count in counts.items():
+            self.examples[name] = self.examples.get(name, 0) + count
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a run cost and changed, as measured by the frame.
+
+    Args:
+        method: the sentence that was carried out.
+        seed: the member.
+        engine: how it was trained ("alone", or "stacked of m").
+        seconds: wall-clock seconds; of a stack, this member's equal share.
+        examples: name of a set -> examples read, counted once for each pass.
+        moved: L2 norm of the change of all weights, as a share of their norm before.
+        touched: share of the weights that are no longer what they were.
+        curve: (place of the step, epoch, mean loss) for each epoch of each `Train`.
+    """
+
+    method: str
+    seed: int
+    engine: str
+    seconds: float
+    examples: dict[str, int]
+    moved: float
+    touched: float
+    curve: tuple[tuple[str, float, float], ...]
+
+    def __str__(self) -> str:
+        read = ", ".join(f"{count} of {name}" for name, count in self.examples.items()) or "none"
+        return (
+            f"{self.method}\n  took {self.seconds:.2f} s ({self.engine}); examples read: {read}; "
+            f"weights moved by {self.moved:.2%} of their norm, {self.touched:.1%} of them touched"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Unlearned:
+    """The model that unlearning gave, in evaluation mode, and what it cost."""
+
+    model: nn.Module
+    receipt: Receipt
+
+
+class Run:
+    """One member on its way: a private model, the original to look at, sets, and streams.
+
+    Args:
+        model: the model that is changed, in place; private to the run.
+        original: the model before unlearning, in evaluation mode; never changed.
+        problem: gives the sets.
+        seed: the member.
+        role: "original", "oracle" or "unlearned": equal seeds in two roles draw different numbers.
+        memo: deterministic parts of this original, worked out once for all members.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        original: nn.Module,
+        problem: Problem,
+        seed: int,
+        role: str = "unlearned",
+        memo: dict[Part, Mask] | None = None,
+    ) -> None:
+        self.model, self.original, self.problem = model, original, problem
+        self.seed, self.role = seed, role
+        self.memo: dict[Part, Mask] = {} if memo is None else memo
+        self.place, self.turn = "", (0, 1)
+        self.ledger = Ledger()
+        self.optimisers: dict[str, torch.optim.Optimizer] = {}
+        self._teachers: dict[str, nn.Module] = {"original": original}
+
+    def stream(self, name: str) -> torch.Generator:
+        """A generator for one purpose of the step at hand."""
+        return stream(self.role, self.seed, self.place, self.turn, name)
+
+    def data(self, name: str) -> Data:
+        """A set that methods may see; test and holdout are off limits."""
+        return self.problem.data(name)
+
+    def mask(self, part: Part) -> Mask:
+        """The weights of a part; worked out once unless the part draws anew."""
+        if part.redraws:
+            return part.mask(self)
+        if part not in self.memo:
+            self.memo[part] = part.mask(self)
+        return self.memo[part]
+
+    def gradient(self, name: str, positions: Tensor | None = None) -> dict[str, Tensor]:
+        """Gradient of the original's mean cross-entropy on one set, or on some positions of it."""
+        data = self.data(name)
+        rows = torch.arange(len(data)) if positions is None else positions
+        self.ledger.saw({name: len(rows)})
+        return mean_gradient(self.original, data, rows)
+
+    def fresh(self, purpose: str) -> nn.Module:
+        """A newly initialised model of the same shape, from the member's own stream."""
+        names = (self.role, self.seed, self.place, self.turn, purpose)
+        device = next(self.original.parameters()).device
+        if self.problem.architecture is None:
+            return reinitialised(self.original, *names).to(device)
+        return self.problem.untrained(*names).to(device)
+
+    def teacher(self, name: str) -> nn.Module:
+        """A fixed model to compare with; the random one is this member's own."""
+        if name not in self._teachers:
+            names = (self.role, self.seed, "teacher")
+            made = (
+                reinitialised(self.original, *names)
+                if self.problem.architecture is None
+                else self.problem.untrained(*names)
+            )
+            device = next(self.original.parameters()).device
+            self._teachers[name] = made.eval().requires_grad_(False).to(device)
+        return self._teachers[name]
+
+
+def unlearn(model: nn.Module, method: Any, problem: Problem, *, seed: int = 0) -> Unlearned:
+    """Make a copy of a model forget; the caller's model is left as it is.
+
+    Args:
+        model: the original, trained on "train"; any module from inputs to logits.
+        method: a Method, a step or steps, a published method's name, or a sentence.
+        problem: the named sets; `Problem.of(forget=..., retain=...)` is enough for most methods.
+        seed: all that is drawn at random follows from it.
+
+    Raises:
+        NothingChanged: the method left every weight as it was.
+        Diverged: a loss or a weight became infinite or not a number.
+        OffLimits: the method asked for a set that is for measuring only.
+        BadData, BadSentence, Unsupported: as their messages say.
+    """
+    from expunge.grammar import as_method
+
+    wanted = as_method(method)
+    check_sets(wanted, problem)
+    refuse_broken(model, "The model")
+    original = frozen(model)
+    run = Run(copy.deepcopy(original).requires_grad_(True), original, problem, seed)
+    start = time.perf_counter()
+    for epoch in perform(wanted.steps, Solo(run)):
+        note(epoch, (run,))
+    return finish(run, wanted, "alone", time.perf_counter() - start)
+
+
+def frozen(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode without gradients, to be looked at and never changed."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def check_sets(method: Method, problem: Problem) -> None:
+    """Refuse a method that names a set it may not see, before anything is done."""
+    for name in method.sets:
+        problem.data(name)
+
+
+def perform(steps: tuple[Step, ...], crew: Crew) -> Iterator[Epoch]:
+    """Carry out the steps for all members of a crew, yielding after each epoch of training."""
+    for place, turn, step in unrolled(steps):
+        for run in crew.runs:
+            run.place, run.turn = place, turn
+        if isinstance(step, Train):
+            yield from descend(step, crew)
+            continue
+        for run in crew.runs:
+            step(run)
+
+
+def note(epoch: Epoch, runs: tuple[Run, ...] | list[Run]) -> None:
+    """Write an epoch's losses into its members' ledgers."""
+    for run in runs:
+        if run.seed in epoch.losses:
+            run.ledger.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
+
+
+def finish(run: Run, method: Method, engine: str, seconds: float) -> Unlearned:
+    """Check what came out, and write the receipt."""
+    refuse_broken(run.model, f"After {method.name}, member {run.seed}: the model")
+    moved, touched = change(run.original, run.model)
+    if method.steps and touched == 0:
+        raise NothingChanged(
+            f"{method.name} left every weight as it was: {method.sentence}. "
+            "Raise its learning rate or epochs, or loosen its threshold."
+        )
+    run.model.eval().requires_grad_(False)
+    receipt = Receipt(
+        method.sentence,
+        run.seed,
+        engine,
+        seconds,
+        dict(run.ledger.examples),
+        moved,
+        touched,
+        tuple(run.ledger.curve),
+    )
+    return Unlearned(run.model, receipt)
+
+
+def refuse_broken(model: nn.Module, who: str) -> None:
+    """Refuse weights or statistics that are NaN or infinite."""
+    if not any(True for _ in model.parameters()):
+        raise BadData(f"{who} has no parameters; there is nothing to unlearn from.")
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise Diverged(f"{who} has NaN or infinite values in {name}.")
+
+
+def change(before: nn.Module, after: nn.Module) -> tuple[float, float]:
+    """How far the weights moved, as a share of their norm, and the share that changed at all."""
+    size = distance = 0.0
+    changed = count = 0
+    for old, new in zip(before.parameters(), after.parameters(), strict=True):
+        old, new = old.detach(), new.detach()
+        size += float(old.double().square().sum())
+        distance += float((new.double() - old.double()).square().sum())
+        changed, count = changed + int((new != old).sum()), count + old.numel()
+    return (distance / size) ** 0.5 if size else float(distance > 0), changed / count

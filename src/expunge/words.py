@@ -1,0 +1,103 @@
+"""What makes a class a word of the grammar: frozen, checked when it is made, printed as written."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import types
+from typing import Any, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
+
+from expunge.errors import BadSentence
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def word(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen dataclass that checks its arguments and whose repr can be parsed.
+
+    A class may define `check(self)` to refuse values that its annotations alone would admit.
+    """
+
+    def post_init(self: Any) -> None:
+        for name, hint in _hints(type(self)).items():
+            _expect(type(self).__name__, name, getattr(self, name), hint)
+        if hasattr(self, "check"):
+            self.check()
+
+    cls.__post_init__ = post_init  # type: ignore[attr-defined]
+    if "__repr__" not in cls.__dict__:
+        cls.__repr__ = spoken  # type: ignore[assignment]
+    return dataclasses.dataclass(frozen=True, repr=False)(cls)
+
+
+def spoken(thing: Any) -> str:
+    """The sentence of a word: what is required by position, what departs from a default by name."""
+    said = []
+    for field in dataclasses.fields(thing):
+        value = getattr(thing, field.name)
+        if field.default is dataclasses.MISSING:
+            said.append(repr(value))
+        elif value != field.default:
+            said.append(f"{field.name}={value!r}")
+    return f"{type(thing).__name__}({', '.join(said)})"
+
+
+def in_full(thing: Any) -> str:
+    """Everything a word says, defaults and version too: what a content key is made of.
+
+    A changed default, or a class whose `version` was raised, thus makes a new key.
+    """
+    if isinstance(thing, tuple):
+        return "(" + ", ".join(in_full(item) for item in thing) + ")"
+    if not dataclasses.is_dataclass(thing):
+        return repr(float(thing)) if isinstance(thing, int | float) else repr(thing)
+    said = [f"{f.name}={in_full(getattr(thing, f.name))}" for f in dataclasses.fields(thing)]
+    return f"{type(thing).__name__}/{getattr(thing, 'version', 1)}({', '.join(said)})"
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+
+
+def _expect(owner: str, name: str, value: Any, hint: Any) -> None:
+    if not _fits(value, hint):
+        raise BadSentence(f"{owner}: {name} must be {_in_words(hint)}, got {value!r}.")
+
+
+def _in_words(hint: Any) -> str:
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    plain = {float: "a finite number", int: "a whole number", str: "text in quotes", bool: "a bool"}
+    named = [plain.get(option) or _kind(option) for option in options]
+    return " or ".join(named)
+
+
+def _kind(hint: Any) -> str:
+    if get_origin(hint) is tuple:
+        return f"a tuple, each item {_in_words(get_args(hint)[0])}"
+    return f"a {getattr(hint, '__name__', str(hint))}"
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, option) for option in get_args(hint))
+    if origin is tuple:
+        return _tuple_fits(value, get_args(hint))
+    if hint is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and math.isfinite(value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _tuple_fits(value: Any, hints: tuple[Any, ...]) -> bool:
+    if not isinstance(value, tuple):
+        return False
+    if len(hints) == 2 and hints[1] is Ellipsis:
+        return all(_fits(item, hints[0]) for item in value)
+    return len(value) == len(hints) and all(map(_fits, value, hints))
