@@ -22,6 +22,7 @@ Weights = dict[str, Tensor]
 CHUNK = 512
 
 
+@torch.enable_grad()
 def mean_gradient(model: nn.Module, data: Data, positions: Tensor) -> Weights:
     """Gradient of the mean cross-entropy over some examples, in evaluation mode."""
     twin = copy.deepcopy(model).eval().requires_grad_(True)
@@ -34,6 +35,7 @@ def mean_gradient(model: nn.Module, data: Data, positions: Tensor) -> Weights:
     return {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in pairs}
 
 
+@torch.enable_grad()
 def importance(run: Run, name: str) -> Weights:
     """Mean over one set of the squared gradient of each example's cross-entropy, on the original.
 
@@ -78,6 +80,7 @@ def objective_at(run: Run, objective: Term, weights: Weights, where: dict[str, T
     return objective(View(model, batches, teachers, weights, 0.0, run.seed))
 
 
+@torch.enable_grad()
 def full_gradient(run: Run, objective: Term) -> Weights:
     """Gradient of an objective over whole sets at the current model, in evaluation mode."""
     plan = pieces(run, objective)
@@ -93,6 +96,7 @@ def hessian_times(run: Run, objective: Term, damping: float) -> Callable[[Weight
     """A function v -> (H + damping) v, H the Hessian of the objective over whole sets."""
     plan = pieces(run, objective)
 
+    @torch.enable_grad()
     def times(vector: Weights) -> Weights:
         leaves = {n: w.detach().clone().requires_grad_() for n, w in run.model.named_parameters()}
         result = {n: damping * v for n, v in vector.items()}

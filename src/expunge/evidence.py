@@ -1,4 +1,4 @@
-"""Evidence: what many models answer on fixed examples, as arrays that need no torch to read."""
+"""Evidence: what many models answer on fixed examples, as arrays, so that metrics need no model."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from expunge import method, optimisers, parts, schedules, steps, terms
+from expunge.data import forget
 from expunge.errors import BadSentence, did_you_mean
 from expunge.method import Method
 from expunge.parts import Part
@@ -18,7 +19,7 @@ from expunge.steps import Step
 from expunge.terms import Term
 
 LONGEST = 20_000
-ROOMS: tuple[ModuleType, ...] = (terms, parts, steps, schedules, optimisers, method)
+ROOMS: tuple[ModuleType, ...] = (terms, parts, steps, schedules, optimisers, method, forget)
 
 
 @cache

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from expunge.batch import Data, Joined, Subset, all_targets, as_data
+from expunge.data.forget import check_indices
 from expunge.errors import BadData, OffLimits, Unsupported, did_you_mean
 from expunge.method import Method, renamed
 from expunge.steps import Reset
@@ -69,7 +70,7 @@ class Problem:
     def split(cls, train: Any, forget: Any, *, name: str = "mine", **rest: Any) -> Problem:
         """A problem from a training set and the rows of it that must be forgotten."""
         data = as_data(train)
-        rows = check_rows(forget, len(data))
+        rows = check_indices(forget, len(data))
         kept = torch.ones(len(data), dtype=torch.bool)
         kept[rows] = False
         sets: dict[str, Data] = {"train": data, "forget": Subset(data, rows)}
@@ -140,27 +141,6 @@ def reinitialised(model: nn.Module, *names: object) -> nn.Module:
                     "give Problem an architecture, and weights can be drawn from it."
                 )
     return fresh
-
-
-def check_rows(rows: Any, n: int) -> Tensor:
-    """Rows of a data set as int64 [m], sorted.
-
-    Raises:
-        BadData: none, all, a row twice, out of range, or not whole.
-    """
-    index = torch.as_tensor(rows)
-    if index.numel() == 0 or index.ndim != 1:
-        raise BadData(f"Expected one list of rows to forget, got shape {tuple(index.shape)}.")
-    if index.is_floating_point() or index.dtype == torch.bool:
-        raise BadData(f"Rows to forget must be whole numbers, got {index.dtype}.")
-    if int(index.min()) < 0 or int(index.max()) >= n:
-        wrong = int(index.min()) if int(index.min()) < 0 else int(index.max())
-        raise BadData(f"Row {wrong} is out of range: the training set has rows 0 to {n - 1}.")
-    if len(index.unique()) != len(index):
-        raise BadData(f"{len(index) - len(index.unique())} rows to forget are named twice.")
-    if len(index) == n:
-        raise BadData("All rows are to be forgotten; nothing would be left to retain.")
-    return index.long().sort().values
 
 
 def _refuse_overlap(forget: Data, retain: Data) -> None:

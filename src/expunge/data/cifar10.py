@@ -13,8 +13,9 @@ from torch import Tensor
 
 from expunge.batch import Tensors
 from expunge.data.pictures import decode
-from expunge.data.pool import Pool, generator, stratified_rank
+from expunge.data.pool import Pool, stratified_rank
 from expunge.errors import BadData
+from expunge.streams import stream
 
 CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -73,12 +74,12 @@ def official_rows(labels: Tensor, train_size: int | None, seed: int) -> tuple[Te
     Raises:
         BadData: ``train_size`` is below 1 or above what val leaves.
     """
-    order = stratified_rank(labels, generator("cifar10 val", SPLIT_SEED)).argsort(stable=True)
+    order = stratified_rank(labels, stream("cifar10 val", SPLIT_SEED)).argsort(stable=True)
     val, rest = order[:VAL_ROWS].sort()[0], order[VAL_ROWS:].sort()[0]
     wanted = len(rest) if train_size is None else train_size
     if not 1 <= wanted <= len(rest):
         raise BadData(f"Got train_size={train_size}; CIFAR-10 leaves 1 to {len(rest)} to train on.")
-    chosen = stratified_rank(labels[rest], generator("cifar10 train", seed)).argsort(stable=True)
+    chosen = stratified_rank(labels[rest], stream("cifar10 train", seed)).argsort(stable=True)
     return rest[chosen[:wanted]].sort()[0], val
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from expunge.batch import Tensors
-from expunge.data.pool import Pool, generator, stratified_rank
+from expunge.data.pool import Pool, stratified_rank
+from expunge.streams import stream
 
 TEST, VAL = 300, 200
 # The split is part of the data set, not of an experiment: it never moves.
@@ -26,7 +27,7 @@ def digits() -> Pool:
     pixels, labels = load_digits(return_X_y=True)
     targets = torch.as_tensor(labels, dtype=torch.int64)
     inputs = torch.as_tensor(pixels, dtype=torch.float32).reshape(-1, 1, 8, 8) / BRIGHTEST
-    order = stratified_rank(targets, generator("digits", SPLIT_SEED)).argsort(stable=True)
+    order = stratified_rank(targets, stream("digits", SPLIT_SEED)).argsort(stable=True)
     parts = (order[TEST + VAL :], order[TEST : TEST + VAL], order[:TEST])
     train, val, test = (
         Tensors(inputs[rows], targets[rows]) for rows in (p.sort()[0] for p in parts)

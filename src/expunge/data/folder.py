@@ -13,8 +13,9 @@ from torch.utils.data import Dataset
 
 from expunge.batch import Data, Indexed, Tensors
 from expunge.data.pictures import decode, picture_size
-from expunge.data.pool import Pool, generator, stratified_rank
+from expunge.data.pool import Pool, stratified_rank
 from expunge.errors import BadData
+from expunge.streams import stream
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 # Decoded pictures up to this many bytes are kept in memory; more are decoded when asked for.
@@ -179,7 +180,7 @@ def _carve(
 ) -> tuple[list[Picture], list[Picture]]:
     """Split off a share of every class, by a draw that is always the same."""
     targets = torch.tensor([picture.target for picture in found])
-    held = stratified_rank(targets, generator(f"folder {part}", SPLIT_SEED)) < share
+    held = stratified_rank(targets, stream(f"folder {part}", SPLIT_SEED)) < share
     if not held.any():
         raise BadData(
             f"No class has enough pictures to carve out {part!r} from 'train'; add pictures, or "

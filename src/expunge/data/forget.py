@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from expunge.batch import Data
-from expunge.data.pool import generator
 from expunge.errors import BadData, BadSentence
+from expunge.streams import stream
 
 # Large enough to amortise the call, small enough that 224x224 photographs fit in memory.
 READ_AT_ONCE = 256
@@ -61,7 +61,7 @@ class RandomShare:
     def __call__(self, train: Data, targets: Tensor, *, seed: int) -> ForgetSet:
         """Draw ``round(share * n)`` examples without replacement."""
         n = len(train)
-        drawn = torch.randperm(n, generator=generator("forget", seed))[: round(self.share * n)]
+        drawn = torch.randperm(n, generator=stream("forget", seed))[: round(self.share * n)]
         return ForgetSet(check_indices(drawn, n), targets)
 
 
@@ -158,12 +158,12 @@ class Mislabelled:
 
     def __call__(self, train: Data, targets: Tensor, *, seed: int) -> ForgetSet:
         """Draw ``round(share * size)`` of each class and give them the other's label."""
-        stream = generator("forget", seed)
+        draws = stream("forget", seed)
         swapped = targets.clone()
         drawn = []
         for label, other in ((self.a, self.b), (self.b, self.a)):
             rows = _rows_of(targets, label)
-            order = torch.randperm(len(rows), generator=stream)
+            order = torch.randperm(len(rows), generator=draws)
             drawn.append(rows[order[: round(self.share * len(rows))]])
             swapped[drawn[-1]] = other
         return ForgetSet(check_indices(torch.cat(drawn), len(train)), swapped)

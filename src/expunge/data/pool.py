@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,13 +74,7 @@ class Relabelled(Dataset[Any]):
         return self.dataset[row][0], self.targets[row]
 
 
-def generator(name: str, seed: int) -> torch.Generator:
-    """A CPU generator for the stream ``name``; equal seeds under two names do not correlate."""
-    digest = hashlib.sha256(f"{name}:{seed}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
-def stratified_rank(targets: Tensor, stream: torch.Generator) -> Tensor:
+def stratified_rank(targets: Tensor, draws: torch.Generator) -> Tensor:
     """A random rank in (0, 1) for every example, evenly spaced inside each class.
 
     Sorting by it gives an order of which every prefix holds the classes in proportion, and
@@ -89,11 +82,11 @@ def stratified_rank(targets: Tensor, stream: torch.Generator) -> Tensor:
 
     Args:
         targets: int64 [n].
-        stream: a CPU generator.
+        draws: a CPU generator.
     """
     rank = torch.empty(len(targets), dtype=torch.float64)
     for label in targets.unique():
         rows = (targets == label).nonzero().flatten()
-        shuffled = rows[torch.randperm(len(rows), generator=stream)]
+        shuffled = rows[torch.randperm(len(rows), generator=draws)]
         rank[shuffled] = (torch.arange(len(rows), dtype=torch.float64) + 0.5) / len(rows)
     return rank

@@ -83,7 +83,8 @@ def epsilons(
 
     Rule "released" is the challenge's: single thresholds 100 a unit of the signal, intervals with
     400 left edges for each right edge, the larger median positive for thresholds and the smaller
-    range for intervals. Its answers are those of the released code in float64, with these mended:
+    range for intervals. Its answers are those of the released code in float64 (there the
+    single thresholds and the rates are float32), with these cases mended:
     - the assertion that always failed, and CUDA;
     - both sides constant: 0 if equal, 50 if not;
     - no attack survives: 50 if the smaller range holds no value of the other side (they are apart,

@@ -1,0 +1,1 @@
+"""Experiments by name: a problem, members, methods and metrics, as TOML files."""

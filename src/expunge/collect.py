@@ -1,0 +1,48 @@
+"""Collecting evidence: the models answer, and what they answered becomes arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from expunge.batch import all_targets
+from expunge.evidence import Evidence
+from expunge.problem import Problem
+
+
+def collect(model: nn.Module, problem: Problem, names: Sequence[str], chunk: int = 512) -> Tensor:
+    """What one model answers on whole sets, one after the other: float32 [example, class].
+
+    The model is put into evaluation mode; batches of any size give the same answers up to rounding.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    answers = []
+    with torch.inference_mode():
+        for name in names:
+            data = problem.sets[name]
+            for rows in torch.arange(len(data)).split(chunk):
+                inputs = data.batch(rows).inputs.to(device)
+                answers.append(model(inputs).float().cpu())
+    return torch.cat(answers)
+
+
+def layout(problem: Problem, names: Sequence[str]) -> tuple[np.ndarray, dict[str, slice]]:
+    """Targets and rows of the example axis that `collect` gives for the same names."""
+    targets, rows, start = [], {}, 0
+    for name in names:
+        found = all_targets(problem.sets[name]).numpy()
+        targets.append(found)
+        rows[name] = slice(start, start + len(found))
+        start += len(found)
+    return np.concatenate(targets), rows
+
+
+def evidence_of(models: Sequence[nn.Module], problem: Problem, names: Sequence[str]) -> Evidence:
+    """What several models answer on whole sets."""
+    targets, rows = layout(problem, names)
+    answers = torch.stack([collect(model, problem, names) for model in models])
+    return Evidence(answers.numpy(), targets, rows)

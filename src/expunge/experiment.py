@@ -1,0 +1,174 @@
+"""An experiment file: a problem, members, and methods as sentences, in TOML; no code is run."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from expunge.errors import BadData, BadSentence, did_you_mean
+from expunge.grammar import as_method, parse
+from expunge.method import Method
+from expunge.methods import nothing
+
+PROTOCOLS = ("challenge", "paired")
+LARGEST_FILE = 1_000_000
+RESERVED = ("retrain", "nothing")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that an experiment is, as an experiment file says it.
+
+    Args:
+        name: what the report is called.
+        recipe: how a model is trained, a sentence on the set "train".
+        methods: what is compared; the controls `retrain` and `nothing` are always added.
+        problem: "digits", "cifar10" or "image-folder".
+        architecture: "digits_net", "convnet", "resnet9" or "resnet18".
+        forget: the forget set, a sentence such as "RandomShare(0.1)" or "WholeClass(3)".
+        forget_seed: draws the forget set.
+        protocol: "challenge" (one original, N unlearning seeds) or "paired" (N originals, each
+            unlearned once).
+        members: N, of oracles and of unlearned models by each method.
+        seed: draws the members.
+        rule: "released" (comparable with published scores) or "exact" (stricter, its own scale).
+        train_size: a subset of the training set; 0 for all of it.
+        image_size: pixels a side for `image-folder`; 0 for the pictures' own.
+        data: folder of the data, where the problem needs one.
+        resamples: of the bootstrap.
+    """
+
+    name: str
+    recipe: Method
+    methods: tuple[Method, ...]
+    problem: str = "digits"
+    architecture: str = "digits_net"
+    forget: str = "RandomShare(0.1)"
+    forget_seed: int = 0
+    protocol: str = "challenge"
+    members: int = 128
+    seed: int = 0
+    rule: str = "released"
+    train_size: int = 0
+    image_size: int = 0
+    data: str = ""
+    resamples: int = 100
+
+    def __post_init__(self) -> None:
+        _one_of("protocol", self.protocol, PROTOCOLS)
+        _one_of("rule", self.rule, ("released", "exact"))
+        if self.members < 2:
+            raise BadSentence(f"members = {self.members}: expected at least 2; 16 or more can rank.")
+        if not self.name.isprintable() or not self.name.strip() or "/" in self.name:
+            raise BadSentence(f"name = {self.name!r}: expected printable signs without '/'.")
+        names = [method.name for method in self.methods]
+        for name in names:
+            if names.count(name) > 1 or name in RESERVED:
+                why = "is a control of every experiment" if name in RESERVED else "is there twice"
+                raise BadSentence(f"A method called {name!r} {why}; give it another name.")
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The members' seeds: those of two experiments with other base seeds never meet."""
+        return tuple(range(self.seed * 1_000_000, self.seed * 1_000_000 + self.members))
+
+    @property
+    def compared(self) -> tuple[Method, ...]:
+        """The methods and the control that does nothing."""
+        return (nothing, *self.methods)
+
+
+def load(source: str) -> Experiment:
+    """Read an experiment by the name of one that is shipped, or from a file.
+
+    Raises:
+        BadSentence: the file is no TOML, has an unknown key, or a sentence that cannot be read.
+    """
+    shipped = {path.name.removesuffix(".toml"): path for path in _shipped()}
+    if source in shipped:
+        return read(shipped[source].read_text(), source)
+    path = Path(source)
+    if not path.is_file():
+        hint = did_you_mean(source, shipped)
+        known = ", ".join(sorted(shipped))
+        raise BadSentence(f"No experiment or file {source!r}.{hint} Experiments: {known}.")
+    if path.stat().st_size > LARGEST_FILE:
+        raise BadSentence(f"{source} is larger than {LARGEST_FILE} bytes; no experiment file is.")
+    return read(path.read_text(errors="replace"), source)
+
+
+def read(text: str, origin: str) -> Experiment:
+    """Read an experiment from TOML."""
+    try:
+        table = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as fault:
+        raise BadSentence(f"{origin} is not TOML: {fault}.") from None
+    known = [field.name for field in dataclasses.fields(Experiment)]
+    for key in table:
+        if key not in known:
+            raise BadSentence(f"{origin}: unknown key {key!r}.{did_you_mean(key, known)}")
+    for key in ("name", "recipe", "methods"):
+        if key not in table:
+            raise BadSentence(f"{origin}: the key {key!r} is missing.")
+    if not isinstance(table["methods"], dict):
+        raise BadSentence(f"{origin}: [methods] must be a table of names and sentences.")
+    table["recipe"] = as_method(_text(origin, "recipe", table["recipe"]), "recipe")
+    listed = (_method(origin, name, said) for name, said in table["methods"].items())
+    table["methods"] = tuple(listed)
+    return Experiment(**_typed(origin, table))
+
+
+def _method(origin: str, name: str, said: Any) -> Method:
+    """A method from a sentence, or from a table of sentence and source."""
+    entry = said if isinstance(said, dict) else {"sentence": said}
+    sentence = _text(origin, name, entry.get("sentence"))
+    unknown = set(entry) - {"sentence", "source"}
+    if unknown:
+        raise BadSentence(f"{origin}: {name} has an unknown key {min(unknown)!r}.")
+    source = _text(origin, name, entry.get("source", ""))
+    return Method(name, as_method(sentence, name).steps, source)
+
+
+def _typed(origin: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    kinds = {"str": str, "int": int}
+    for field in dataclasses.fields(Experiment):
+        kind = kinds.get(str(field.type))
+        value = table.get(field.name)
+        if kind and value is not None and type(value) is not kind:
+            raise BadSentence(f"{origin}: {field.name} must be {kind.__name__}, got {value!r}.")
+    return dict(table)
+
+
+def _text(origin: str, key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise BadSentence(f"{origin}: {key} must be a sentence in quotes, got {value!r}.")
+    return value
+
+
+def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        hint = did_you_mean(value, known)
+        raise BadSentence(f"{key} = {value!r}: expected one of {', '.join(known)}.{hint}")
+
+
+def _shipped() -> list[Any]:
+    folder = files("expunge.benchmarks")
+    return [path for path in folder.iterdir() if path.name.endswith(".toml")]
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of the experiments that come with the package."""
+    return tuple(sorted(path.name.removesuffix(".toml") for path in _shipped()))
+
+
+def forget_chooser(sentence: str) -> Any:
+    """The forget set's sentence, read."""
+    chooser = parse(sentence)
+    if not callable(chooser):
+        raise BadData(f"{sentence!r} is no forget set; write RandomShare(0.1), WholeClass(3) ...")
+    return chooser

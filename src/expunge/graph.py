@@ -1,0 +1,225 @@
+"""The graph: makes what is missing, in a pool of processes, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+
+from expunge.errors import StoreError
+from expunge.experiment import Experiment
+from expunge.make import (
+    Block,
+    Outcome,
+    block_size,
+    blocks,
+    choose_engine,
+    make_block,
+    make_problem,
+    make_score,
+    missing,
+)
+from expunge.method import Method
+from expunge.plan import Plan, plan_for
+from expunge.stack import Timing
+from expunge.store import Store
+
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage is: what was just made, how many of how many."""
+
+    stage: str
+    title: str
+    made: int
+    of: int
+
+
+class Here:
+    """Makes products in this process, one after the other."""
+
+    def __init__(self, plan: Plan, store: Store) -> None:
+        self.plan, self.store = plan, store
+
+    def submit(self, task: Task, wait_for_others: bool) -> Future[Outcome]:
+        """Carry out a task at once."""
+        future: Future[Outcome] = Future()
+        future.set_result(task(self.plan, self.store, wait_for_others))
+        return future
+
+
+class Processes:
+    """Makes products in single-threaded processes, one a core, that share the store."""
+
+    def __init__(self, plan: Plan, store: Store, count: int) -> None:
+        self.pool = ProcessPoolExecutor(
+            count,
+            mp_context=get_context("spawn"),
+            initializer=_begin,
+            initargs=(plan.experiment, store.root, os.getpid()),
+        )
+
+    def submit(self, task: Task, wait_for_others: bool) -> Future[Outcome]:
+        """Hand a task to a process that is free."""
+        return self.pool.submit(_carry_out, task, wait_for_others)
+
+    def stop(self) -> None:
+        """End the processes now: what they had not finished was not yet in the store."""
+        for process in list((self.pool._processes or {}).values()):
+            process.terminate()
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class MakeBlock:
+    """Task: make one block of members."""
+
+    block: Block
+    timing: Timing
+
+    def __call__(self, plan: Plan, store: Store, wait_for_others: bool) -> Outcome:
+        return make_block(plan, store, self.block, self.timing.engine, wait_for_others)
+
+    @property
+    def title(self) -> str:
+        return self.block.title
+
+    @property
+    def weight(self) -> int:
+        return len(self.block.seeds)
+
+
+@dataclass(frozen=True)
+class MakeScore:
+    """Task: work out all numbers of one method."""
+
+    method: Method
+
+    def __call__(self, plan: Plan, store: Store, wait_for_others: bool) -> Outcome:
+        return make_score(plan, store, self.method)
+
+    @property
+    def title(self) -> str:
+        return self.method.name
+
+    @property
+    def weight(self) -> int:
+        return 1
+
+
+Task = MakeBlock | MakeScore
+_WORKER: list[tuple[Plan, Store]] = []
+
+
+def _begin(experiment: Experiment, root: str, parent: int) -> None:
+    """Set a worker up: one thread, its own view of the data, and an end when its parent ends."""
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _WORKER.append((plan_for(experiment), Store(root)))
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _carry_out(task: Task, wait_for_others: bool) -> Outcome:
+    plan, store = _WORKER[0]
+    return task(plan, store, wait_for_others)
+
+
+def make(plan: Plan, store: Store, jobs: int = 1) -> Iterator[Progress]:
+    """Make everything that an experiment consists of and that is not in the store yet.
+
+    Args:
+        plan: the experiment with its data.
+        store: where products lie; shared with other processes at will.
+        jobs: processes; 1 makes everything in this one.
+
+    Raises:
+        StoreError: the store cannot be written, or products in it keep being corrupted.
+    """
+    store.sweep()
+    make_problem(plan, store)
+    timing = choose_engine(plan, store)
+    with _team(plan, store, jobs) as team:
+        for _ in range(ATTEMPTS):
+            for stage, tasks in _stages(plan, store, timing):
+                yield from _stage(team, stage, tasks)
+            if not any(tasks for _, tasks in _stages(plan, store, timing)):
+                return
+    raise StoreError(
+        f"Products in {store.root} turn out corrupt again and again; its disk may be failing."
+    )
+
+
+def _stages(plan: Plan, store: Store, timing: Timing) -> list[tuple[str, list[Task]]]:
+    """What is missing now, in stages of which each needs those before it."""
+    todo = [b for b in blocks(plan, block_size(timing)) if missing(plan, store, b)]
+    first: list[Task] = [MakeBlock(b, timing) for b in todo if b.kind == "original"]
+    models: list[Task] = [MakeBlock(b, timing) for b in todo if b.kind != "original"]
+    unscored = [m for m in plan.methods if not store.has(plan.score(m))]
+    last: list[Task] = [MakeScore(m) for m in unscored if not store.has(plan.failure(m))]
+    return [("originals", first), ("models", models), ("scores", last)]
+
+
+def _stage(team: Here | Processes, stage: str, tasks: list[Task]) -> Iterator[Progress]:
+    """Carry out tasks that do not need each other; those that others hold come last."""
+    done, total = 0, sum(task.weight for task in tasks)
+    busy: list[Task] = []
+    for wait_for_others, round_ in ((False, tasks), (True, busy)):
+        for task, outcome in _finished(team, round_, wait_for_others):
+            if outcome == "busy":
+                busy.append(task)
+                continue
+            done += task.weight
+            yield Progress(stage, task.title, done, total)
+
+
+def _finished(
+    team: Here | Processes, tasks: list[Task], wait_for_others: bool
+) -> Iterator[tuple[Task, Outcome]]:
+    """The tasks as they come to their ends, a few in hand at a time."""
+    left, running = list(tasks), {}
+    while left or running:
+        while left and len(running) < 2 * (os.cpu_count() or 1):
+            task = left.pop(0)
+            running[team.submit(task, wait_for_others)] = task
+        ended, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in ended:
+            yield running.pop(future), future.result()
+
+
+@contextmanager
+def _team(plan: Plan, store: Store, jobs: int) -> Iterator[Here | Processes]:
+    if jobs == 1:
+        yield Here(plan, store)
+        return
+    team = Processes(plan, store, jobs)
+    try:
+        yield team
+    except BrokenProcessPool:
+        raise StoreError(
+            "A worker process died, perhaps for want of memory. What was made is in the store; "
+            "run the same command again, with --jobs 1 if it dies again."
+        ) from None
+    finally:
+        team.stop()
+
+
+def watch(progress: Iterator[Progress], draw: Callable[[Progress], Any]) -> None:
+    """Hand each piece of progress to whoever draws it."""
+    for piece in progress:
+        draw(piece)

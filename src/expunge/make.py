@@ -1,0 +1,234 @@
+"""Making products: one block of members at a time, alone or in a pool of processes, one a core.
+
+A block is a fixed group of seeds, so that what a member is does not depend on what was already
+there: an interrupted run, taken up again, makes the very same models.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from expunge.collect import collect
+from expunge.errors import ExpungeError, StoreError
+from expunge.hardware import hardware
+from expunge.method import Method
+from expunge.plan import Plan
+from expunge.scoring import score
+from expunge.stack import Engine, Looped, Timing, Vmapped, fastest, members
+from expunge.store import Corrupt, Job, Store, model_state
+from expunge.unlearn import Run, Unlearned, check_sets, frozen
+
+STACK = 32
+Outcome = Literal["made", "busy", "again", "failed"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Members that are made together: the products of one method that differ in the seed alone."""
+
+    kind: str
+    method: Method
+    seeds: tuple[int, ...]
+
+    @property
+    def title(self) -> str:
+        """What a progress bar calls it."""
+        return {"original": "originals", "oracle": "oracles"}.get(self.kind, self.method.name)
+
+
+def blocks(plan: Plan, size: int) -> list[Block]:
+    """All blocks of an experiment, in an order in which their inputs come first."""
+    seeds = plan.experiment.seeds
+    originals = tuple(dict.fromkeys(plan.original(seed).seed for seed in seeds))
+    recipe = plan.problem.from_scratch
+    kinds = [("original", recipe("train", "original"), originals)]
+    kinds += [("oracle", recipe("retain", "oracle"), seeds)]
+    kinds += [("unlearned", method, seeds) for method in plan.methods if method.steps]
+    return [
+        Block(kind, method, owners[first : first + size])
+        for kind, method, owners in kinds
+        for first in range(0, len(owners), size)
+    ]
+
+
+def product(plan: Plan, block: Block, seed: int) -> Job:
+    """The model of one member of a block."""
+    if block.kind == "unlearned":
+        return plan.unlearned(block.method, seed)
+    return plan.original(seed) if block.kind == "original" else plan.oracle(seed)
+
+
+def missing(plan: Plan, store: Store, block: Block) -> bool:
+    """Whether some model of a block, or its evidence, has still to be made."""
+    if block.kind == "unlearned" and store.has(plan.failure(block.method)):
+        return False
+    jobs = [product(plan, block, seed) for seed in block.seeds]
+    return not all(store.has(job) and store.has(plan.evidence(job)) for job in jobs)
+
+
+def make_block(plan: Plan, store: Store, block: Block, engine: Engine, wait: bool) -> Outcome:
+    """Make a block's models and their evidence; what is already there is kept.
+
+    "busy": another process has it. "again": an input was corrupt and has to be made first.
+    "failed": the method cannot be carried out, and the reason is in the store.
+    """
+    name = product(plan, block, block.seeds[0]).key
+    with store.claim(f"{name}-{len(block.seeds)}", wait) as ours:
+        if not ours:
+            return "busy"
+        if not missing(plan, store, block):
+            return "made"
+        try:
+            _make(plan, store, block, engine)
+        except Corrupt:
+            return "again"
+        except StoreError:
+            raise
+        except ExpungeError as fault:
+            if block.kind != "unlearned":
+                raise
+            store.write(plan.failure(block.method), about={"reason": str(fault)})
+            return "failed"
+    return "made"
+
+
+def _make(plan: Plan, store: Store, block: Block, engine: Engine) -> None:
+    jobs = [product(plan, block, seed) for seed in block.seeds]
+    if not all(store.has(job) for job in jobs):
+        check_sets(block.method, plan.problem)
+        *_, made = members(runs_of(plan, store, block), block.method, engine)
+        for job, unlearned in zip(jobs, made, strict=True):  # type: ignore[arg-type]
+            _keep(plan, store, job, unlearned)
+        return
+    for job in jobs:
+        if not store.has(plan.evidence(job)):
+            _witness(plan, store, job, load_model(plan, store, job))
+
+
+def _keep(plan: Plan, store: Store, job: Job, made: Unlearned) -> None:
+    """Write a model and its evidence."""
+    if not store.has(job):
+        receipt = asdict(made.receipt)
+        about = {"receipt": receipt, "versions": versions(), "hardware": hardware()}
+        store.write(job, {"model": _cpu(made.model.state_dict())}, about)
+    if not store.has(plan.evidence(job)):
+        _witness(plan, store, job, made.model)
+
+
+def _witness(plan: Plan, store: Store, job: Job, model: torch.nn.Module) -> None:
+    answers = collect(model, plan.problem, plan.measured)
+    store.write(plan.evidence(job), {"evidence": {"logits": answers}})
+
+
+def _cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+
+def load_model(plan: Plan, store: Store, job: Job) -> torch.nn.Module:
+    """A model from the store, in evaluation mode."""
+    return model_state(store.tensors(job, "model"), plan.problem.untrained("load"))
+
+
+def runs_of(plan: Plan, store: Store, block: Block) -> list[Run]:
+    """Fresh runs of a block's members; those of one original share it, and its parts."""
+    problem = plan.problem
+    if block.kind != "unlearned":
+        starts = {seed: problem.untrained(block.kind, seed) for seed in block.seeds}
+        return [Run(m, frozen(m), problem, seed, block.kind) for seed, m in starts.items()]
+    runs, originals, memos = [], {}, {}
+    for seed in block.seeds:
+        job = plan.original(seed)
+        if job.key not in originals:
+            originals[job.key], memos[job.key] = load_model(plan, store, job), {}
+        start = frozen(originals[job.key]).requires_grad_(True)
+        runs.append(Run(start, originals[job.key], problem, seed, memo=memos[job.key]))
+    return runs
+
+
+def choose_engine(plan: Plan, store: Store) -> Timing:
+    """Time stacked against looped training once a store, problem and machine, and remember it.
+
+    Remembered, so that a run that was interrupted goes on in the way in which it began.
+    """
+    machine = json.dumps([hardware(), versions()], sort_keys=True)
+    job = Job("timing", machine, 0, (plan.root,))
+    if store.has(job):
+        try:
+            return Timing(**store.about(job))
+        except (Corrupt, TypeError):
+            pass
+    recipe = plan.problem.from_scratch("retain", "timing")
+
+    def make(count: int) -> list[Run]:
+        starts = {seed: plan.problem.untrained("timing", seed) for seed in range(count)}
+        return [Run(m, frozen(m), plan.problem, seed, "timing") for seed, m in starts.items()]
+
+    timing = fastest(make, recipe, min(STACK, plan.experiment.members))
+    store.write(job, about=dataclasses.asdict(timing))
+    return timing
+
+
+def block_size(timing: Timing) -> int:
+    """Stacked members are made together; looped ones a few at a time, so that little is lost."""
+    return STACK if isinstance(timing.engine, Vmapped) else 2
+
+
+def make_problem(plan: Plan, store: Store) -> None:
+    """Put the forget set's rows, targets and first pictures into the store."""
+    if store.has(plan.root):
+        return
+    forget = plan.problem.sets["forget"]
+    batch = forget.batch(torch.arange(min(len(forget), 1024)))
+    rows = getattr(forget, "index", torch.arange(len(forget)))
+    store.write(
+        plan.root,
+        {"forget": {"rows": rows, "pictures": batch.inputs.float(), "targets": batch.targets}},
+        {"classes": plan.problem.classes, "sizes": {n: len(d) for n, d in plan.problem.sets.items()}},
+    )
+
+
+def make_score(plan: Plan, store: Store, method: Method) -> Outcome:
+    """Work out all numbers of one method against the oracles."""
+    job = plan.score(method)
+    if store.has(job) or store.has(plan.failure(method)):
+        return "made"
+    try:
+        store.write(job, about=score(plan, store, method))
+    except Corrupt:
+        return "again"
+    return "made"
+
+
+def versions() -> dict[str, str]:
+    """The versions that decide what a model becomes."""
+    from expunge import __version__
+
+    found = {name: version(name) for name in ("torch", "numpy", "scipy")}
+    return {"expunge": __version__, "python": platform.python_version(), **found}
+
+
+def engines() -> Iterator[Engine]:
+    """Both ways to train, for whoever wants to compare them."""
+    yield from (Looped(), Vmapped())
+
+
+def counts(plan: Plan, store: Store, size: int) -> dict[str, Any]:
+    """What is made and what is missing, by row, with the seconds a member took where known."""
+    found: dict[str, Any] = {}
+    for block in blocks(plan, size):
+        jobs = [product(plan, block, seed) for seed in block.seeds]
+        there = [job for job in jobs if store.has(job) and store.has(plan.evidence(job))]
+        made, of, seconds = found.get(block.title, (0, 0, None))
+        if there and seconds is None:
+            seconds = store.about(there[0])["receipt"]["seconds"]
+        found[block.title] = (made + len(there), of + len(jobs), seconds)
+    return found

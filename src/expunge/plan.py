@@ -1,0 +1,200 @@
+"""A plan: an experiment with its data at hand, and the jobs that it consists of."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from expunge import models
+from expunge.batch import Data, Subset, Tensors, all_targets
+from expunge.data import Pool, cifar10, digits, image_folder, with_targets
+from expunge.errors import BadData, did_you_mean
+from expunge.experiment import Experiment, forget_chooser
+from expunge.method import Method
+from expunge.problem import Problem
+from expunge.store import Job
+from expunge.words import in_full
+
+MEASURED = ("retain", "forget", "test")
+METRICS_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """An experiment on a problem whose data are at hand.
+
+    Args:
+        experiment: what is compared.
+        problem: the sets, the architecture and the recipe.
+        spec: all that decides the problem, the data's digest included.
+    """
+
+    experiment: Experiment
+    problem: Problem
+    spec: str
+
+    @property
+    def root(self) -> Job:
+        """The problem itself: its forget set's rows and pictures."""
+        return Job("problem", self.spec)
+
+    def original(self, seed: int) -> Job:
+        """The original of one member; under the challenge's protocol all share the first."""
+        shared = self.experiment.protocol == "challenge"
+        owner = self.experiment.seeds[0] if shared else seed
+        recipe = self.problem.from_scratch("train", "original")
+        return Job("original", in_full(recipe.steps), owner, (self.root,))
+
+    def oracle(self, seed: int) -> Job:
+        """A model retrained from scratch without the forget set."""
+        steps = self.problem.from_scratch("retain", "oracle").steps
+        return Job("oracle", in_full(steps), seed, (self.root,))
+
+    def unlearned(self, method: Method, seed: int) -> Job:
+        """A model unlearned by a method; without steps it is the original itself."""
+        original = self.original(seed)
+        if not method.steps:
+            return original
+        return Job("unlearned", in_full(method.steps), seed, (self.root, original))
+
+    def evidence(self, model: Job) -> Job:
+        """What a model answers on the measured sets."""
+        return Job("evidence", ",".join(self.measured), 0, (model,))
+
+    def failure(self, method: Method) -> Job:
+        """The record that a method could not be carried out, with the reason."""
+        first = self.unlearned(method, self.experiment.seeds[0])
+        return Job("failure", in_full(method.steps), 0, (first,))
+
+    def score(self, method: Method) -> Job:
+        """All numbers of one method against the oracles."""
+        seeds = self.experiment.seeds
+        spec = f"{self.experiment.rule}/{self.experiment.resamples}/{METRICS_VERSION}"
+        subjects = tuple(self.evidence(self.unlearned(method, seed)) for seed in seeds)
+        oracles = tuple(self.evidence(self.oracle(seed)) for seed in seeds)
+        return Job("score", spec, len(seeds), subjects + oracles)
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The sets that evidence is collected on."""
+        return tuple(name for name in MEASURED if name in self.problem.sets)
+
+    @property
+    def retrain(self) -> Method:
+        """The control that must pass: the recipe on the retain set, with seeds of its own."""
+        return self.problem.from_scratch("retain", "retrain")
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """All rows of the table: the controls, then what is compared."""
+        return (self.retrain, *self.experiment.compared)
+
+
+def plan_for(experiment: Experiment) -> Plan:
+    """Load the data of an experiment and cut the forget set out.
+
+    Raises:
+        BadData: the data are missing or not what they claim to be.
+    """
+    pool = load_pool(experiment)
+    chooser = forget_chooser(experiment.forget)
+    chosen = chooser(pool.train, all_targets(pool.train), seed=experiment.forget_seed)
+    train = with_targets(pool.train, chosen.targets)
+    problem = Problem.split(
+        train,
+        chosen.indices,
+        name=experiment.problem,
+        val=pool.val,
+        test=pool.test,
+        architecture=architecture(experiment.architecture, pool),
+        recipe=experiment.recipe,
+        classes=pool.classes,
+    )
+    return Plan(experiment, problem, problem_spec(problem))
+
+
+def load_pool(experiment: Experiment) -> Pool:
+    """The examples of a problem by name."""
+    makers: dict[str, Callable[[], Pool]] = {
+        "digits": digits,
+        "cifar10": lambda: cifar10(
+            _folder(experiment), train_size=experiment.train_size or None, seed=0
+        ),
+        "image-folder": lambda: image_folder(
+            _folder(experiment), size=experiment.image_size or None
+        ),
+    }
+    if experiment.problem not in makers:
+        known = ", ".join(makers)
+        hint = did_you_mean(experiment.problem, makers)
+        raise BadData(f"No problem {experiment.problem!r}; there are {known}.{hint}")
+    return makers[experiment.problem]()
+
+
+def _folder(experiment: Experiment) -> Path:
+    """The folder of the data: `--data`, else EXPUNGE_DATA with the problem's name below it."""
+    if experiment.data:
+        return Path(experiment.data)
+    if "EXPUNGE_DATA" not in os.environ:
+        raise BadData(
+            f"The problem {experiment.problem} needs a folder of data. "
+            "Give it with --data FOLDER, or set EXPUNGE_DATA to the folder above it."
+        )
+    base = Path(os.environ["EXPUNGE_DATA"])
+    below = base / experiment.problem
+    return below if below.is_dir() else base
+
+
+def architecture(name: str, pool: Pool) -> Callable[[], nn.Module]:
+    """One of the reference networks, of the size that the pool's images need."""
+    channels, size, _ = pool.shape
+    classes = len(pool.classes)
+    known: dict[str, Callable[[], nn.Module]] = {
+        "digits_net": partial(models.digits_net, classes),
+        "convnet": partial(models.convnet, classes, channels, size),
+        "resnet9": partial(models.resnet9, classes, channels),
+        "resnet18": partial(models.resnet18, classes, channels),
+    }
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise BadData(f"No architecture {name!r}; there are {', '.join(known)}.{hint}")
+    return known[name]
+
+
+def problem_spec(problem: Problem) -> str:
+    """Everything that decides a problem, as text: the data's digest, the rows, the network."""
+    network = repr(problem.untrained("spec")) if problem.architecture else "none"
+    digests = [f"{name}={digest(data)}" for name, data in sorted(problem.sets.items())]
+    recipe = in_full(problem.recipe.steps) if problem.recipe else "none"
+    return "; ".join([network, *digests, recipe])
+
+
+def digest(data: Data) -> str:
+    """A hash of a data set's bytes; of one that is read on demand, of its length and targets."""
+    total = hashlib.blake2b(digest_size=16)
+    for piece in _content(data):
+        total.update(piece)
+    return total.hexdigest()
+
+
+def _content(data: Data) -> list[Any]:
+    if isinstance(data, Tensors):
+        scale = repr((data.mean, data.std, data.inputs.dtype, tuple(data.inputs.shape))).encode()
+        return [scale, _bytes(data.inputs), _bytes(data.targets)]
+    if isinstance(data, Subset):
+        return [*_content(data.base), _bytes(data.index)]
+    targets = all_targets(data)
+    few = data.batch(torch.arange(min(len(data), 8))).inputs
+    return [repr(tuple(few.shape)).encode(), _bytes(few), _bytes(targets)]
+
+
+def _bytes(tensor: Tensor) -> Any:
+    return tensor.detach().cpu().contiguous().numpy().tobytes()

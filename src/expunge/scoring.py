@@ -1,0 +1,142 @@
+"""All numbers of one method, from the evidence in the store and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from expunge.collect import layout
+from expunge.evidence import Evidence
+from expunge.method import Method
+from expunge.metrics import challenge
+from expunge.metrics.agreement import Accuracy, ActivationDistance, JensenShannon, ToW, accuracies
+from expunge.metrics.membership import LossAttack
+from expunge.metrics.score import Metric
+from expunge.plan import Plan
+from expunge.store import Job, Store
+from expunge.streams import derived
+
+GALLERY = 6
+CURVE = 60
+
+
+def gather(plan: Plan, store: Store, models: list[Job]) -> Evidence:
+    """The evidence of many models; a model that stands for many members is read once."""
+    read: dict[str, np.ndarray] = {}
+    for model in models:
+        if model.key not in read:
+            found = store.tensors(plan.evidence(model), "evidence")["logits"]
+            read[model.key] = found.numpy()
+    targets, rows = layout(plan.problem, plan.measured)
+    return Evidence(np.stack([read[model.key] for model in models]), targets, rows)
+
+
+def score(plan: Plan, store: Store, method: Method) -> dict[str, Any]:
+    """Every number of a method's row, with the method's own part of the pictures."""
+    seeds = plan.experiment.seeds
+    subjects = [plan.unlearned(method, seed) for seed in seeds]
+    subject = gather(plan, store, subjects)
+    oracle = gather(plan, store, [plan.oracle(seed) for seed in seeds])
+    return {
+        "scores": scores(plan, subject, oracle),
+        "accuracy_of_models": spread(plan, subject),
+        "epsilons": epsilons(plan, subject, oracle),
+        "gallery": gallery(subject, oracle),
+        "cost": cost(plan, store, method, subjects),
+    }
+
+
+def metrics(plan: Plan) -> dict[str, Metric]:
+    """What is measured: the challenge's score first, then what it is read beside."""
+    rule, resamples = plan.experiment.rule, plan.experiment.resamples
+    found: dict[str, Metric] = {
+        "quality": challenge.ForgettingQuality(rule),
+        "accuracy_retain": Accuracy("retain"),
+        "accuracy_forget": Accuracy("forget"),
+        "divergence_forget": JensenShannon("forget"),
+        "distance_forget": ActivationDistance("forget"),
+    }
+    if "test" in plan.measured:
+        found["score"] = challenge.ChallengeScore(rule)
+        found["accuracy_test"] = Accuracy("test")
+        found["tow"] = ToW()
+        found["divergence_test"] = JensenShannon("test")
+        found["distance_test"] = ActivationDistance("test")
+        found["weak_attack"] = LossAttack()
+    return found
+
+
+def scores(plan: Plan, subject: Evidence, oracle: Evidence) -> dict[str, Any]:
+    """Each metric's value with its interval; each draws from a stream of its own."""
+    found = {}
+    for name, metric in metrics(plan).items():
+        rng = np.random.default_rng(derived("score", plan.experiment.seed, name))
+        score = metric(subject, oracle, rng)
+        found[name] = {**asdict(score), "aim": metric.aim}
+    return found
+
+
+def spread(plan: Plan, subject: Evidence) -> dict[str, list[float]]:
+    """Accuracy of each model on each set."""
+    return {name: accuracies(subject, name).tolist() for name in plan.measured}
+
+
+def epsilons(plan: Plan, subject: Evidence, oracle: Evidence) -> list[float]:
+    """Epsilon of each forget example."""
+    mine, theirs = challenge.forget_signal(subject), challenge.forget_signal(oracle)
+    return challenge.epsilons(mine, theirs, rule=plan.experiment.rule).round(6).tolist()  # type: ignore[no-any-return]
+
+
+def chosen(oracle: Evidence) -> list[int]:
+    """Forget examples for the pictures: from the hardest to the easiest for retrained models."""
+    middle = np.median(challenge.forget_signal(oracle), axis=0)
+    order = np.argsort(middle, kind="stable")
+    places = np.linspace(0, len(order) - 1, min(GALLERY, len(order))).round().astype(int)
+    return [int(order[place]) for place in places]
+
+
+def gallery(subject: Evidence, oracle: Evidence) -> list[dict[str, Any]]:
+    """The signal of all models on a few forget examples."""
+    mine, theirs = challenge.forget_signal(subject), challenge.forget_signal(oracle)
+    return [
+        {
+            "example": i,
+            "unlearned": mine[:, i].round(4).tolist(),
+            "retrained": theirs[:, i].round(4).tolist(),
+        }
+        for i in chosen(oracle)
+    ]
+
+
+def cost(plan: Plan, store: Store, method: Method, subjects: list[Job]) -> dict[str, Any]:
+    """What unlearning took, as a share of retraining: measured seconds and examples read."""
+    oracles = [plan.oracle(seed) for seed in plan.experiment.seeds]
+    theirs = [store.about(job)["receipt"] for job in oracles]
+    if not method.steps:
+        return {"seconds": 0.0, "time_share": 0.0, "examples_share": 0.0, "engine": "none"} | {
+            "moved": 0.0,
+            "touched": 0.0,
+            "curve": [],
+        }
+    ours = [store.about(job)["receipt"] for job in subjects]
+    seconds, full = (float(np.mean([r["seconds"] for r in group])) for group in (ours, theirs))
+    read, all_read = (sum(group[0]["examples"].values()) for group in (ours, theirs))
+    return {
+        "seconds": seconds,
+        "time_share": seconds / full,
+        "examples_share": read / all_read,
+        "engine": ours[0]["engine"],
+        "moved": float(np.mean([r["moved"] for r in ours])),
+        "touched": float(np.mean([r["touched"] for r in ours])),
+        "curve": mean_curve([r["curve"] for r in ours]),
+    }
+
+
+def mean_curve(curves: list[list[list[Any]]]) -> list[list[Any]]:
+    """Mean training loss over members, by step and epoch; thinned where there are many epochs."""
+    first = curves[0]
+    every = max(1, len(first) // CURVE)
+    kept = range(0, len(first), every)
+    return [[*first[i][:2], float(np.mean([c[i][2] for c in curves]))] for i in kept]

@@ -1,0 +1,239 @@
+"""The store: every product is a folder that is on disk whole or not at all.
+
+A product is written beside its place and renamed into it, with a digest of each file. The rename
+alone keeps processes apart, so many may share a store; a kill leaves a leftover and nothing torn.
+There is no fsync: a power cut can tear a file, and then its digest tells.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from expunge.errors import StoreError
+
+LAYOUT = "expunge store, layout 1"
+
+
+class Corrupt(StoreError):
+    """A product whose bytes are not those that were written; it has been set aside."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One product: what kind, which sentence, which member, made from what.
+
+    Args:
+        kind: "problem", "original", "oracle", "unlearned", "evidence" or "score".
+        spec: all that decides the product and is not in its inputs, in full.
+        seed: the member.
+        inputs: the products that it is made from.
+    """
+
+    kind: str
+    spec: str
+    seed: int = 0
+    inputs: tuple[Job, ...] = ()
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of kind, spec, seed and the inputs' keys."""
+        said = [self.kind, self.spec, self.seed, [job.key for job in self.inputs]]
+        return hashlib.blake2b(json.dumps(said).encode(), digest_size=16).hexdigest()
+
+
+class Store:
+    """A folder of products, addressed by their jobs.
+
+    Raises:
+        StoreError: the folder cannot be made or written, or holds something else.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        with told(self.root):
+            marked = self.root / "STORE"
+            if not marked.exists() and self.root.exists() and any(self.root.iterdir()):
+                raise StoreError(
+                    f"{self.root} holds files but is not a store. Give --store an empty or new "
+                    "folder, or one that expunge made."
+                )
+            (self.root / "tmp").mkdir(parents=True, exist_ok=True)
+            (self.root / "locks").mkdir(exist_ok=True)
+            if not marked.exists():
+                self._place_file(marked, LAYOUT.encode())
+        if marked.read_text() != LAYOUT:
+            raise StoreError(f"{self.root} was written by another version: {marked.read_text()!r}.")
+
+    def folder(self, job: Job) -> Path:
+        """Where a product lies, or would lie."""
+        return self.root / job.kind / job.key[:2] / job.key
+
+    def has(self, job: Job) -> bool:
+        """Whether the product has been made."""
+        return (self.folder(job) / "job.json").exists()
+
+    def write(
+        self,
+        job: Job,
+        tensors: Mapping[str, Mapping[str, Tensor]] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Put a product in its place at once; if another process was first, keep the other's.
+
+        Args:
+            job: the product.
+            tensors: name of a file -> name of a tensor -> the tensor.
+            about: anything that JSON can hold, finite numbers only.
+        """
+        files = {
+            f"{name}.safetensors": save_tensors({k: t.contiguous() for k, t in each.items()})
+            for name, each in (tensors or {}).items()
+        }
+        record = {
+            "kind": job.kind,
+            "spec": job.spec,
+            "seed": job.seed,
+            "inputs": [each.key for each in job.inputs],
+            "digests": {name: _digest(data) for name, data in files.items()},
+            "about": dict(about or {}),
+        }
+        record["digests"]["about"] = _digest(_json(record["about"]))
+        files["job.json"] = _json(record)
+        with told(self.root):
+            self._place_folder(self.folder(job), files)
+
+    def about(self, job: Job) -> dict[str, Any]:
+        """What was written about a product.
+
+        Raises:
+            Corrupt: the record cannot be read or was changed.
+        """
+        try:
+            record = json.loads((self.folder(job) / "job.json").read_bytes())
+            if record["digests"]["about"] != _digest(_json(record["about"])):
+                raise ValueError("the record was changed after it was written")
+        except (ValueError, KeyError, TypeError, OSError) as fault:
+            raise self._set_aside(job, str(fault)) from None
+        return record["about"]  # type: ignore[no-any-return]
+
+    def tensors(self, job: Job, name: str) -> dict[str, Tensor]:
+        """The tensors of one file of a product, checked against the digest.
+
+        Raises:
+            Corrupt: the file is missing, torn or changed.
+        """
+        folder = self.folder(job)
+        try:
+            data = (folder / f"{name}.safetensors").read_bytes()
+            digests = json.loads((folder / "job.json").read_bytes())["digests"]
+            if digests[f"{name}.safetensors"] != _digest(data):
+                raise ValueError("its bytes are not those that were written")
+            return load_tensors(data)
+        except (ValueError, KeyError, TypeError, OSError, SafetensorError) as fault:
+            raise self._set_aside(job, str(fault)) from None
+
+    @contextmanager
+    def claim(self, name: str, wait: bool = False) -> Iterator[bool]:
+        """Hold a piece of work so that no other process does it too; False if another holds it.
+
+        The lock is the kernel's: it is gone when its process is, however that ended.
+        """
+        with told(self.root), open(self.root / "locks" / name, "w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    def sweep(self) -> None:
+        """Remove what processes that are no longer there left half-written."""
+        for leftover in (self.root / "tmp").iterdir():
+            owner = leftover.name.partition("-")[0]
+            if not owner.isdigit() or not _alive(int(owner)):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+    def _set_aside(self, job: Job, why: str) -> Corrupt:
+        aside = self.root / "corrupt" / f"{job.kind}-{job.key}-{uuid.uuid4().hex[:8]}"
+        with told(self.root):
+            aside.parent.mkdir(exist_ok=True)
+            if self.folder(job).exists():
+                os.rename(self.folder(job), aside)
+        return Corrupt(f"The {job.kind} {job.key} was corrupt ({why}); it was moved to {aside}.")
+
+    def _place_folder(self, place: Path, files: Mapping[str, bytes]) -> None:
+        draft = self.root / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex}"
+        draft.mkdir()
+        try:
+            for name, data in files.items():
+                (draft / name).write_bytes(data)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(draft, place)
+        except OSError as fault:
+            shutil.rmtree(draft, ignore_errors=True)
+            if fault.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+
+    def _place_file(self, place: Path, data: bytes) -> None:
+        draft = self.root / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex}"
+        draft.write_bytes(data)
+        os.replace(draft, place)
+
+
+@contextmanager
+def told(root: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into sentences."""
+    try:
+        yield
+    except OSError as fault:
+        reasons = {
+            errno.ENOSPC: "the disk is full. Free some room and run the same command again",
+            errno.EFBIG: "a file grew over the limit that is set for this process",
+            errno.EROFS: "it lies on a read-only disk. Give --store another folder",
+            errno.EACCES: "this user may not write there. Give --store another folder",
+            errno.ENOTDIR: "part of its path is a file. Give --store another folder",
+        }
+        why = reasons.get(fault.errno or 0, str(fault))
+        raise StoreError(f"The store {root} could not be used: {why}. Nothing was lost.") from None
+
+
+def model_state(tensors: Mapping[str, Tensor], model: torch.nn.Module) -> torch.nn.Module:
+    """Load weights that fit exactly into a model, in evaluation mode."""
+    model.load_state_dict(dict(tensors), strict=True)
+    return model.eval().requires_grad_(False)
+
+
+def _json(thing: Any) -> bytes:
+    return json.dumps(thing, sort_keys=True, allow_nan=False).encode()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
