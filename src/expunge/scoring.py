@@ -118,6 +118,7 @@ def cost(plan: Plan, store: Store, method: Method, subjects: list[Job]) -> dict[
         return {"seconds": 0.0, "time_share": 0.0, "examples_share": 0.0, "engine": "none"} | {
             "moved": 0.0,
             "touched": 0.0,
+            "largest": 0.0,
             "curve": [],
         }
     ours = [store.about(job)["receipt"] for job in subjects]
@@ -130,6 +131,7 @@ def cost(plan: Plan, store: Store, method: Method, subjects: list[Job]) -> dict[
         "engine": ours[0]["engine"],
         "moved": float(np.mean([r["moved"] for r in ours])),
         "touched": float(np.mean([r["touched"] for r in ours])),
+        "largest": max(r["largest"] for r in ours),
         "curve": mean_curve([r["curve"] for r in ours]),
     }
 

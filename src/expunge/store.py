@@ -150,6 +150,30 @@ class Store:
         except (ValueError, KeyError, TypeError, OSError, SafetensorError) as fault:
             raise self._set_aside(job, str(fault)) from None
 
+    def name(self, title: str, job: Job) -> None:
+        """Let a title stand for a product; the last one named is the one a report is made of."""
+        names = self.names()
+        names.pop(title, None)
+        names[title] = [job.kind, job.spec]
+        with told(self.root):
+            self._place_file(self.root / "names.json", _json({"order": list(names.items())}))
+
+    def names(self) -> dict[str, list[str]]:
+        """The titles and what they stand for, the newest last."""
+        place = self.root / "names.json"
+        if not place.exists():
+            return {}
+        try:
+            return {title: said for title, said in json.loads(place.read_bytes())["order"]}
+        except (ValueError, KeyError, TypeError):
+            place.unlink(missing_ok=True)
+            return {}
+
+    def named(self, title: str) -> dict[str, Any]:
+        """What was written about the product that a title stands for."""
+        kind, spec = self.names()[title]
+        return self.about(Job(kind, spec))
+
     @contextmanager
     def claim(self, name: str, wait: bool = False) -> Iterator[bool]:
         """Hold a piece of work so that no other process does it too; False if another holds it.

@@ -50,6 +50,7 @@ class Receipt:
         examples: name of a set -> examples read, counted once for each pass.
         moved: L2 norm of the change of all weights, as a share of their norm before.
         touched: share of the weights that are no longer what they were.
+        largest: largest absolute change of any weight or statistic.
         curve: (place of the step, epoch, mean loss) for each epoch of each `Train`.
     """
 
@@ -60,6 +61,7 @@ class Receipt:
     examples: dict[str, int]
     moved: float
     touched: float
+    largest: float
     curve: tuple[tuple[str, float, float], ...]
 
     def __str__(self) -> str:
@@ -213,7 +215,7 @@ def note(epoch: Epoch, runs: tuple[Run, ...] | list[Run]) -> None:
 def finish(run: Run, method: Method, engine: str, seconds: float) -> Unlearned:
     """Check what came out, and write the receipt."""
     refuse_broken(run.model, f"After {method.name}, member {run.seed}: the model")
-    moved, touched = change(run.original, run.model)
+    moved, touched, largest = change(run.original, run.model)
     if method.steps and touched == 0:
         raise NothingChanged(
             f"{method.name} left every weight as it was: {method.sentence}. "
@@ -228,6 +230,7 @@ def finish(run: Run, method: Method, engine: str, seconds: float) -> Unlearned:
         dict(run.ledger.examples),
         moved,
         touched,
+        largest,
         tuple(run.ledger.curve),
     )
     return Unlearned(run.model, receipt)
@@ -242,13 +245,14 @@ def refuse_broken(model: nn.Module, who: str) -> None:
             raise Diverged(f"{who} has NaN or infinite values in {name}.")
 
 
-def change(before: nn.Module, after: nn.Module) -> tuple[float, float]:
-    """How far the weights moved, as a share of their norm, and the share that changed at all."""
-    size = distance = 0.0
-    changed = count = 0
-    for old, new in zip(before.parameters(), after.parameters(), strict=True):
-        old, new = old.detach(), new.detach()
-        size += float(old.double().square().sum())
-        distance += float((new.double() - old.double()).square().sum())
-        changed, count = changed + int((new != old).sum()), count + old.numel()
-    return (distance / size) ** 0.5 if size else float(distance > 0), changed / count
+def change(before: nn.Module, after: nn.Module) -> tuple[float, float, float]:
+    """How far the weights moved: share of their norm, share of them, and the largest change.
+
+    The largest change counts running statistics too; the other two are of weights alone.
+    """
+    old, new = (torch.cat([w.detach().flatten() for w in m.parameters()]) for m in (before, after))
+    size, distance = old.double().norm(), (new.double() - old.double()).norm()
+    moved = float(distance / size) if size > 0 else float(distance > 0)
+    pairs = zip(before.state_dict().values(), after.state_dict().values(), strict=True)
+    largest = max(float((b.double() - a.double()).abs().max()) for a, b in pairs if a.numel())
+    return moved, float((new != old).double().mean()), largest

@@ -31,6 +31,14 @@ def test_a_mean_has_its_textbook_interval() -> None:
     assert (value - low, high - value) == pytest.approx((half, half), rel=0.05)
 
 
+@pytest.mark.parametrize(("models", "times"), [(3, 4.303), (4, 3.182), (5, 2.776), (9, 2.306)])
+def test_a_mean_of_few_is_wide(models: int, times: float) -> None:
+    values = np.random.default_rng(0).normal(size=models)
+    value, low, high = interval(mean, [values], np.random.default_rng(1), resamples=4000)
+    half = times * values.std(ddof=1) / math.sqrt(models)
+    assert (value - low, high - value) == pytest.approx((half, half), rel=0.05)
+
+
 def test_samples_are_drawn_apart() -> None:
     values = np.random.default_rng(0).normal(size=200)
     _, low, high = interval(difference, [values, values], np.random.default_rng(1), resamples=4000)
@@ -65,8 +73,9 @@ def test_bounds_cut() -> None:
     assert 0.05 < high < 0.3
 
 
-def test_one_model_leaves_everything_possible() -> None:
-    one = np.array([0.4])
+@pytest.mark.parametrize("models", [1, 2])
+def test_too_few_models_leave_everything_possible(models: int) -> None:
+    one = np.full(models, 0.4)
     assert interval(mean, [one], np.random.default_rng(0), bounds=(0.0, 1.0)) == (0.4, 0.0, 1.0)
     found = interval(difference, [np.zeros(9), one], np.random.default_rng(0))
     assert found == (-0.4, -math.inf, math.inf)

@@ -98,6 +98,46 @@ def test_both_numbers_of_right_edges_occur() -> None:
     assert counts == {400, 401}
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_intervals_reach_just_what_the_grid_reaches(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    inner = np.round(rng.normal(size=4) * 0.4, seed % 4 + 1)
+    low, high, width = inner.min(), inner.max(), np.ptp(inner)
+    first, last = low + width - 2.0, high + 2.0
+    right = np.linspace(first, last, num=int(np.ceil((last - first) * 100)))
+    left = np.array([np.linspace(r - width - 2.0, r - width + 2.0, num=400) for r in right])
+    # The other sample lies on edges that the grid itself makes, to the last bit, and close by:
+    # few values leave wide gaps, which only the outermost edges of a group can reach.
+    near = np.concatenate([rng.choice(right, 2), rng.choice(left.ravel(), 2)])
+    ends = rng.choice([left[0, 0], left[-1, 0], left[0, -1], left[-1, -1], right[0], right[-1]], 2)
+    outer = np.concatenate([near, near[:3] + rng.choice([-1, 1], 3) * 1e-4, ends])
+    (sample,) = attacks.samples(inner[:, None], outer[:, None])
+    codes, values = sample.codes, sample.values
+    cut = codes[np.searchsorted(values, right, "right")][:, None]
+    reached = set((cut - codes[np.searchsorted(values, left)]).ravel().tolist())
+    for code in range(1, codes[-1] + 1):
+        only = np.zeros(codes[-1] + 1)
+        only[code] = 1.0
+        assert attacks.intervals(sample, low, high, only, 0.0) == float(code in reached)
+
+
+@QUIET
+@given(st.floats(-50, 50), st.floats(0.02, 50), st.integers(2, 500), st.integers(0, 2**32 - 1))
+def test_grid_hits_is_a_look_at_every_point(
+    start: float, span: float, count: int, seed: int
+) -> None:
+    stop = start + span
+    points = np.linspace(start, stop, num=count)
+    rng = np.random.default_rng(seed)
+    on = np.concatenate([points[[0, -1]], rng.choice(points, size=60)])
+    low = np.concatenate([on, np.nextafter(on, -np.inf), np.nextafter(on, np.inf), [-np.inf]])
+    high = np.nextafter(np.maximum(low, start - 1), np.inf)
+    high[::3] = (low + rng.uniform(0, 2 * span / count, size=len(low)))[::3]
+    found = attacks._grid_hits(low, high, start, stop, count)
+    expected = [bool(((points > a) & (points <= b)).any()) for a, b in zip(low, high, strict=True)]
+    assert found.tolist() == expected
+
+
 def test_the_families_one_by_one() -> None:
     mine, theirs = normal(24, 6, seed=3)
     by_code = attacks.tables(24, 24, 1e-5)

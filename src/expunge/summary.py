@@ -1,0 +1,186 @@
+"""The summary of an experiment: all that the table and the report say, as one JSON record."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from expunge.errors import StoreError
+from expunge.method import Method
+from expunge.metrics.score import Score, Unscored
+from expunge.metrics.verdict import Row, Spread, flags, normalised, verdict
+from expunge.plan import Plan
+from expunge.store import Job, Store
+
+NOT_SHOWN = (
+    "That the information is gone: these numbers compare answers on the measured examples. "
+    "A model can hide what it still knows, as the control `sham` does.",
+    "Attacks on single examples with shadow models (U-LiRA, RMIA), relearning, probes of inner "
+    "layers and quantisation were not run.",
+    "The membership attack in the table is weak: one threshold for all examples overstates "
+    "protection. An area near the oracle's is no evidence of forgetting.",
+    "Only this forget set, this network and this recipe were measured. "
+    "Another choice can order the methods otherwise.",
+    "Copies of the original, earlier exports and models derived from it still hold everything.",
+    "The intervals are over models; the examples and the split into sets stay as they are.",
+)
+
+
+def summary(plan: Plan, store: Store) -> dict[str, Any]:
+    """Everything that was found, from the store alone.
+
+    Raises:
+        StoreError: the experiment has not been carried out to its end.
+    """
+    found = {m.name: numbers(plan, store, m) for m in plan.methods}
+    shown = dataclasses.asdict(plan.experiment)
+    shown["recipe"] = plan.experiment.recipe.sentence
+    shown["methods"] = {m.name: m.sentence for m in plan.experiment.methods}
+    first = plan.oracle(plan.experiment.seeds[0])
+    made = store.about(first)
+    return {
+        "experiment": shown,
+        "problem": about_problem(plan, store),
+        "ceiling": found["retrain"]["scores"]["quality"],
+        "floor": found["nothing"]["scores"]["quality"],
+        "rows": [row(plan, method, found) for method in plan.methods],
+        "gallery": gallery(plan, store, found),
+        "not_shown": [*NOT_SHOWN, *protocol_limits(plan)],
+        "hardware": made["hardware"],
+        "versions": made["versions"],
+        "seconds_a_retraining": made["receipt"]["seconds"],
+    }
+
+
+def numbers(plan: Plan, store: Store, method: Method) -> dict[str, Any]:
+    """A method's numbers, or the reason why it has none."""
+    if store.has(plan.failure(method)):
+        return {"unscored": store.about(plan.failure(method))["reason"]}
+    if not store.has(plan.score(method)):
+        raise StoreError(
+            f"{method.name} has no score in {store.root} yet. "
+            "Run the experiment first; `expunge status` says what is missing."
+        )
+    return store.about(plan.score(method))
+
+
+def about_problem(plan: Plan, store: Store) -> dict[str, Any]:
+    """What was forgotten, from what."""
+    about = store.about(plan.root)
+    return {
+        "name": plan.problem.name,
+        "classes": about["classes"],
+        "sizes": about["sizes"],
+        "rows": store.tensors(plan.root, "forget")["rows"][:20].tolist(),
+    }
+
+
+def row(plan: Plan, method: Method, found: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of the table, ending in plain words."""
+    mine = found[method.name]
+    control = method.name in ("retrain", "nothing", "sham")
+    head = {
+        "name": method.name,
+        "sentence": method.sentence,
+        "source": method.source,
+        "control": control,
+    }
+    if "unscored" in mine:
+        return {**head, "unscored": mine["unscored"], "verdict": "unscored"}
+    judged = judged_row(plan, method.name, found)
+    share = normalised(judged.quality.value, judged.floor, judged.ceiling)
+    return {
+        **head,
+        "scores": mine["scores"],
+        "cost": mine["cost"],
+        "epsilons": mine["epsilons"],
+        "normalised": share.reason if isinstance(share, Unscored) else share,
+        "verdict": verdict(judged),
+        "flags": list(flags(judged)),
+    }
+
+
+def judged_row(plan: Plan, name: str, found: Mapping[str, Any]) -> Row:
+    """What the verdict on a row is made from."""
+    tuned = found.get("finetune", {})
+    return Row(
+        quality=_score(found[name]),
+        ceiling=_score(found["retrain"]),
+        floor=_score(found["nothing"]),
+        finetune=_score(tuned) if name != "finetune" and "scores" in tuned else None,
+        subject=_spread(found[name]),
+        oracle=_spread(found["retrain"]),
+        original=_spread(found["nothing"]),
+        classes=plan.problem.class_count,
+        largest_change=found[name]["cost"]["largest"],
+        cost=found[name]["cost"]["time_share"],
+    )
+
+
+def _score(numbers: Mapping[str, Any]) -> Score:
+    said = {k: v for k, v in numbers["scores"]["quality"].items() if k != "aim"}
+    return Score(**said)
+
+
+def _spread(numbers: Mapping[str, Any]) -> dict[str, Spread]:
+    by_set = numbers["accuracy_of_models"].items()
+    return {name: Spread(float(np.mean(a)), float(np.std(a, ddof=1))) for name, a in by_set}
+
+
+def gallery(plan: Plan, store: Store, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A few forget examples: picture, class, and the signal of the models of every method."""
+    kept = store.tensors(plan.root, "forget")
+    rows = [row for row in found["nothing"]["gallery"] if row["example"] < len(kept["pictures"])]
+    shown = []
+    for place, entry in enumerate(rows):
+        target = int(kept["targets"][entry["example"]])
+        shown.append(
+            {
+                "example": int(kept["rows"][entry["example"]]),
+                "class": plan.problem.classes[target] if plan.problem.classes else str(target),
+                "picture": _picture(kept["pictures"][entry["example"]].numpy()),
+                "original": entry["unlearned"][0],
+                "retrained": entry["retrained"],
+                "unlearned": {
+                    name: numbers["gallery"][place]["unlearned"]
+                    for name, numbers in found.items()
+                    if "gallery" in numbers and name != "nothing"
+                },
+            }
+        )
+    return shown
+
+
+def _picture(image: np.ndarray) -> list[Any]:
+    """Whole numbers 0 to 255, [c][h][w], stretched to the picture's own range."""
+    low, high = image.min(), image.max()
+    stretched = (image - low) / max(float(high - low), 1e-9) * 255
+    return stretched.round().astype(int).tolist()  # type: ignore[no-any-return]
+
+
+def protocol_limits(plan: Plan) -> list[str]:
+    """What the protocol and the number of members leave open."""
+    few = plan.experiment.members
+    said = []
+    if plan.experiment.protocol == "challenge":
+        said.append(
+            "All unlearned models start from one original (protocol `challenge`); "
+            "another original was not tried."
+        )
+    if few < 16:
+        said.append(f"With {few} models a side no method can be ranked; 16 is the least.")
+    return said
+
+
+def keep(plan: Plan, store: Store) -> dict[str, Any]:
+    """Put the summary into the store, so that a report can be made from the store alone."""
+    found = summary(plan, store)
+    job = Job("summary", json.dumps([plan.spec, plan.experiment.name, repr(plan.experiment)]))
+    if not store.has(job):
+        store.write(job, about=found)
+    store.name(plan.experiment.name, job)
+    return found
