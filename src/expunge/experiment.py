@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,7 +41,6 @@ class Experiment:
         train_size: a subset of the training set; 0 for all of it.
         image_size: pixels a side for `image-folder`; 0 for the pictures' own.
         data: folder of the data, where the problem needs one.
-        resamples: of the bootstrap.
     """
 
     name: str
@@ -57,7 +57,6 @@ class Experiment:
     train_size: int = 0
     image_size: int = 0
     data: str = ""
-    resamples: int = 100
 
     def __post_init__(self) -> None:
         _one_of("protocol", self.protocol, PROTOCOLS)
@@ -172,3 +171,15 @@ def forget_chooser(sentence: str) -> Any:
     if not callable(chooser):
         raise BadData(f"{sentence!r} is no forget set; write RandomShare(0.1), WholeClass(3) ...")
     return chooser
+
+
+def written(experiment: Experiment) -> str:
+    """An experiment as TOML; `read` gives the same experiment back."""
+    plain = [f for f in dataclasses.fields(Experiment) if f.name not in ("recipe", "methods")]
+    lines = [f"{f.name} = {json.dumps(getattr(experiment, f.name))}" for f in plain]
+    lines.append(f"recipe = {json.dumps(experiment.recipe.sentence)}")
+    for method in experiment.methods:
+        said = {"sentence": method.sentence, "source": method.source}
+        table = ", ".join(f"{key} = {json.dumps(value)}" for key, value in said.items())
+        lines.append(f"methods.{json.dumps(method.name)} = {{ {table} }}")
+    return "\n".join(lines) + "\n"

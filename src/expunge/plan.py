@@ -77,7 +77,7 @@ class Plan:
     def score(self, method: Method) -> Job:
         """All numbers of one method against the oracles."""
         seeds = self.experiment.seeds
-        spec = f"{self.experiment.rule}/{self.experiment.resamples}/{METRICS_VERSION}"
+        spec = f"{self.experiment.rule}/{METRICS_VERSION}"
         subjects = tuple(self.evidence(self.unlearned(method, seed)) for seed in seeds)
         oracles = tuple(self.evidence(self.oracle(seed)) for seed in seeds)
         return Job("score", spec, len(seeds), subjects + oracles)

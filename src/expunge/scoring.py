@@ -50,7 +50,7 @@ def score(plan: Plan, store: Store, method: Method) -> dict[str, Any]:
 
 def metrics(plan: Plan) -> dict[str, Metric]:
     """What is measured: the challenge's score first, then what it is read beside."""
-    rule, resamples = plan.experiment.rule, plan.experiment.resamples
+    rule = plan.experiment.rule
     found: dict[str, Metric] = {
         "quality": challenge.ForgettingQuality(rule),
         "accuracy_retain": Accuracy("retain"),
@@ -75,6 +75,8 @@ def scores(plan: Plan, subject: Evidence, oracle: Evidence) -> dict[str, Any]:
         rng = np.random.default_rng(derived("score", plan.experiment.seed, name))
         score = metric(subject, oracle, rng)
         found[name] = {**asdict(score), "aim": metric.aim}
+    for name in plan.measured:
+        found[f"accuracy_{name}"]["oracle"] = float(accuracies(oracle, name).mean())
     return found
 
 

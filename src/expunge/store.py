@@ -151,28 +151,27 @@ class Store:
             raise self._set_aside(job, str(fault)) from None
 
     def name(self, title: str, job: Job) -> None:
-        """Let a title stand for a product; the last one named is the one a report is made of."""
-        names = self.names()
-        names.pop(title, None)
-        names[title] = [job.kind, job.spec]
+        """Let a title stand for a product of one kind; the newest comes last in `names`."""
+        found = [entry for entry in self._titles() if entry[:2] != [job.kind, title]]
+        entries = [*found, [job.kind, title, job.spec]]
         with told(self.root):
-            self._place_file(self.root / "names.json", _json({"order": list(names.items())}))
+            self._place_file(self.root / "titles.json", _json(entries))
 
-    def names(self) -> dict[str, list[str]]:
-        """The titles and what they stand for, the newest last."""
-        place = self.root / "names.json"
-        if not place.exists():
-            return {}
-        try:
-            return {title: said for title, said in json.loads(place.read_bytes())["order"]}
-        except (ValueError, KeyError, TypeError):
-            place.unlink(missing_ok=True)
-            return {}
+    def names(self, kind: str) -> list[str]:
+        """The titles of products of one kind, the newest last."""
+        return [title for entry, title, _ in self._titles() if entry == kind]
 
-    def named(self, title: str) -> dict[str, Any]:
+    def named(self, kind: str, title: str) -> dict[str, Any]:
         """What was written about the product that a title stands for."""
-        kind, spec = self.names()[title]
-        return self.about(Job(kind, spec))
+        specs = {entry[1]: entry[2] for entry in self._titles() if entry[0] == kind}
+        return self.about(Job(kind, specs[title]))
+
+    def _titles(self) -> list[list[str]]:
+        try:
+            found = json.loads((self.root / "titles.json").read_bytes())
+            return [[kind, title, spec] for kind, title, spec in found]
+        except (OSError, ValueError, TypeError):
+            return []  # an index of what is there: without it nothing is lost
 
     @contextmanager
     def claim(self, name: str, wait: bool = False) -> Iterator[bool]:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from naive import double_family, exact_epsilon, quality, released_epsilon, single_family
@@ -88,6 +88,15 @@ def test_exact_is_the_slow_loop_on_anything(pair: tuple[Floats, Floats]) -> None
     assert found == pytest.approx(exact_epsilon(mine, theirs), abs=1e-6)
 
 
+def test_exact_sees_what_lies_beyond_many_values() -> None:
+    # 136 alternating values, then ten of one side and ten of the other, then alternating again:
+    # a zero, a one and the ten zeros make an interval with rates of 11/90 and 1/90.
+    kind = np.array([0, 1] * 68 + [0] * 10 + [1] * 10 + [0, 1] * 12)
+    place = np.arange(180.0)
+    found = epsilons(place[kind == 0][:, None], place[kind == 1][:, None], rule="exact", delta=0.0)
+    assert found == pytest.approx([np.log(11)])
+
+
 def test_both_numbers_of_right_edges_occur() -> None:
     # Rounding makes 400 or 401 of them; the twin is only a test if both kinds are in it.
     counts = set()
@@ -123,6 +132,8 @@ def test_intervals_reach_just_what_the_grid_reaches(seed: int) -> None:
 
 @QUIET
 @given(st.floats(-50, 50), st.floats(0.02, 50), st.integers(2, 500), st.integers(0, 2**32 - 1))
+# Here start + 49 steps lies one bit beyond the end, which linspace sets by itself.
+@example(0.1, 3.3, 50, 0)
 def test_grid_hits_is_a_look_at_every_point(
     start: float, span: float, count: int, seed: int
 ) -> None:

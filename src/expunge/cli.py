@@ -1,0 +1,233 @@
+"""The command line: demo, run, status, report, methods, show."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from expunge.errors import BadSentence, ExpungeError, StoreError, did_you_mean
+from expunge.experiment import Experiment, load, read
+from expunge.grammar import as_method
+from expunge.method import Method
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Make a trained model forget, and show what it did and did not forget.",
+)
+
+Members = Annotated[int | None, typer.Option(help="Models of each kind; 16 or more can rank.")]
+Only = Annotated[str, typer.Option(help="Names of the methods to compare, with commas between.")]
+Own = Annotated[
+    list[str] | None, typer.Option("--method", help="A method of your own: SENTENCE or NAME=SENTENCE.")
+]
+StoreOption = Annotated[Path, typer.Option(help="Folder that keeps what is made.")]
+Jobs = Annotated[int, typer.Option(help="Processes; 0 for one a core.")]
+DataOption = Annotated[str, typer.Option(help="Folder of the data, where a problem needs one.")]
+Seed = Annotated[int | None, typer.Option(help="Draws the members.")]
+Size = Annotated[int | None, typer.Option(help="Use a subset of the training set.")]
+Forget = Annotated[str, typer.Option(help="The forget set, such as 'WholeClass(3)'.")]
+Rule = Annotated[str, typer.Option(help="released (comparable with published) or exact.")]
+Protocol = Annotated[str, typer.Option(help="challenge (one original) or paired (N originals).")]
+Name = Annotated[str, typer.Argument(help="A file, or the name of an experiment.")]
+Title = Annotated[str, typer.Argument(help="Name of an experiment; the last one when left out.")]
+STORE = Path("expunge-store")
+
+
+@app.command()
+def demo(
+    members: Members = None,
+    only: Only = "",
+    method: Own = None,
+    store: StoreOption = STORE,
+    jobs: Jobs = 0,
+    seed: Seed = None,
+) -> None:
+    """Forget a tenth of scikit-learn's digits by every method, and rank them."""
+    chosen = adjusted(load("digits"), only, method, members=members, seed=seed)
+    carry_out(chosen, store, jobs)
+
+
+@app.command()
+def run(
+    experiment: Name,
+    members: Members = None,
+    only: Only = "",
+    method: Own = None,
+    store: StoreOption = STORE,
+    jobs: Jobs = 0,
+    data: DataOption = "",
+    seed: Seed = None,
+    train_size: Size = None,
+    forget: Forget = "",
+    rule: Rule = "",
+    protocol: Protocol = "",
+) -> None:
+    """Carry out an experiment; run the same command again and it goes on, or says it is done."""
+    chosen = adjusted(
+        load(experiment),
+        only,
+        method,
+        members=members,
+        seed=seed,
+        data=data or None,
+        train_size=train_size,
+        forget=forget or None,
+        rule=rule or None,
+        protocol=protocol or None,
+    )
+    carry_out(chosen, store, jobs)
+
+
+@app.command()
+def status(title: Title = "", store: StoreOption = STORE) -> None:
+    """Say what of an experiment is made, what is missing, and the time to go."""
+    from expunge.progress import stand
+    from expunge.store import Store
+
+    opened = Store(existing(store))
+    names = opened.names("experiment")
+    text = opened.named("experiment", wanted(title, names, store))["text"]
+    stand(read(text, "the store"), opened, Console())
+
+
+@app.command()
+def report(
+    title: Title = "",
+    store: StoreOption = STORE,
+    out: Annotated[Path | None, typer.Option(help="The file to write.")] = None,
+) -> None:
+    """Write the report of an experiment that has been carried out: one HTML file."""
+    from expunge.report import write
+    from expunge.store import Store
+
+    opened = Store(existing(store))
+    name = wanted(title, opened.names("summary"), store)
+    path = write(opened.named("summary", name), out or report_path(store, name))
+    typer.echo(path)
+
+
+@app.command()
+def methods() -> None:
+    """List the published methods, their sentences and sources."""
+    from expunge.methods import PUBLISHED
+
+    console = Console()
+    for found in PUBLISHED.values():
+        console.print(Text(found.name, style="bold"))
+        console.print(Text(f"  {found.sentence}\n  {found.source}\n"))
+
+
+@app.command()
+def show(
+    sentence: Annotated[str, typer.Argument(help="A sentence, or a published method's name.")],
+    on: Annotated[str, typer.Option(help="The experiment whose network is looked at.")] = "digits",
+    data: DataOption = "",
+) -> None:
+    """Print a sentence's steps, what each reads, and which share of the weights it touches."""
+    from expunge.explain import explained
+    from expunge.plan import plan_for
+
+    chosen = replace(load(on), data=data)
+    console = Console()
+    for line in explained(as_method(sentence), plan_for(chosen)):
+        console.print(Text(line))
+
+
+def adjusted(
+    experiment: Experiment, only: str, own: list[str] | None, **changes: object
+) -> Experiment:
+    """An experiment with what the command line changes."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    chosen = chosen_methods(experiment, only)
+    mine = tuple(own_method(said, number) for number, said in enumerate(own or (), start=1))
+    return replace(experiment, methods=(*chosen, *mine), **given)  # type: ignore[arg-type]
+
+
+def chosen_methods(experiment: Experiment, only: str) -> tuple[Method, ...]:
+    """The methods named by --only; all when it is empty."""
+    there = {method.name: method for method in experiment.methods}
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    for name in names:
+        if name not in there:
+            hint = did_you_mean(name, there)
+            raise BadSentence(f"--only: no method {name!r} in {experiment.name}.{hint}")
+    return tuple(there[name] for name in names) if names else experiment.methods
+
+
+def own_method(said: str, number: int) -> Method:
+    """A method from NAME=SENTENCE, or from a sentence alone."""
+    head, equals, tail = said.partition("=")
+    name = head.strip()
+    if equals and name.isidentifier():
+        return Method(name, as_method(tail, name).steps)
+    return Method(f"mine_{number}", as_method(said).steps)
+
+
+def carry_out(experiment: Experiment, store: Path, jobs: int) -> None:
+    """Make what is missing, print the table, write the report."""
+    from expunge.progress import drawn
+    from expunge.report import write
+    from expunge.store import Store
+    from expunge.summary import keep
+    from expunge.table import draw
+
+    opened = Store(store)
+    plan = drawn(experiment, opened, jobs or os.cpu_count() or 1)
+    summary = keep(plan, opened)
+    # A pipe or a file has no width of its own: the table is then as wide as it needs to be.
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    draw(summary, console)
+    console.print(Text(f"Report: {write(summary, report_path(store, experiment.name))}"))
+
+
+def report_path(store: Path, name: str) -> Path:
+    """Where a report is written unless told otherwise."""
+    return store / "reports" / f"{name}.html"
+
+
+def existing(store: Path) -> Path:
+    """A store that is there already."""
+    if not (store / "STORE").exists():
+        raise StoreError(f"There is no store at {store}. Run an experiment first, or give --store.")
+    return store
+
+
+def wanted(title: str, names: list[str], store: Path) -> str:
+    """The title asked for, or the last one."""
+    if not names:
+        raise StoreError(f"The store {store} holds no finished experiment yet.")
+    if title and title not in names:
+        hint = did_you_mean(title, names)
+        raise StoreError(f"The store {store} knows {', '.join(names)}, not {title!r}.{hint}")
+    return title or names[-1]
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn the user's mistakes into a sentence and an exit code, without a traceback."""
+    try:
+        yield
+    except ExpungeError as fault:
+        typer.echo(f"expunge: {fault}", err=True)
+        sys.exit(fault.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("\nexpunge: stopped. What was made is kept; run the same again.", err=True)
+        sys.exit(130)
+
+
+def main() -> None:
+    """The command `expunge`."""
+    with told():
+        app()

@@ -1,0 +1,89 @@
+"""Progress of an experiment, drawn in a terminal and told in a few lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress as Bars,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from expunge.experiment import Experiment, written
+from expunge.graph import Progress, make
+from expunge.make import block_size, choose_engine, counts
+from expunge.plan import Plan, plan_for
+from expunge.store import Job, Store
+
+
+def drawn(experiment: Experiment, store: Store, jobs: int) -> Plan:
+    """Make what is missing of an experiment and draw how far it is, on standard error."""
+    console = Console(stderr=True)
+    text = written(experiment)
+    job = Job("experiment", text)
+    if not store.has(job):
+        store.write(job, about={"text": text})
+    store.name(experiment.name, job)
+    # One thread a process, so that results do not depend on how many processes there are.
+    torch.set_num_threads(1)
+    plan = plan_for(experiment)
+    if console.is_terminal:
+        _bars(make(plan, store, jobs), console)
+    else:
+        _lines(make(plan, store, jobs), console)
+    return plan
+
+
+def _bars(progress: Iterator[Progress], console: Console) -> None:
+    columns = (
+        TextColumn("{task.description:<9}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[now]}", markup=False),
+    )
+    with Bars(*columns, console=console) as bars:
+        known = {}
+        for piece in progress:
+            if piece.stage not in known:
+                known[piece.stage] = bars.add_task(piece.stage, total=piece.of, now="")
+            bars.update(known[piece.stage], completed=piece.made, total=piece.of, now=piece.title)
+
+
+def _lines(progress: Iterator[Progress], console: Console) -> None:
+    """One line a stage when it ends: quiet enough for a log."""
+    for piece in progress:
+        if piece.made == piece.of:
+            console.print(Text(f"{piece.stage}: {piece.made} made"))
+
+
+def stand(experiment: Experiment, store: Store, console: Console) -> None:
+    """Print what is made and missing, and about how long the rest will take."""
+    plan = plan_for(experiment)
+    found = counts(plan, store, block_size(choose_engine(plan, store)))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("what", "made", "missing", "seconds each"):
+        table.add_column(name, justify="left" if name == "what" else "right")
+    left = 0.0
+    known = [seconds for _, _, seconds in found.values() if seconds is not None]
+    for title, (made, of, seconds) in found.items():
+        shown = "-" if seconds is None else f"{seconds:.2f}"
+        table.add_row(Text(title), str(made), str(of - made), shown)
+        guess = seconds if seconds is not None else max(known, default=0.0)
+        left += (of - made) * guess
+    console.print(table)
+    scored = sum(store.has(plan.score(method)) for method in plan.methods)
+    console.print(f"scores: {scored} of {len(plan.methods)}")
+    if any(made < of for made, of, _ in found.values()):
+        minutes = left / (os.cpu_count() or 1) / 60
+        console.print(f"about {minutes:.1f} minutes to go for the models, one process a core")

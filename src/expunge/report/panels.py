@@ -1,0 +1,194 @@
+"""Small multiples: epsilons, the signal of single examples, and training curves, by method."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from expunge.metrics.attacks import CAP
+from expunge.metrics.challenge import BIN
+from expunge.report import prose
+from expunge.report.numbers import figure, percent
+from expunge.report.plots import BINS, HEIGHT, Axis, bars, heights, line
+
+Record = Mapping[str, Any]
+
+# Methods whose signals are shown without unfolding.
+FEATURED = 3
+# Smaller pictures are drawn with whole pixels.
+COARSE = 64
+
+
+@dataclass(frozen=True)
+class Epsilons:
+    """The epsilons of one method: paths in a box of 100 x 100, and a sentence."""
+
+    name: str
+    told: str
+    lost: str
+    oracle: str
+    said: str
+
+
+@dataclass(frozen=True)
+class Signals:
+    """The signal of one method on one example, mirrored at the middle: theirs up, mine down."""
+
+    name: str
+    retrained: str
+    unlearned: str
+    said: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """One forget example: its picture and the signals of the models."""
+
+    number: int
+    label: str
+    picture: str
+    width: int
+    original: float
+    original_said: str
+    ends: tuple[str, str]
+    featured: list[Signals]
+    others: list[Signals]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The mean loss of one step of a method over its epochs."""
+
+    name: str
+    step: str
+    count: int
+    first: str
+    last: str
+    path: str
+
+
+def last_bin(models: int) -> int:
+    """Return the epsilon from which on an example earns nothing, as the challenge's bins end."""
+    return max(math.ceil(math.log(models - 1)), 1)
+
+
+def shares(epsilons: Sequence[float], end: int) -> list[float]:
+    """Return the share of examples in each bin up to `end`, then beyond it, then capped."""
+    edges = [i * BIN for i in range(round(end / BIN) + 1)]
+    counts = np.histogram([e for e in epsilons if e < end], np.array(edges))[0]
+    beyond = sum(end <= e < CAP for e in epsilons)
+    capped = sum(e >= CAP for e in epsilons)
+    return [float(count) / len(epsilons) for count in (*counts, beyond, capped)]
+
+
+def epsilon_panels(rows: Sequence[Record]) -> list[Epsilons]:
+    """One panel a scored row, on one scale, the retrained models' outline in each."""
+    able = prose.scored(rows)
+    end = last_bin(min(prose.quality(row)["n"] for row in able))
+    found = {row["name"]: shares(row["epsilons"], end) for row in able}
+    # The original is told apart on every example: its bar would flatten all others.
+    top = max(share for name, each in found.items() if name != "nothing" for share in each)
+    return [_epsilon_panel(row, found[row["name"]], found["retrain"], top) for row in able]
+
+
+def _epsilon_panel(
+    row: Record, mine: Sequence[float], theirs: Sequence[float], top: float
+) -> Epsilons:
+    """The last two bins earn nothing and are drawn apart."""
+    earns = len(mine) - 2
+    return Epsilons(
+        name=row["name"],
+        told=bars([*mine[:earns], 0.0, 0.0], top),
+        lost=bars([0.0] * earns + list(mine[earns:]), top),
+        oracle=bars(theirs, top),
+        said=f"median {figure(float(np.median(row['epsilons'])))}, "
+        f"{percent(mine[-2] + mine[-1])} earn nothing",
+    )
+
+
+def gallery(summary: Record) -> list[Example]:
+    """The examples with their pictures; the best methods first, the others to unfold."""
+    order = prose.in_order(prose.methods(summary), prose.ranked(summary))
+    best = [row["name"] for row in prose.scored(order)][:FEATURED]
+    return [_example(entry, ["retrain", *best, "sham"]) for entry in summary["gallery"]]
+
+
+def _example(entry: Record, featured: Sequence[str]) -> Example:
+    names = [name for name in featured if name in entry["unlearned"]]
+    others = [name for name in entry["unlearned"] if name not in names]
+    seen = [entry["original"], *entry["retrained"]]
+    seen += [value for name in names for value in entry["unlearned"][name]]
+    low, high = min(seen), max(seen)
+    axis = Axis(low, high if high > low else low + 1.0)
+    return Example(
+        number=entry["example"],
+        label=entry["class"],
+        picture=png(entry["picture"]),
+        width=len(entry["picture"][0][0]),
+        original=axis.at(entry["original"]),
+        original_said=figure(entry["original"]),
+        ends=(figure(axis.low), figure(axis.high)),
+        featured=[_signals(name, entry, axis) for name in names],
+        others=[_signals(name, entry, axis) for name in others],
+    )
+
+
+def _signals(name: str, entry: Record, axis: Axis) -> Signals:
+    """Both distributions over the width of the axis; values beyond stand in the end bins."""
+    # In percent of the width, so that the bars agree with the mark of the original.
+    edges = [100 * i / BINS for i in range(BINS + 1)]
+    sides = entry["retrained"], entry["unlearned"][name]
+    theirs, mine = (heights([axis.at(value) for value in side], edges) for side in sides)
+    top, middle = max(*theirs, *mine), HEIGHT / 2
+    medians = [figure(float(np.median(side))) for side in sides]
+    return Signals(
+        name=name,
+        retrained=bars(theirs, top, base=middle),
+        unlearned=bars(mine, top, base=middle, up=False),
+        said=f"median {medians[1]}, retrained {medians[0]}",
+    )
+
+
+def png(picture: Sequence[Sequence[Sequence[int]]]) -> str:
+    """Return a picture [c][h][w], 0 to 255, one channel or three, as base64 of a PNG."""
+    from PIL import Image
+
+    pixels = np.asarray(picture, dtype=np.uint8).transpose(1, 2, 0)
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    held = io.BytesIO()
+    image.save(held, "PNG")
+    return base64.b64encode(held.getvalue()).decode()
+
+
+def curves(rows: Sequence[Record]) -> list[Curve]:
+    """The loss of every step of every scored row that trains."""
+    found = []
+    for row in prose.scored(rows):
+        # Steps that take turns come in turns; each is a curve of its own, with a loss of its own.
+        kept = sorted(row["cost"]["curve"], key=lambda record: str(record[0]))
+        for place, records in groupby(kept, key=lambda record: str(record[0])):
+            losses = [record[2] for record in records]
+            found.append(
+                Curve(
+                    name=row["name"],
+                    step=step_name(place),
+                    count=len(losses),
+                    first=figure(losses[0]),
+                    last=figure(losses[-1]),
+                    path=line(losses) if len(losses) > 1 else "",
+                )
+            )
+    return found
+
+
+def step_name(place: str) -> str:
+    """Return the place of a step as people count: "/1/0" is "2.1"."""
+    parts = [part for part in place.split("/") if part]
+    return ".".join(str(int(part) + 1) if part.isdecimal() else part for part in parts)

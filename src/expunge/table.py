@@ -1,0 +1,85 @@
+"""The verdict table, for a terminal or a text file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+COLUMNS = (
+    "method",
+    "quality F",
+    "of the way",
+    "retain",
+    "forget",
+    "test",
+    "ToW",
+    "weak attack",
+    "cost",
+    "verdict",
+)
+
+
+def plain(summary: Mapping[str, Any], width: int = 132) -> str:
+    """The table as text."""
+    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
+    draw(summary, console)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def draw(summary: Mapping[str, Any], console: Console) -> None:
+    """Print the table and what must be known to read it."""
+    experiment = summary["experiment"]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name in ("method", "verdict") else "right")
+    for row in summary["rows"]:
+        table.add_row(*(Text(cell) for cell in cells(row)))
+    console.print(table)
+    hardware = summary["hardware"]
+    console.print(Text(legend(experiment)))
+    console.print(Text(f"Measured on {hardware['processor']}, {hardware['cores']} cores."))
+
+
+def legend(experiment: Mapping[str, Any]) -> str:
+    """How to read the table."""
+    return (
+        f"n = {experiment['members']} models a row, protocol {experiment['protocol']}, rule "
+        f"{experiment['rule']}, forget set {experiment['forget']}. F with a 95 % bootstrap "
+        "interval over models; of the way: 0 = the original, 1 = held-out retrained models; "
+        "accuracies in %, with the gap to retrained; weak attack: AUC of the loss; cost: share of "
+        "retraining's time, ! above 20 %."
+    )
+
+
+def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """One row as text."""
+    name = row["name"] + (" (control)" if row["control"] else "")
+    if "unscored" in row:
+        return (name, *("-" for _ in COLUMNS[2:]), f"unscored: {row['unscored']}")
+    scores = row["scores"]
+    quality = scores["quality"]
+    share = row["normalised"]
+    cost = row["cost"]["time_share"]
+    return (
+        name,
+        f"{quality['value']:.4f} [{quality['low']:.4f}, {quality['high']:.4f}]",
+        f"{share:.2f}" if isinstance(share, float) else "unscored",
+        *(_accuracy(scores, name) for name in ("retain", "forget", "test")),
+        f"{scores['tow']['value']:.3f}" if "tow" in scores else "-",
+        f"{scores['weak_attack']['value']:.3f}" if "weak_attack" in scores else "-",
+        f"{cost:.0%}{' !' if cost > 0.2 else ''}",
+        row["verdict"],
+    )
+
+
+def _accuracy(scores: Mapping[str, Any], name: str) -> str:
+    found = scores.get(f"accuracy_{name}")
+    if found is None:
+        return "-"
+    gap = found["value"] - found["oracle"]
+    return f"{100 * found['value']:.1f} ({100 * gap:+.1f})"
