@@ -30,7 +30,8 @@ app = typer.Typer(
 Members = Annotated[int | None, typer.Option(help="Models of each kind; 16 or more can rank.")]
 Only = Annotated[str, typer.Option(help="Names of the methods to compare, with commas between.")]
 Own = Annotated[
-    list[str] | None, typer.Option("--method", help="A method of your own: SENTENCE or NAME=SENTENCE.")
+    list[str] | None,
+    typer.Option("--method", help="A method of your own: SENTENCE or NAME=SENTENCE."),
 ]
 StoreOption = Annotated[Path, typer.Option(help="Folder that keeps what is made.")]
 Jobs = Annotated[int, typer.Option(help="Processes; 0 for one a core.")]

@@ -60,10 +60,18 @@ def importance(run: Run, name: str) -> Weights:
 
 
 def pieces(run: Run, objective: Term) -> list[dict[str, Tensor]]:
-    """Whole sets as minibatches: sets of more than `CHUNK` examples in equal pieces."""
+    """Whole sets as minibatches: sets of more than `CHUNK` examples in equal pieces.
+
+    A smaller set stands whole beside each piece, so that its mean is exact and never of nothing.
+    """
     sizes = {name: len(run.data(name)) for name in objective.sets}
     count = -(-max(sizes.values()) // CHUNK)
-    cut = {name: torch.arange(n).tensor_split(count) for name, n in sizes.items()}
+    cut = {
+        name: torch.arange(n).tensor_split(count)
+        if n > max(CHUNK, count)
+        else [torch.arange(n)] * count
+        for name, n in sizes.items()
+    }
     return [{name: cut[name][i] for name in cut} for i in range(count)]
 
 
@@ -102,7 +110,9 @@ def hessian_times(run: Run, objective: Term, damping: float) -> Callable[[Weight
         result = {n: damping * v for n, v in vector.items()}
         for where in plan:
             loss = objective_at(run, objective, leaves, where) / len(plan)
-            slopes = torch.autograd.grad(loss, list(leaves.values()), create_graph=True)
+            slopes = torch.autograd.grad(
+                loss, list(leaves.values()), create_graph=True, materialize_grads=True
+            )
             along = sum((g * v).sum() for g, v in zip(slopes, vector.values(), strict=True))
             bent = torch.autograd.grad(along, list(leaves.values()), materialize_grads=True)
             for n, h in zip(result, bent, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -86,7 +86,9 @@ class Crew(ABC):
         free = {name for name, weight in self.weights.items() if weight.requires_grad}
         for prefix, module in self.modules().named_modules():
             own = {f"{prefix}.{n}".lstrip(".") for n, _ in module.named_parameters(recurse=False)}
-            if own and not own & free:
+            # a normalisation without weights has statistics to keep still; dropout has neither
+            state = own or any(True for _ in module.buffers(recurse=False))
+            if state and not own & free:
                 module.training = False
 
     def restore(self) -> None:
@@ -103,9 +105,10 @@ class Crew(ABC):
         return self.memory[place]
 
     def randomness(self, number: int) -> AbstractContextManager[None]:
-        """A stream of the member's own for modules that draw at random, as dropout does."""
-        if not has_dropout(self.modules()):
-            return nullcontext()
+        """A stream of the member's own for models that draw at random, as dropout does.
+
+        Every model gets it, since a draw inside `forward` cannot be seen from without.
+        """
         run = self.runs[0]
         return isolated(run.role, run.seed, run.place, run.turn, "dropout", number)
 
@@ -156,17 +159,23 @@ def descend(train: Train, crew: Crew) -> Iterator[Epoch]:
     lead = train.over or max(sets, key=lambda name: len(sets[name]))
     length = len(cuts(len(sets[lead]), train.batch))
     total = max(1, round(train.epochs * length))
-    summed, since = torch.zeros(len(crew.runs)), 0
-    for number in range(total):
-        batches = {name: crew.gather(sets[name], next(feeds[name])) for name in sets}
-        with crew.randomness(number):
-            losses = one_step(train, crew, optimiser, batches, number / total)
-        summed, since = summed + losses.cpu(), since + 1
-        for member in crew.runs:
-            member.ledger.saw({name: batch.targets.shape[-1] for name, batch in batches.items()})
-        if (number + 1) % length == 0 or number + 1 == total:
-            yield finished(run, crew, (number + 1) / length, train.epochs, summed / since)
-            summed, since = torch.zeros(len(crew.runs)), 0
+    for first in range(0, total, length):
+        last, summed = min(first + length, total), torch.zeros(len(crew.runs))
+        # closed before each yield, so that the caller's generator is his own again
+        with crew.randomness(first):
+            for number in range(first, last):
+                batches = {name: crew.gather(sets[name], next(feeds[name])) for name in sets}
+                losses = one_step(train, crew, optimiser, batches, number / total)
+                summed += losses.cpu()
+                note_read(crew, batches)
+        yield finished(run, crew, last / length, train.epochs, summed / (last - first))
+
+
+def note_read(crew: Crew, batches: dict[str, Images]) -> None:
+    """Write one minibatch of each set into every member's ledger."""
+    counts = {name: batch.targets.shape[-1] for name, batch in batches.items()}
+    for run in crew.runs:
+        run.ledger.saw(counts)
 
 
 def one_step(

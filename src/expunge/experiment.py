@@ -62,7 +62,9 @@ class Experiment:
         _one_of("protocol", self.protocol, PROTOCOLS)
         _one_of("rule", self.rule, ("released", "exact"))
         if self.members < 2:
-            raise BadSentence(f"members = {self.members}: expected at least 2; 16 or more can rank.")
+            raise BadSentence(
+                f"members = {self.members}: expected at least 2; 16 or more can rank."
+            )
         if not self.name.isprintable() or not self.name.strip() or "/" in self.name:
             raise BadSentence(f"name = {self.name!r}: expected printable signs without '/'.")
         names = [method.name for method in self.methods]

@@ -49,6 +49,8 @@ def parse(text: str) -> Any:
     except SyntaxError as fault:
         said = f"{fault.msg} at sign {fault.offset}" if fault.offset else fault.msg
         raise BadSentence(f"Cannot read {_short(text)}: {said}.") from None
+    except OverflowError as fault:
+        raise BadSentence(f"Cannot read {_short(text)}: {fault}.") from None
     except (RecursionError, MemoryError, ValueError):
         raise BadSentence(f"Cannot read {_short(text)}: it is nested too deep.") from None
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Any
+from pathlib import Path
 
 import torch
 
@@ -122,7 +122,7 @@ Task = MakeBlock | MakeScore
 _WORKER: list[tuple[Plan, Store]] = []
 
 
-def _begin(experiment: Experiment, root: str, parent: int) -> None:
+def _begin(experiment: Experiment, root: Path, parent: int) -> None:
     """Set a worker up: one thread, its own view of the data, and an end when its parent ends."""
     torch.set_num_threads(1)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -192,7 +192,8 @@ def _finished(
     team: Here | Processes, tasks: list[Task], wait_for_others: bool
 ) -> Iterator[tuple[Task, Outcome]]:
     """The tasks as they come to their ends, a few in hand at a time."""
-    left, running = list(tasks), {}
+    left = list(tasks)
+    running: dict[Future[Outcome], Task] = {}
     while left or running:
         while left and len(running) < 2 * (os.cpu_count() or 1):
             task = left.pop(0)
@@ -217,9 +218,3 @@ def _team(plan: Plan, store: Store, jobs: int) -> Iterator[Here | Processes]:
         ) from None
     finally:
         team.stop()
-
-
-def watch(progress: Iterator[Progress], draw: Callable[[Progress], Any]) -> None:
-    """Hand each piece of progress to whoever draws it."""
-    for piece in progress:
-        draw(piece)

@@ -13,7 +13,7 @@ import torch
 @cache
 def hardware() -> dict[str, str | int]:
     """Processor, cores, memory and accelerator, as the operating system names them."""
-    about = {
+    about: dict[str, str | int] = {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
         "instructions": torch.backends.cpu.get_cpu_capability(),

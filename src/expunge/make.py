@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any, Literal
@@ -21,9 +20,10 @@ from expunge.collect import collect
 from expunge.errors import ExpungeError, StoreError
 from expunge.hardware import hardware
 from expunge.method import Method
+from expunge.parts import Mask, Part
 from expunge.plan import Plan
 from expunge.scoring import score
-from expunge.stack import Engine, Looped, Timing, Vmapped, fastest, members
+from expunge.stack import Engine, Timing, Vmapped, fastest, members
 from expunge.store import Corrupt, Job, Store, model_state
 from expunge.unlearn import Run, Unlearned, check_sets, frozen
 
@@ -144,7 +144,9 @@ def runs_of(plan: Plan, store: Store, block: Block) -> list[Run]:
     if block.kind != "unlearned":
         starts = {seed: problem.untrained(block.kind, seed) for seed in block.seeds}
         return [Run(m, frozen(m), problem, seed, block.kind) for seed, m in starts.items()]
-    runs, originals, memos = [], {}, {}
+    runs: list[Run] = []
+    originals: dict[str, torch.nn.Module] = {}
+    memos: dict[str, dict[Part, Mask]] = {}
     for seed in block.seeds:
         job = plan.original(seed)
         if job.key not in originals:
@@ -192,7 +194,10 @@ def make_problem(plan: Plan, store: Store) -> None:
     store.write(
         plan.root,
         {"forget": {"rows": rows, "pictures": batch.inputs.float(), "targets": batch.targets}},
-        {"classes": plan.problem.classes, "sizes": {n: len(d) for n, d in plan.problem.sets.items()}},
+        {
+            "classes": plan.problem.classes,
+            "sizes": {n: len(d) for n, d in plan.problem.sets.items()},
+        },
     )
 
 
@@ -214,11 +219,6 @@ def versions() -> dict[str, str]:
 
     found = {name: version(name) for name in ("torch", "numpy", "scipy")}
     return {"expunge": __version__, "python": platform.python_version(), **found}
-
-
-def engines() -> Iterator[Engine]:
-    """Both ways to train, for whoever wants to compare them."""
-    yield from (Looped(), Vmapped())
 
 
 def counts(plan: Plan, store: Store, size: int) -> dict[str, Any]:

@@ -29,7 +29,9 @@ class Method:
 
     def check(self) -> None:
         if not self.name.strip() or not self.name.isprintable() or len(self.name) > 80:
-            raise BadSentence(f"A method's name must be 1 to 80 printable signs, got {self.name!r}.")
+            raise BadSentence(
+                f"A method's name must be 1 to 80 printable signs, got {self.name!r}."
+            )
 
     @property
     def sentence(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from expunge.errors import BadSentence
 from expunge.words import word
 
 
@@ -25,6 +26,12 @@ class SGD(Optimiser):
     momentum: float = 0.9
     weight_decay: float = 0.0
     nesterov: bool = False
+
+    def check(self) -> None:
+        if not (0 <= self.momentum and 0 <= self.weight_decay):
+            raise BadSentence("SGD: momentum and weight_decay must be 0 or more.")
+        if self.nesterov and self.momentum == 0:
+            raise BadSentence("SGD: nesterov=True needs a momentum above 0.")
 
     def over(self, weights: Iterable[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.SGD(
@@ -44,6 +51,9 @@ class Adam(Optimiser):
     beta1: float = 0.9
     beta2: float = 0.999
 
+    def check(self) -> None:
+        _check_adam(self)
+
     def over(self, weights: Iterable[Tensor]) -> torch.optim.Optimizer:
         betas = (self.beta1, self.beta2)
         return torch.optim.Adam(weights, lr=0.0, betas=betas, weight_decay=self.weight_decay)
@@ -57,6 +67,17 @@ class AdamW(Optimiser):
     beta1: float = 0.9
     beta2: float = 0.999
 
+    def check(self) -> None:
+        _check_adam(self)
+
     def over(self, weights: Iterable[Tensor]) -> torch.optim.Optimizer:
         betas = (self.beta1, self.beta2)
         return torch.optim.AdamW(weights, lr=0.0, betas=betas, weight_decay=self.weight_decay)
+
+
+def _check_adam(owner: Adam | AdamW) -> None:
+    if not (0 <= owner.beta1 < 1 and 0 <= owner.beta2 < 1 and 0 <= owner.weight_decay):
+        raise BadSentence(
+            f"{type(owner).__name__}: beta1 and beta2 must be 0 or more and below 1, and "
+            "weight_decay 0 or more."
+        )

@@ -157,13 +157,17 @@ class Named(Part):
         try:
             re.compile(self.pattern)
         except re.error as fault:
-            raise BadSentence(f"Named: {self.pattern!r} is no regular expression: {fault}.") from None
+            raise BadSentence(
+                f"Named: {self.pattern!r} is no regular expression: {fault}."
+            ) from None
 
     def mask(self, run: Run) -> Mask:
         names = [name for name, _ in run.original.named_parameters()]
         found = {name for name in names if re.search(self.pattern, name)}
         if not found:
-            raise BadSentence(f"No parameter matches {self.pattern!r}; there are {', '.join(names)}.")
+            raise BadSentence(
+                f"No parameter matches {self.pattern!r}; there are {', '.join(names)}."
+            )
         return whole_tensors(run.original, found.__contains__)
 
 

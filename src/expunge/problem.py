@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from expunge.batch import Data, Joined, Subset, all_targets, as_data
+from expunge.batch import Data, Indexed, Joined, Subset, Tensors, all_targets, as_data
 from expunge.data.forget import check_indices
 from expunge.errors import BadData, OffLimits, Unsupported, did_you_mean
 from expunge.method import Method, renamed
@@ -62,8 +62,8 @@ class Problem:
         sets = {"forget": as_data(forget), "retain": as_data(retain)}
         sets["train"] = Joined(sets["retain"], sets["forget"])
         for known in ("val", *CLOSED_SETS):
-            if rest.get(known) is not None:
-                sets[known] = as_data(rest.pop(known))
+            if (given := rest.pop(known, None)) is not None:
+                sets[known] = as_data(given)
         return cls(name, sets, **rest)
 
     @classmethod
@@ -76,8 +76,8 @@ class Problem:
         sets: dict[str, Data] = {"train": data, "forget": Subset(data, rows)}
         sets["retain"] = Subset(data, kept.nonzero().flatten())
         for known in ("val", *CLOSED_SETS):
-            if rest.get(known) is not None:
-                sets[known] = as_data(rest.pop(known))
+            if (given := rest.pop(known, None)) is not None:
+                sets[known] = as_data(given)
         return cls(name, sets, **rest)
 
     def data(self, name: str) -> Data:
@@ -145,9 +145,16 @@ def reinitialised(model: nn.Module, *names: object) -> nn.Module:
 
 def _refuse_overlap(forget: Data, retain: Data) -> None:
     """Two subsets of one data set must not share a row; the same object is never two sets."""
-    if forget is retain:
+    if forget is retain or _examples(forget) is _examples(retain):
         raise BadData("The forget set and the retain set are the same object.")
     if isinstance(forget, Subset) and isinstance(retain, Subset) and forget.base is retain.base:
         both = torch.isin(forget.index, retain.index).sum()
         if both:
             raise BadData(f"{int(both)} examples are in the forget set and in the retain set.")
+
+
+def _examples(data: Data) -> object:
+    """What the examples are read from, by which two wrappers of one data set are told."""
+    if isinstance(data, Tensors):
+        return data.inputs
+    return data.dataset if isinstance(data, Indexed) else data

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Self
 
+from expunge.errors import BadSentence
 from expunge.words import word
 
 
@@ -58,6 +59,10 @@ class Warmup(Schedule):
 
     peak: float
     until: float = 0.2
+
+    def check(self) -> None:
+        if not 0 < self.until < 1:
+            raise BadSentence(f"Warmup: until must lie between 0 and 1, got {self.until}.")
 
     def __call__(self, progress: float) -> float:
         if progress < self.until:

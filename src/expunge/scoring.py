@@ -88,7 +88,7 @@ def spread(plan: Plan, subject: Evidence) -> dict[str, list[float]]:
 def epsilons(plan: Plan, subject: Evidence, oracle: Evidence) -> list[float]:
     """Epsilon of each forget example."""
     mine, theirs = challenge.forget_signal(subject), challenge.forget_signal(oracle)
-    return challenge.epsilons(mine, theirs, rule=plan.experiment.rule).round(6).tolist()  # type: ignore[no-any-return]
+    return challenge.epsilons(mine, theirs, rule=plan.experiment.rule).round(6).tolist()
 
 
 def chosen(oracle: Evidence) -> list[int]:

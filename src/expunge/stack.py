@@ -83,9 +83,7 @@ class Stacked(Crew):
             models = {n: _caller(teachers[n][0], others[n]) for n in others}
             minibatch = {n: Images(*parts) for n, parts in read.items()}
             moving = {n: state[0][n] for n in free}
-            view = View(
-                _caller(self.skeleton, state), minibatch, models, moving, progress, seed
-            )
+            view = View(_caller(self.skeleton, state), minibatch, models, moving, progress, seed)
             return objective(view)
 
         states = {name: state for name, (_, state, _) in teachers.items()}

@@ -130,6 +130,8 @@ class Newton(Step):
     def check(self) -> None:
         if self.damping < 0 or self.iterations < 1:
             raise BadSentence("Newton: damping must be 0 or more and iterations 1 or more.")
+        if not self.objective.sets:
+            raise BadSentence(f"Newton: {self.objective!r} reads no set, so it has no gradient.")
 
     def __call__(self, run: Run) -> None:
         gradient = full_gradient(run, self.objective)
@@ -201,6 +203,8 @@ class Train(Step):
 class Negate(Step):
     """Train a copy on what is to be forgotten and go the opposite way: a negated task vector.
 
+    Buffers stay as they were: the opposite of a running variance can be negative.
+
     Source: Ilharco et al., Editing Models with Task Arithmetic, arXiv 2212.04089, section 3.
     """
 
@@ -209,12 +213,14 @@ class Negate(Step):
 
     @torch.no_grad()
     def __call__(self, run: Run) -> None:
-        before = {name: w.detach().clone() for name, w in run.model.state_dict().items()}
+        state = (*run.model.named_parameters(), *run.model.named_buffers())
+        before = {name: tensor.detach().clone() for name, tensor in state}
         with torch.enable_grad():
             self.train(run)
-        for name, now in run.model.state_dict().items():
-            change = now - before[name] if now.is_floating_point() else None
-            now.copy_(before[name] if change is None else before[name] - self.scale * change)
+        for name, buffer in run.model.named_buffers():
+            buffer.copy_(before[name])
+        for name, weight in run.model.named_parameters():
+            weight.copy_(before[name] - self.scale * (weight - before[name]))
 
 
 @word

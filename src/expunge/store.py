@@ -107,7 +107,7 @@ class Store:
             f"{name}.safetensors": save_tensors({k: t.contiguous() for k, t in each.items()})
             for name, each in (tensors or {}).items()
         }
-        record = {
+        record: dict[str, Any] = {
             "kind": job.kind,
             "spec": job.spec,
             "seed": job.seed,
@@ -132,7 +132,7 @@ class Store:
                 raise ValueError("the record was changed after it was written")
         except (ValueError, KeyError, TypeError, OSError) as fault:
             raise self._set_aside(job, str(fault)) from None
-        return record["about"]  # type: ignore[no-any-return]
+        return record["about"]
 
     def tensors(self, job: Job, name: str) -> dict[str, Tensor]:
         """The tensors of one file of a product, checked against the digest.

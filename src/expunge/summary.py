@@ -159,7 +159,7 @@ def _picture(image: np.ndarray) -> list[Any]:
     """Whole numbers 0 to 255, [c][h][w], stretched to the picture's own range."""
     low, high = image.min(), image.max()
     stretched = (image - low) / max(float(high - low), 1e-9) * 255
-    return stretched.round().astype(int).tolist()  # type: ignore[no-any-return]
+    return stretched.round().astype(int).tolist()
 
 
 def protocol_limits(plan: Plan) -> list[str]:

@@ -26,9 +26,9 @@ COLUMNS = (
 
 def plain(summary: Mapping[str, Any], width: int = 132) -> str:
     """The table as text."""
-    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
-    draw(summary, console)
-    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+    text = io.StringIO()
+    draw(summary, Console(file=text, width=width, color_system=None, legacy_windows=False))
+    return text.getvalue()
 
 
 def draw(summary: Mapping[str, Any], console: Console) -> None:

@@ -83,6 +83,11 @@ class Sum(Term):
 
     parts: tuple[tuple[Coefficient, Term], ...]
 
+    def check(self) -> None:
+        alone = len(self.parts) == 1 and self.parts[0][0] == 1.0
+        if not self.parts or alone or any(isinstance(term, Sum) for _, term in self.parts):
+            raise BadSentence("Sum: write sums with +, - and *, as in CE('retain') - 0.1 * L1().")
+
     def __call__(self, view: View) -> Tensor:
         return sum((value(c, view.progress) * t(view) for c, t in self.parts), torch.tensor(0.0))
 
@@ -189,6 +194,8 @@ class Relabel(Term):
         if logits.ndim != 2:
             raise Unsupported("Relabel draws one wrong class an image; on tokens there is none.")
         others = logits.shape[-1] - 1
+        if others < 1:
+            raise Unsupported("Relabel needs a wrong class to draw, and the model knows one class.")
         shift = 1 + hashed(batch.index, view.seed) % others
         return F.cross_entropy(logits, (batch.targets + shift) % (others + 1))
 
@@ -198,7 +205,8 @@ def hashed(index: Tensor, seed: int | Tensor) -> Tensor:
 
     Source: the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) on wrapping int64.
     """
-    mixed = index * 0x1E3779B97F4A7C15 + seed * 0x3C6EF372FE94F82B + 0x2545F4914F6CDD1D
+    wrapping = torch.as_tensor(seed, device=index.device)  # a plain int would not wrap but overflow
+    mixed = index * 0x1E3779B97F4A7C15 + wrapping * 0x3C6EF372FE94F82B + 0x2545F4914F6CDD1D
     mixed = (mixed ^ ((mixed >> 30) & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47
     mixed = (mixed ^ ((mixed >> 27) & 0x1FFFFFFFFF)) * -0x6B2FB644ECCEEE15
     return (mixed >> 33) & 0x7FFFFFFF

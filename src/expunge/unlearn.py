@@ -248,7 +248,8 @@ def refuse_broken(model: nn.Module, who: str) -> None:
 def change(before: nn.Module, after: nn.Module) -> tuple[float, float, float]:
     """How far the weights moved: share of their norm, share of them, and the largest change.
 
-    The largest change counts running statistics too; the other two are of weights alone.
+    The largest change counts running statistics too (not counters of minibatches); the other two
+    are of weights alone.
     """
     old, new = (torch.cat([w.detach().flatten() for w in m.parameters()]) for m in (before, after))
     size, distance = old.double().norm(), (new.double() - old.double()).norm()

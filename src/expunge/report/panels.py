@@ -7,7 +7,6 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -169,23 +168,25 @@ def png(picture: Sequence[Sequence[Sequence[int]]]) -> str:
 
 def curves(rows: Sequence[Record]) -> list[Curve]:
     """The loss of every step of every scored row that trains."""
-    found = []
-    for row in prose.scored(rows):
-        # Steps that take turns come in turns; each is a curve of its own, with a loss of its own.
-        kept = sorted(row["cost"]["curve"], key=lambda record: str(record[0]))
-        for place, records in groupby(kept, key=lambda record: str(record[0])):
-            losses = [record[2] for record in records]
-            found.append(
-                Curve(
-                    name=row["name"],
-                    step=step_name(place),
-                    count=len(losses),
-                    first=figure(losses[0]),
-                    last=figure(losses[-1]),
-                    path=line(losses) if len(losses) > 1 else "",
-                )
-            )
+    return [
+        _curve(row["name"], place, losses)
+        for row in prose.scored(rows)
+        for place, losses in by_step(row["cost"]["curve"]).items()
+    ]
+
+
+def by_step(curve: Sequence[Sequence[Any]]) -> dict[str, list[float]]:
+    """Return the losses of each step: those that take turns have each a loss of their own."""
+    found: dict[str, list[float]] = {}
+    for place, _, loss in curve:
+        found.setdefault(place, []).append(loss)
     return found
+
+
+def _curve(name: str, place: str, losses: Sequence[float]) -> Curve:
+    path = line(losses) if len(losses) > 1 else ""
+    ends = figure(losses[0]), figure(losses[-1])
+    return Curve(name, step_name(place), len(losses), *ends, path)
 
 
 def step_name(place: str) -> str:
