@@ -1,4 +1,4 @@
-"""Examples and minibatches: the only place that knows how inputs, targets and index hang together."""
+"""Examples and minibatches: only this file knows how inputs, targets and index hang together."""
 
 from __future__ import annotations
 

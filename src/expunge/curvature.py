@@ -30,7 +30,7 @@ def mean_gradient(model: nn.Module, data: Data, positions: Tensor) -> Weights:
         batch = data.batch(part)
         logits = batch.logits(twin)
         loss = F.cross_entropy(logits, batch.targets, reduction="sum") / len(positions)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
     pairs = twin.named_parameters()
     return {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in pairs}
 
@@ -95,7 +95,7 @@ def full_gradient(run: Run, objective: Term) -> Weights:
     leaves = {n: w.detach().clone().requires_grad_() for n, w in run.model.named_parameters()}
     for where in plan:
         loss = objective_at(run, objective, leaves, where) / len(plan)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         run.ledger.saw({name: len(rows) for name, rows in where.items()})
     return {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in leaves.items()}
 
@@ -113,7 +113,8 @@ def hessian_times(run: Run, objective: Term, damping: float) -> Callable[[Weight
             slopes = torch.autograd.grad(
                 loss, list(leaves.values()), create_graph=True, materialize_grads=True
             )
-            along = sum((g * v).sum() for g, v in zip(slopes, vector.values(), strict=True))
+            pairs = zip(slopes, vector.values(), strict=True)
+            along = torch.stack([(g * v).sum() for g, v in pairs]).sum()
             bent = torch.autograd.grad(along, list(leaves.values()), materialize_grads=True)
             for n, h in zip(result, bent, strict=True):
                 result[n] = result[n] + h

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -69,7 +70,7 @@ class Crew(ABC):
         """Set modes and what may move: a weight outside the part is kept, bit for bit."""
         self.kept = {}
         self.modules().train()
-        for name, weight in self.weights.items():
+        for weight in self.weights.values():
             weight.requires_grad_(True)
             weight.grad = None
         if not isinstance(train.where, Everything):
@@ -191,7 +192,7 @@ def one_step(
     optimiser.param_groups[0]["lr"] = value(train.lr, progress)
     losses = crew.losses(train.objective, batches, progress)
     optimiser.zero_grad()
-    losses.sum().backward()  # type: ignore[no-untyped-call]
+    losses.sum().backward()
     if train.clip:
         crew.clip(train.clip)
     optimiser.step()
@@ -231,4 +232,4 @@ def cuts(n: int, batch: int) -> list[tuple[int, int]]:
     edges = [*range(0, n, batch), n]
     if len(edges) > 2 and edges[-1] - edges[-2] == 1:
         del edges[-2]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))

@@ -28,9 +28,10 @@ def vocabulary() -> dict[str, type]:
     words = {}
     for room in ROOMS:
         for name, thing in vars(room).items():
-            if isinstance(thing, type) and thing.__module__ == room.__name__:
-                if dataclasses.is_dataclass(thing) and not inspect.isabstract(thing):
-                    words[name] = thing
+            if not isinstance(thing, type) or thing.__module__ != room.__name__:
+                continue
+            if dataclasses.is_dataclass(thing) and not inspect.isabstract(thing):
+                words[name] = thing
     return words
 
 

@@ -27,7 +27,7 @@ from expunge.stack import Engine, Timing, Vmapped, fastest, members
 from expunge.store import Corrupt, Job, Store, model_state
 from expunge.unlearn import Run, Unlearned, check_sets, frozen
 
-STACK = 32
+STACK = 64
 Outcome = Literal["made", "busy", "again", "failed"]
 
 

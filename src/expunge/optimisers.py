@@ -1,4 +1,4 @@
-"""How gradients become changes of weights: torch's optimisers, named so that they can be written."""
+"""How gradients become changes of weights: torch's optimisers, as words of the grammar."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SGD(Optimiser):
     nesterov: bool = False
 
     def check(self) -> None:
-        if not (0 <= self.momentum and 0 <= self.weight_decay):
+        if self.momentum < 0 or self.weight_decay < 0:
             raise BadSentence("SGD: momentum and weight_decay must be 0 or more.")
         if self.nesterov and self.momentum == 0:
             raise BadSentence("SGD: nesterov=True needs a momentum above 0.")
@@ -76,7 +76,7 @@ class AdamW(Optimiser):
 
 
 def _check_adam(owner: Adam | AdamW) -> None:
-    if not (0 <= owner.beta1 < 1 and 0 <= owner.beta2 < 1 and 0 <= owner.weight_decay):
+    if not (0 <= owner.beta1 < 1 and 0 <= owner.beta2 < 1 and owner.weight_decay >= 0):
         raise BadSentence(
             f"{type(owner).__name__}: beta1 and beta2 must be 0 or more and below 1, and "
             "weight_decay 0 or more."

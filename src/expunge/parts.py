@@ -35,10 +35,10 @@ class Part(ABC):
         """Whether the part belongs to one member and one moment, so that it is never remembered."""
         return False
 
-    def __or__(self, other: Part) -> Either:
+    def __or__(self, other: object) -> Either:
         return Either(self, other) if isinstance(other, Part) else NotImplemented
 
-    def __and__(self, other: Part) -> Both:
+    def __and__(self, other: object) -> Both:
         return Both(self, other) if isinstance(other, Part) else NotImplemented
 
     def __invert__(self) -> Outside:

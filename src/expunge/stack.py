@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from expunge.batch import Data, Images, in_memory
-from expunge.descent import Crew, Epoch, Solo, has_dropout
+from expunge.descent import Crew, Epoch, Solo, cuts, has_dropout
 from expunge.errors import Unsupported
 from expunge.method import Method
 from expunge.parts import Mask, Part
@@ -64,10 +64,8 @@ class Stacked(Crew):
     def masks(self, where: Part) -> Mask:
         each = [run.mask(where) for run in self.runs]
         masks = {name: torch.stack([mask[name] for mask in each]) for name in each[0]}
-        for name, mask in masks.items():
-            used = mask.flatten(1).any(1)
-            if used.any() and not used.all():
-                raise CannotStack(f"{name} may move in some members and not in others.")
+        if name := uneven(each):
+            raise CannotStack(f"{name} may move in some members and not in others.")
         return masks
 
     def losses(self, objective: Term, batches: dict[str, Images], progress: float) -> Tensor:
@@ -104,7 +102,7 @@ class Stacked(Crew):
         if name not in self.teachers:
             each = [run.teacher(name) for run in self.runs]
             if all(teacher is each[0] for teacher in each):
-                state = dict(each[0].named_parameters()), dict(each[0].named_buffers())
+                state: State = dict(each[0].named_parameters()), dict(each[0].named_buffers())
                 self.teachers[name] = each[0], state, None
             else:
                 weights = _stacked([dict(teacher.named_parameters()) for teacher in each])
@@ -166,6 +164,14 @@ class Vmapped(Engine):
         return f"stacked of {count}"
 
 
+def uneven(masks: Sequence[Mask]) -> str:
+    """A parameter that some members may move and others not at all; empty when there is none."""
+    for name in masks[0]:
+        if len({bool(mask[name].any()) for mask in masks}) > 1:
+            return name
+    return ""
+
+
 def stackable(runs: Sequence[Run], method: Method) -> str:
     """Why these members cannot be stacked; empty when they can."""
     if len(runs) < 2:
@@ -181,6 +187,8 @@ def stackable(runs: Sequence[Run], method: Method) -> str:
             return f"the set {lazy[0]} is read from disk"
         if train.where.redraws:
             return "a part draws other weights for each member"
+        if name := uneven([run.mask(train.where) for run in runs]):
+            return f"{name} may move in some members and not in others"
     return ""
 
 
@@ -228,7 +236,7 @@ def fastest(make: Callable[[int], list[Run]], method: Method, count: int) -> Tim
         return Timing(alone, None, reason)
     try:
         return Timing(alone, _seconds_a_step(Vmapped(), make(count), method, 4))
-    except (RuntimeError, NotImplementedError) as fault:
+    except (CannotStack, RuntimeError, NotImplementedError) as fault:
         # vmap refuses models with operations that it has no rule for, or in-place tricks
         return Timing(alone, None, f"vmap refused the model: {str(fault).splitlines()[0]}")
 
@@ -236,10 +244,11 @@ def fastest(make: Callable[[int], list[Run]], method: Method, count: int) -> Tim
 def _seconds_a_step(engine: Engine, runs: list[Run], method: Method, steps: int) -> float:
     """Seconds of one step of one member, without what it takes to begin: a difference of runs."""
     train = next(s for _, _, s in unrolled(method.steps) if isinstance(s, Train))
-    largest = max(len(runs[0].data(name)) for name in train.objective.sets)
+    sizes = {name: len(runs[0].data(name)) for name in train.objective.sets}
+    length = len(cuts(sizes[train.over] if train.over else max(sizes.values()), train.batch))
     spent = []
     for count in (1, 1, steps + 1):  # the first run warms up
-        brief = replace(train, epochs=count * train.batch / largest)
+        brief = replace(train, epochs=count / length)
         start = time.perf_counter()
         for _ in engine(runs, Method("timing", (brief,))):
             continue

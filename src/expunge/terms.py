@@ -41,12 +41,12 @@ class Term(ABC):
         name = getattr(self, "teacher", None)
         return (name,) if name else ()
 
-    def __add__(self, other: Term) -> Sum:
+    def __add__(self, other: object) -> Sum:
         if not isinstance(other, Term):
             return NotImplemented
         return Sum((*_weighted(self), *_weighted(other)))
 
-    def __sub__(self, other: Term) -> Sum:
+    def __sub__(self, other: object) -> Sum:
         return self + (-other) if isinstance(other, Term) else NotImplemented
 
     def __mul__(self, factor: Coefficient) -> Term:

@@ -255,5 +255,6 @@ def change(before: nn.Module, after: nn.Module) -> tuple[float, float, float]:
     size, distance = old.double().norm(), (new.double() - old.double()).norm()
     moved = float(distance / size) if size > 0 else float(distance > 0)
     pairs = zip(before.state_dict().values(), after.state_dict().values(), strict=True)
-    largest = max(float((b.double() - a.double()).abs().max()) for a, b in pairs if a.numel())
+    steps = [(b.double() - a.double()).abs().max() for a, b in pairs if a.is_floating_point()]
+    largest = max(map(float, steps))
     return moved, float((new != old).double().mean()), largest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 
-def digits_net(classes: int = 10, width: int = 16) -> nn.Sequential:
+def digits_net(classes: int = 10, width: int = 8) -> nn.Sequential:
     """Two strided convolutions with batch normalisation and one linear layer.
 
     Strides in the place of pooling keep it small enough that stacking many of them pays.

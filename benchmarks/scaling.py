@@ -1,0 +1,61 @@
+"""Cost against the number of members: seconds and peak memory at N = 64, 128, 256 and 512.
+
+Each N runs the digits experiment with three methods in a process of its own, from an empty store.
+A straight line in N is expected, and memory that does not grow with N while models are made.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+SIZES = (64, 128, 256, 512)
+CHILD = """
+import resource, sys, time, torch
+from dataclasses import replace
+from pathlib import Path
+from expunge.experiment import load
+from expunge.graph import make
+from expunge.plan import plan_for
+from expunge.store import Store
+torch.set_num_threads(1)
+members, folder = int(sys.argv[1]), sys.argv[2]
+whole = load("digits")
+few = tuple(m for m in whole.methods if m.name in ("finetune", "noise", "winner"))
+plan, store = plan_for(replace(whole, members=members, methods=few)), Store(folder)
+start, peak, spent = time.perf_counter(), {}, {}
+for piece in make(plan, store):
+    spent[piece.stage] = time.perf_counter() - start
+    peak[piece.stage] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+models, scores = spent["models"], spent["scores"] - spent["models"]
+print(models, scores, peak["models"], peak["scores"])
+"""
+
+
+def measured(members: int) -> list[float]:
+    """Seconds for models and for scores, and peak MiB in each, of one size."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = str(Path(folder) / "store")
+        command = [sys.executable, "-c", CHILD, str(members), place]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [float(number) for number in said.split()]
+
+
+def main() -> None:
+    """Print a row a size, and how straight the line is."""
+    print("N     models s  scores s  peak MiB models  peak MiB scores")  # noqa: T201
+    rows = []
+    for members in SIZES:
+        rows.append(measured(members))
+        print(f"{members:<5} " + "  ".join(f"{number:8.1f}" for number in rows[-1]))  # noqa: T201
+    totals = [row[0] + row[1] for row in rows]
+    fit = np.corrcoef(SIZES, totals)[0, 1] ** 2
+    print(f"R squared of seconds against N: {fit:.4f}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""One thread for every test: results and time do not hang on the machine's cores."""
+
+from __future__ import annotations
+
+import torch
+
+torch.set_num_threads(1)

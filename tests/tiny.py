@@ -1,0 +1,103 @@
+"""The smallest problems that a test of the core can do with."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from expunge.batch import Images, Tensors
+from expunge.data import digits
+from expunge.problem import Problem
+from expunge.streams import isolated
+from expunge.unlearn import Run, frozen
+from expunge.view import View
+
+
+def net() -> nn.Sequential:
+    """A convolution with batch normalisation, and a linear layer: 690 + 50 weights."""
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64, 10),
+    )
+
+
+def plain() -> nn.Sequential:
+    """The same without batch normalisation."""
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 10)
+    )
+
+
+def dropping() -> nn.Sequential:
+    """A linear model with dropout."""
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10))
+
+
+@cache
+def pictures(n: int = 60) -> Tensors:
+    train = digits().train
+    return Tensors(train.inputs[:n], train.targets[:n])
+
+
+def problem(forget: int = 12, n: int = 60, **rest: Any) -> Problem:
+    """The first `forget` of `n` digits are to be forgotten."""
+    rest = {"architecture": net, **rest}
+    return Problem.split(pictures(n), torch.arange(forget), name="tiny", **rest)
+
+
+def made(architecture: Any = net, seed: int = 0) -> Any:
+    """A model with statistics that are not those of a fresh one."""
+    with isolated("test", seed):
+        model = architecture()
+        model.train()
+        with torch.no_grad():
+            for _ in range(3):
+                model(pictures().inputs)
+    return model.eval()
+
+
+def run(model: nn.Module | None = None, task: Problem | None = None, seed: int = 0) -> Run:
+    original = frozen(made() if model is None else model)
+    mine = copy.deepcopy(original).requires_grad_(True)
+    return Run(mine, original, problem() if task is None else task, seed)
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    """Whether two models agree in every bit."""
+    there, here = a.state_dict(), b.state_dict()
+    return there.keys() == here.keys() and all(torch.equal(there[n], here[n]) for n in there)
+
+
+def view(
+    logits: dict[str, Tensor],
+    targets: dict[str, Tensor] | None = None,
+    teachers: dict[str, dict[str, Tensor]] | None = None,
+    **rest: Any,
+) -> View:
+    """A view whose model answers with given logits: the inputs are the logits themselves."""
+    targets = targets or {}
+    batches = {}
+    for name, answer in logits.items():
+        right = targets.get(name, torch.zeros(answer.shape[:-1], dtype=torch.int64))
+        batches[name] = Images(answer, right, torch.arange(len(answer)))
+    told = {
+        who: _answering([(logits[name], answer) for name, answer in answers.items()])
+        for who, answers in (teachers or {}).items()
+    }
+    rest = {"weights": {}, "progress": 0.0, "seed": 0, **rest}
+    return View(lambda inputs: inputs, batches, told, **rest)
+
+
+def _answering(pairs: list[tuple[Tensor, Tensor]]) -> Any:
+    return lambda inputs: next(answer for asked, answer in pairs if asked is inputs)
