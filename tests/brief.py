@@ -8,7 +8,7 @@ from typing import Any
 from expunge.method import Method
 from expunge.steps import Negate, Repeat, Step, Train
 
-BATCH = 24
+BATCH = 8
 
 
 def brief(method: Method, **changes: Any) -> Method:

@@ -34,7 +34,7 @@ Own = Annotated[
     typer.Option("--method", help="A method of your own: SENTENCE or NAME=SENTENCE."),
 ]
 StoreOption = Annotated[Path, typer.Option(help="Folder that keeps what is made.")]
-Jobs = Annotated[int, typer.Option(help="Processes; 0 for one a core.")]
+Jobs = Annotated[int, typer.Option(min=0, help="Processes; 0 for one a core.")]
 DataOption = Annotated[str, typer.Option(help="Folder of the data, where a problem needs one.")]
 Seed = Annotated[int | None, typer.Option(help="Draws the members.")]
 Size = Annotated[int | None, typer.Option(help="Use a subset of the training set.")]
@@ -44,6 +44,7 @@ Protocol = Annotated[str, typer.Option(help="challenge (one original) or paired 
 Name = Annotated[str, typer.Argument(help="A file, or the name of an experiment.")]
 Title = Annotated[str, typer.Argument(help="Name of an experiment; the last one when left out.")]
 STORE = Path("expunge-store")
+INTERRUPTED = 130
 
 
 @app.command()
@@ -140,7 +141,7 @@ def show(
     from expunge.explain import explained
     from expunge.plan import plan_for
 
-    chosen = replace(load(on), data=data)
+    chosen = adjusted(load(on), "", None, data=data or None)
     console = Console()
     for line in explained(as_method(sentence), plan_for(chosen)):
         console.print(Text(line))
@@ -171,7 +172,7 @@ def own_method(said: str, number: int) -> Method:
     """A method from NAME=SENTENCE, or from a sentence alone."""
     head, equals, tail = said.partition("=")
     name = head.strip()
-    if equals and name.isidentifier():
+    if equals and name and "(" not in name:
         return Method(name, as_method(tail, name).steps)
     return Method(f"mine_{number}", as_method(said).steps)
 
@@ -195,7 +196,9 @@ def carry_out(experiment: Experiment, store: Path, jobs: int) -> None:
 
 def report_path(store: Path, name: str) -> Path:
     """Where a report is written unless told otherwise."""
-    return store / "reports" / f"{name}.html"
+    folder = store / "reports"
+    folder.mkdir(exist_ok=True)
+    return folder / f"{name}.html"
 
 
 def existing(store: Path) -> Path:
@@ -221,11 +224,21 @@ def told() -> Iterator[None]:
     try:
         yield
     except ExpungeError as fault:
-        typer.echo(f"expunge: {fault}", err=True)
+        typer.echo(f"expunge: {seen(str(fault))}", err=True)
         sys.exit(fault.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Typer turns Ctrl-C into an exit of its own.
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+            raise
         typer.echo("\nexpunge: stopped. What was made is kept; run the same again.", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
+
+
+def seen(text: str) -> str:
+    """A message without signs that act on a terminal; it may quote a foreign file."""
+    return "".join(
+        sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text
+    )
 
 
 def main() -> None:

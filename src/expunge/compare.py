@@ -15,11 +15,12 @@ from expunge.graph import make
 from expunge.method import Method
 from expunge.plan import Plan, problem_spec
 from expunge.problem import Problem
+from expunge.steps import Step
 from expunge.store import Store
 from expunge.summary import keep
 from expunge.table import plain
 
-Methods = Mapping[str, Any] | Sequence[Any]
+Methods = Mapping[str, Any] | Sequence[Any] | Method | Step
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,7 @@ def compare(
 
     Args:
         problem: with an architecture and a recipe, so that oracles can be retrained.
-        methods: methods, or name -> method, step, steps or sentence.
+        methods: one method or several, or name -> method, step, steps or sentence.
         members: oracles, and unlearned models by each method.
         store: a folder that keeps what is made, so that it is made once; else a temporary one.
         protocol: "challenge" (one original, N seeds) or "paired" (N originals).
@@ -101,6 +102,8 @@ def _compared(plan: Plan, store: Store) -> Comparison:
 
 def named(methods: Methods) -> tuple[Method, ...]:
     """Methods under the names that the table calls them by."""
+    if isinstance(methods, str | Method | Step):
+        methods = (methods,)
     if isinstance(methods, Mapping):
         pairs = {name: as_method(source, name) for name, source in methods.items()}
         return tuple(Method(name, m.steps, m.source) for name, m in pairs.items())

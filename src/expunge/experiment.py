@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +12,21 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from expunge.data.forget import CoherentGroup, Given, Mislabelled, RandomShare, WholeClass
 from expunge.errors import BadData, BadSentence, did_you_mean
 from expunge.grammar import as_method, parse
 from expunge.method import Method
 from expunge.methods import nothing
+from expunge.steps import Train, unrolled
+from expunge.store import LONGEST_TITLE, is_title
 
 PROTOCOLS = ("challenge", "paired")
 LARGEST_FILE = 1_000_000
 RESERVED = ("retrain", "nothing")
+# Seeds of two experiments stay apart, and every one of them is a whole number of 64 bits.
+MOST_MEMBERS = 1_000_000
+LARGEST_SEED = 1_000_000_000_000
+CHOOSERS = (RandomShare, WholeClass, Given, CoherentGroup, Mislabelled)
 
 
 @dataclass(frozen=True)
@@ -61,12 +69,18 @@ class Experiment:
     def __post_init__(self) -> None:
         _one_of("protocol", self.protocol, PROTOCOLS)
         _one_of("rule", self.rule, ("released", "exact"))
-        if self.members < 2:
+        if not 2 <= self.members <= MOST_MEMBERS:
             raise BadSentence(
-                f"members = {self.members}: expected at least 2; 16 or more can rank."
+                f"members = {self.members}: expected 2 to {MOST_MEMBERS}; 16 or more can rank."
             )
-        if not self.name.isprintable() or not self.name.strip() or "/" in self.name:
-            raise BadSentence(f"name = {self.name!r}: expected printable signs without '/'.")
+        if abs(self.seed) > LARGEST_SEED:
+            raise BadSentence(f"seed = {self.seed}: expected a number up to {LARGEST_SEED}.")
+        if not is_title(self.name):
+            raise BadSentence(
+                f"name = {self.name[:80]!r}: expected printable signs without '/', "
+                f"{LONGEST_TITLE} bytes at most."
+            )
+        _check_recipe(self.recipe)
         names = [method.name for method in self.methods]
         for name in names:
             if names.count(name) > 1 or name in RESERVED:
@@ -76,7 +90,8 @@ class Experiment:
     @property
     def seeds(self) -> tuple[int, ...]:
         """The members' seeds: those of two experiments with other base seeds never meet."""
-        return tuple(range(self.seed * 1_000_000, self.seed * 1_000_000 + self.members))
+        first = self.seed * MOST_MEMBERS
+        return tuple(range(first, first + self.members))
 
     @property
     def compared(self) -> tuple[Method, ...]:
@@ -94,20 +109,24 @@ def load(source: str) -> Experiment:
     if source in shipped:
         return read(shipped[source].read_text(), source)
     path = Path(source)
-    if not path.is_file():
+    if not os.path.isfile(source):
         hint = did_you_mean(source, shipped)
         known = ", ".join(sorted(shipped))
         raise BadSentence(f"No experiment or file {source!r}.{hint} Experiments: {known}.")
     if path.stat().st_size > LARGEST_FILE:
         raise BadSentence(f"{source} is larger than {LARGEST_FILE} bytes; no experiment file is.")
-    return read(path.read_text(errors="replace"), source)
+    try:
+        text = path.read_text("utf-8", errors="replace")
+    except OSError as fault:
+        raise BadData(f"{source} could not be read: {fault.strerror}.") from None
+    return read(text, source)
 
 
 def read(text: str, origin: str) -> Experiment:
     """Read an experiment from TOML."""
     try:
         table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as fault:
+    except (ValueError, RecursionError) as fault:  # ValueError: a number of 5,000 digits, too
         raise BadSentence(f"{origin} is not TOML: {fault}.") from None
     known = [field.name for field in dataclasses.fields(Experiment)]
     for key in table:
@@ -151,6 +170,17 @@ def _text(origin: str, key: str, value: Any) -> str:
     return value
 
 
+def _check_recipe(recipe: Method) -> None:
+    """Oracles are made by putting "retain" in the place of "train", so no other set may be named."""
+    trains = [step for _, _, step in unrolled(recipe.steps) if isinstance(step, Train)]
+    trained = any("train" in step.objective.sets for step in trains)
+    if not trained or {"forget", "retain"} & set(recipe.sets):
+        raise BadSentence(
+            f"recipe = {recipe.sentence!r}: expected a Train on the set 'train', as in "
+            "Train(CE('train')), and neither 'forget' nor 'retain'."
+        )
+
+
 def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         hint = did_you_mean(value, known)
@@ -170,7 +200,7 @@ def shipped() -> tuple[str, ...]:
 def forget_chooser(sentence: str) -> Any:
     """The forget set's sentence, read."""
     chooser = parse(sentence)
-    if not callable(chooser):
+    if not isinstance(chooser, CHOOSERS):
         raise BadData(f"{sentence!r} is no forget set; write RandomShare(0.1), WholeClass(3) ...")
     return chooser
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from expunge.make import (
     make_problem,
     make_score,
     missing,
+    warm_up,
 )
 from expunge.method import Method
 from expunge.plan import Plan, plan_for
@@ -72,7 +74,12 @@ class Processes:
 
     def submit(self, task: Task, wait_for_others: bool) -> Future[Outcome]:
         """Hand a task to a process that is free."""
-        return self.pool.submit(_carry_out, task, wait_for_others)
+        # A terminal sends Ctrl-C to all: workers are born deaf to it, and this process ends them.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return self.pool.submit(_carry_out, task, wait_for_others)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def stop(self) -> None:
         """End the processes now: what they had not finished was not yet in the store."""
@@ -126,7 +133,9 @@ def _begin(experiment: Experiment, root: Path, parent: int) -> None:
     """Set a worker up: one thread, its own view of the data, and an end when its parent ends."""
     torch.set_num_threads(1)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    _WORKER.append((plan_for(experiment), Store(root)))
+    plan = plan_for(experiment)
+    warm_up(plan)
+    _WORKER.append((plan, Store(root)))
 
 
 def _end_with(parent: int) -> None:

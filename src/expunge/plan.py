@@ -197,4 +197,5 @@ def _content(data: Data) -> list[Any]:
 
 
 def _bytes(tensor: Tensor) -> Any:
-    return tensor.detach().cpu().contiguous().numpy().tobytes()
+    # As plain bytes: NumPy has no bfloat16.
+    return tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()

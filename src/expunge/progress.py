@@ -20,7 +20,8 @@ from rich.text import Text
 
 from expunge.experiment import Experiment, written
 from expunge.graph import Progress, make
-from expunge.make import block_size, choose_engine, counts
+from expunge.make import counts
+from expunge.metrics.verdict import LARGEST_COST
 from expunge.plan import Plan, plan_for
 from expunge.store import Job, Store
 
@@ -70,20 +71,26 @@ def _lines(progress: Iterator[Progress], console: Console) -> None:
 def stand(experiment: Experiment, store: Store, console: Console) -> None:
     """Print what is made and missing, and about how long the rest will take."""
     plan = plan_for(experiment)
-    found = counts(plan, store, block_size(choose_engine(plan, store)))
+    found = counts(plan, store)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("what", "made", "missing", "seconds each"):
         table.add_column(name, justify="left" if name == "what" else "right")
     left = 0.0
-    known = [seconds for _, _, seconds in found.values() if seconds is not None]
     for title, (made, of, seconds) in found.items():
         shown = "-" if seconds is None else f"{seconds:.2f}"
         table.add_row(Text(title), str(made), str(of - made), shown)
-        guess = seconds if seconds is not None else max(known, default=0.0)
-        left += (of - made) * guess
+        left += (of - made) * (guessed(title, found) if seconds is None else seconds)
     console.print(table)
     scored = sum(store.has(plan.score(method)) for method in plan.methods)
-    console.print(f"scores: {scored} of {len(plan.methods)}")
+    failed = sum(store.has(plan.failure(method)) for method in plan.methods)
+    rest = f", {failed} unscored for good reason" if failed else ""
+    console.print(f"scores: {scored} of {len(plan.methods)}{rest}")
     if any(made < of for made, of, _ in found.values()):
         minutes = left / (os.cpu_count() or 1) / 60
         console.print(f"about {minutes:.1f} minutes to go for the models, one process a core")
+
+
+def guessed(title: str, found: dict[str, tuple[int, int, float | None]]) -> float:
+    """Seconds of a model of a kind that none was made of yet: from retraining, where known."""
+    full = found["oracles"][2] or found["originals"][2] or 0.0
+    return full if title in ("oracles", "originals", "retrain") else LARGEST_COST * full

@@ -124,7 +124,7 @@ def cost(plan: Plan, store: Store, method: Method, subjects: list[Job]) -> dict[
             "curve": [],
         }
     ours = [store.about(job)["receipt"] for job in subjects]
-    seconds, full = (float(np.mean([r["seconds"] for r in group])) for group in (ours, theirs))
+    seconds, full = (float(np.median([r["seconds"] for r in group])) for group in (ours, theirs))
     read, all_read = (sum(group[0]["examples"].values()) for group in (ours, theirs))
     return {
         "seconds": seconds,

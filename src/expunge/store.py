@@ -30,6 +30,10 @@ from torch import Tensor
 from expunge.errors import StoreError
 
 LAYOUT = "expunge store, layout 1"
+# What reading a torn product raises; any other refusal, as of too many open files, may pass.
+TORN = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+# In bytes: most file systems allow 255, and a report adds its ending.
+LONGEST_TITLE = 200
 
 
 class Corrupt(StoreError):
@@ -76,11 +80,13 @@ class Store:
                     "folder, or one that expunge made."
                 )
             (self.root / "tmp").mkdir(parents=True, exist_ok=True)
-            (self.root / "locks").mkdir(exist_ok=True)
+            for name in ("locks", "reports"):
+                (self.root / name).mkdir(exist_ok=True)
             if not marked.exists():
                 self._place_file(marked, LAYOUT.encode())
-        if marked.read_text() != LAYOUT:
-            raise StoreError(f"{self.root} was written by another version: {marked.read_text()!r}.")
+            said = marked.read_text(errors="replace")
+        if said != LAYOUT:
+            raise StoreError(f"{self.root} was written by another version: {said[:80]!r}.")
 
     def folder(self, job: Job) -> Path:
         """Where a product lies, or would lie."""
@@ -117,6 +123,8 @@ class Store:
         }
         record["digests"]["about"] = _digest(_json(record["about"]))
         files["job.json"] = _json(record)
+        if self.folder(job).exists() and not self.has(job):
+            self._set_aside(job, "its record is missing")
         with told(self.root):
             self._place_folder(self.folder(job), files)
 
@@ -127,10 +135,11 @@ class Store:
             Corrupt: the record cannot be read or was changed.
         """
         try:
-            record = json.loads((self.folder(job) / "job.json").read_bytes())
+            with told(self.root, *TORN):
+                record = json.loads((self.folder(job) / "job.json").read_bytes())
             if record["digests"]["about"] != _digest(_json(record["about"])):
                 raise ValueError("the record was changed after it was written")
-        except (ValueError, KeyError, TypeError, OSError) as fault:
+        except (ValueError, KeyError, TypeError, RecursionError, *TORN) as fault:
             raise self._set_aside(job, str(fault)) from None
         return record["about"]
 
@@ -142,19 +151,21 @@ class Store:
         """
         folder = self.folder(job)
         try:
-            data = (folder / f"{name}.safetensors").read_bytes()
-            digests = json.loads((folder / "job.json").read_bytes())["digests"]
+            with told(self.root, *TORN):
+                data = (folder / f"{name}.safetensors").read_bytes()
+                digests = json.loads((folder / "job.json").read_bytes())["digests"]
             if digests[f"{name}.safetensors"] != _digest(data):
                 raise ValueError("its bytes are not those that were written")
             return load_tensors(data)
-        except (ValueError, KeyError, TypeError, OSError, SafetensorError) as fault:
+        except (ValueError, KeyError, TypeError, RecursionError, SafetensorError, *TORN) as fault:
             raise self._set_aside(job, str(fault)) from None
 
     def name(self, title: str, job: Job) -> None:
         """Let a title stand for a product of one kind; the newest comes last in `names`."""
-        found = [entry for entry in self._titles() if entry[:2] != [job.kind, title]]
-        entries = [*found, [job.kind, title, job.spec]]
-        with told(self.root):
+        # Held while it is read and written: two processes would lose each other's titles.
+        with self.claim("titles", wait=True), told(self.root):
+            found = [entry for entry in self._titles() if entry[:2] != [job.kind, title]]
+            entries = [*found, [job.kind, title, job.spec]]
             self._place_file(self.root / "titles.json", _json(entries))
 
     def names(self, kind: str) -> list[str]:
@@ -169,9 +180,15 @@ class Store:
     def _titles(self) -> list[list[str]]:
         try:
             found = json.loads((self.root / "titles.json").read_bytes())
-            return [[kind, title, spec] for kind, title, spec in found]
-        except (OSError, ValueError, TypeError):
+            listed = [[kind, title, spec] for kind, title, spec in found]
+        except (OSError, ValueError, TypeError, RecursionError):
             return []  # an index of what is there: without it nothing is lost
+        # A title becomes the name of a file: a foreign store's must not lead out of its folder.
+        return [
+            entry
+            for entry in listed
+            if all(isinstance(e, str) for e in entry) and is_title(entry[1])
+        ]
 
     @contextmanager
     def claim(self, name: str, wait: bool = False) -> Iterator[bool]:
@@ -179,27 +196,35 @@ class Store:
 
         The lock is the kernel's: it is gone when its process is, however that ended.
         """
-        with told(self.root), open(self.root / "locks" / name, "w") as handle:
+        with told(self.root):
+            handle = open(self.root / "locks" / name, "w")  # noqa: SIM115
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                ours = True
             except BlockingIOError:
-                yield False
-                return
-            yield True
+                ours = False
+            yield ours
 
     def sweep(self) -> None:
         """Remove what processes that are no longer there left half-written."""
         for leftover in (self.root / "tmp").iterdir():
             owner = leftover.name.partition("-")[0]
-            if not owner.isdigit() or not _alive(int(owner)):
+            if owner.isdecimal() and _alive(int(owner)):
+                continue
+            if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
 
     def _set_aside(self, job: Job, why: str) -> Corrupt:
         aside = self.root / "corrupt" / f"{job.kind}-{job.key}-{uuid.uuid4().hex[:8]}"
         with told(self.root):
             aside.parent.mkdir(exist_ok=True)
-            if self.folder(job).exists():
+            try:
                 os.rename(self.folder(job), aside)
+            except FileNotFoundError:  # another process was first, or it was never made
+                return Corrupt(f"The {job.kind} {job.key} is not in the store {self.root}.")
         return Corrupt(f"The {job.kind} {job.key} was corrupt ({why}); it was moved to {aside}.")
 
     def _place_folder(self, place: Path, files: Mapping[str, bytes]) -> None:
@@ -221,11 +246,20 @@ class Store:
         os.replace(draft, place)
 
 
+def is_title(title: object) -> bool:
+    """Whether a title can be printed, and be the name of a file without leading elsewhere."""
+    if not isinstance(title, str) or not title.isprintable() or not title.strip():
+        return False
+    return "/" not in title and len(title.encode()) <= LONGEST_TITLE
+
+
 @contextmanager
-def told(root: Path) -> Iterator[None]:
+def told(root: Path, *let_through: type[OSError]) -> Iterator[None]:
     """Turn the operating system's refusals into sentences."""
     try:
         yield
+    except let_through:
+        raise
     except OSError as fault:
         reasons = {
             errno.ENOSPC: "the disk is full. Free some room and run the same command again",

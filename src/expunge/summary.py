@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 
 from expunge.errors import StoreError
 from expunge.method import Method
+from expunge.metrics.bootstrap import RESAMPLES
+from expunge.metrics.bootstrap import RESAMPLES
 from expunge.metrics.score import Score, Unscored
 from expunge.metrics.verdict import Row, Spread, flags, normalised, verdict
 from expunge.plan import Plan
@@ -39,7 +42,9 @@ def summary(plan: Plan, store: Store) -> dict[str, Any]:
     found = {m.name: numbers(plan, store, m) for m in plan.methods}
     shown = dataclasses.asdict(plan.experiment)
     shown["recipe"] = plan.experiment.recipe.sentence
+    shown["resamples"] = RESAMPLES
     shown["methods"] = {m.name: m.sentence for m in plan.experiment.methods}
+    shown["resamples"] = RESAMPLES
     first = plan.oracle(plan.experiment.seeds[0])
     made = store.about(first)
     return {
@@ -179,8 +184,14 @@ def protocol_limits(plan: Plan) -> list[str]:
 def keep(plan: Plan, store: Store) -> dict[str, Any]:
     """Put the summary into the store, so that a report can be made from the store alone."""
     found = summary(plan, store)
-    job = Job("summary", json.dumps([plan.spec, plan.experiment.name, repr(plan.experiment)]))
+    # Addressed by what it says: a summary worked out anew in another way is another product.
+    job = Job("summary", digest_of(found))
     if not store.has(job):
         store.write(job, about=found)
     store.name(plan.experiment.name, job)
     return found
+
+
+def digest_of(found: dict[str, Any]) -> str:
+    """A digest of a record."""
+    return hashlib.blake2b(json.dumps(found, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -24,7 +24,7 @@ COLUMNS = (
 )
 
 
-def plain(summary: Mapping[str, Any], width: int = 132) -> str:
+def plain(summary: Mapping[str, Any], width: int = 160) -> str:
     """The table as text."""
     text = io.StringIO()
     draw(summary, Console(file=text, width=width, color_system=None, legacy_windows=False))

@@ -282,7 +282,7 @@ class Branching(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         logits = self.last(inputs.flatten(1))
-        return logits * 2 if float(logits.sum()) > 0 else logits
+        return logits * 2 if float(logits.detach().sum()) > 0 else logits
 
 
 def test_fastest_goes_on_alone_where_vmap_refuses() -> None:

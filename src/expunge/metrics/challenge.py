@@ -264,4 +264,10 @@ class ChallengeScore:
             return _factors(mine, theirs, rule=self.rule).value
 
         pair = [_columns(subject), _columns(oracle)]
-        return scored(value, pair, rng, unit=self.unit, bounds=(0.0, math.inf))
+        return scored(value, pair, rng, unit=self.unit, bounds=(0.0, _most(pair[1])))
+
+
+def _most(theirs: Floats) -> float:
+    """The largest score that any models can have against these: all factors perfect."""
+    share = float(theirs[:, :2].mean(axis=0).prod())
+    return 1.0 / share if share else math.inf

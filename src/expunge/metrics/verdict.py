@@ -35,7 +35,7 @@ class Row:
         ceiling: the same of held-out retrained models, against the other retrained models.
         floor: the same of the untouched original.
         finetune: the same of plain fine-tuning; None where this row is the fine-tuning itself.
-        subject, oracle, original: accuracies on "retain", "forget" and "test".
+        subject, oracle, original: accuracies on "retain", "forget" and, where there is one, "test".
         classes: number of classes, for the accuracy of guessing.
         largest_change: largest absolute change of any weight or buffer from the original.
         cost: time as a share of retraining's.
@@ -94,7 +94,7 @@ def flags(row: Row) -> tuple[str, ...]:
     """Return what a reader must know besides: a cost above 20 %, accuracies off the oracle's."""
     found = [
         f"{name} accuracy {abs(gap) * 100:.1f} points {'above' if gap > 0 else 'below'} retrained"
-        for name in SETS
+        for name in measured(row)
         if (gap := _gap(row, name)) != 0
     ]
     if row.cost > LARGEST_COST:
@@ -121,6 +121,11 @@ def normalised(value: float, floor: Score, ceiling: Score) -> float | Unscored:
     return (value - floor.value) / (ceiling.value - floor.value)
 
 
+def measured(row: Row) -> tuple[str, ...]:
+    """The sets that there are accuracies of: a problem may have no test set."""
+    return tuple(name for name in SETS if name in row.subject)
+
+
 def _half(score: Score) -> float:
     """The wider half of an interval; the other may be cut at the end of the scale."""
     return max(score.high - score.value, score.value - score.low)
@@ -141,14 +146,16 @@ def _gap(row: Row, name: str, reference: Mapping[str, Spread] | None = None) -> 
 
 def _off(row: Row) -> bool:
     """Whether any accuracy is off the oracle's."""
-    return any(_gap(row, name) != 0 for name in SETS)
+    return any(_gap(row, name) != 0 for name in measured(row))
 
 
 def _collapsed(row: Row) -> bool:
     """Whether half of the lead over guessing is lost where nothing should be."""
     chance = 1 / row.classes
     return any(
-        row.subject[name].mean < (chance + row.oracle[name].mean) / 2 for name in ("retain", "test")
+        row.subject[name].mean < (chance + row.oracle[name].mean) / 2
+        for name in measured(row)
+        if name != "forget"
     )
 
 

@@ -1,0 +1,179 @@
+"""What every published method and every step must keep, as one table.
+
+A contract takes a way of forgetting and a small world, does its checks with `assert`, and returns
+nothing. Tests go through `CONTRACTS`, so that a new method is held to all of them at once.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tiny
+import torch
+from brief import brief
+from torch import nn
+
+from expunge.grammar import parse
+from expunge.method import Method
+from expunge.methods import PUBLISHED
+from expunge.parts import (
+    Convs,
+    Everything,
+    First,
+    Last,
+    Named,
+    Part,
+    Random,
+    Salient,
+    Similar,
+    Smallest,
+)
+from expunge.problem import Problem
+from expunge.schedules import Cosine, Warmup
+from expunge.steps import Blend, Dampen, Negate, Newton, Noise, Repeat, Reset, Step, Train, Zero
+from expunge.terms import CE, KL, L1, MSE, Entropy, Relabel, Repel, Term, Uniform
+from expunge.unlearn import Unlearned, unlearn
+
+STEPS: tuple[Step, ...] = (
+    Noise(0.05),
+    Reset(),
+    Zero(Smallest(0.5)),
+    Dampen(alpha=0.5),
+    Newton(CE("retain"), damping=1.0, iterations=3, scale=0.1),
+    Negate(Train(CE("forget"), batch=8, lr=0.001)),
+    Train(CE("retain"), batch=24, lr=Warmup(0.01)),
+    Repeat((Train(-CE("forget"), lr=0.001), Train(CE("retain"), batch=24)), 2),
+)
+TERMS: tuple[Term, ...] = (
+    CE("forget"),
+    KL("forget", teacher="random", temperature=2.0),
+    Uniform("forget"),
+    Relabel("forget"),
+    Repel("forget", "retain"),
+    Entropy("forget"),
+    MSE("forget", teacher="random"),
+    CE("retain") + Cosine(0.01) * L1(),
+)
+PARTS: tuple[Part, ...] = (
+    Everything(),
+    First(1),
+    Last(1),
+    Convs(),
+    Named(r"weight$"),
+    Smallest(0.3),
+    Salient("forget", 0.3),
+    Similar("retain", "forget", 0.3),
+    Random(0.3),
+    (First(1) | Last(1)) & ~Random(0.5),
+)
+METHODS: dict[str, Method] = {
+    **{name: brief(method) for name, method in PUBLISHED.items() if method.steps},
+    **{type(step).__name__: Method("a step", (step,)) for step in STEPS},
+    **{repr(t): Method("a term", (Train(t, batch=8, lr=0.001),)) for t in TERMS},
+    **{f"where {p!r}": Method("a part", (Noise(0.01, p),)) for p in PARTS},
+    "Blend(0.5)": Method("a step", (Noise(0.05), Blend(0.5))),
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """A model and a problem to forget in."""
+
+    model: nn.Module
+    task: Problem
+
+    def forget(self, method: Method, seed: int = 0) -> Unlearned:
+        return unlearn(self.model, method, self.task, seed=seed)
+
+
+def world(architecture: Callable[[], nn.Module] = tiny.net, forget: int = 12) -> World:
+    task = tiny.problem(forget, architecture=architecture)
+    return World(tiny.made(architecture), task)
+
+
+def changes_weights_and_keeps_shapes(method: Method) -> None:
+    at = world()
+    done = at.forget(method)
+    before, after = at.model.state_dict(), done.model.state_dict()
+    assert before.keys() == after.keys()
+    for name in before:
+        assert after[name].shape == before[name].shape
+        assert after[name].dtype == before[name].dtype
+        assert torch.isfinite(after[name]).all()
+    assert any(not torch.equal(before[n], w) for n, w in done.model.named_parameters())
+    assert 0 < done.receipt.touched <= 1
+    assert done.receipt.moved > 0
+    assert done.receipt.largest > 0
+
+
+def leaves_the_original_alone(method: Method) -> None:
+    at = world()
+    twin, generator = copy.deepcopy(at.model), torch.get_rng_state()
+    at.forget(method)
+    assert tiny.same(at.model, twin)
+    assert torch.equal(generator, torch.get_rng_state())
+
+
+def gives_the_same_bits_for_the_same_seed(method: Method) -> None:
+    at = world()
+    first, again = at.forget(method, 5), at.forget(method, 5)
+    assert tiny.same(first.model, again.model)
+    told = [dataclasses.replace(d.receipt, seconds=0.0) for d in (first, again)]
+    assert told[0] == told[1]
+
+
+def reads_back_from_its_sentence(method: Method) -> None:
+    assert parse(repr(method)) == method
+    read = parse(method.sentence)
+    assert (read if isinstance(read, tuple) else (read,)) == method.steps
+
+
+def touches_only_the_sets_it_names(method: Method) -> None:
+    done = world().forget(method)
+    assert set(done.receipt.examples) <= set(method.sets)
+    # every set that is named is read
+    assert set(done.receipt.examples) == set(method.sets)
+
+
+def keeps_statistics_that_can_be_used(method: Method) -> None:
+    at = world()
+    model = at.forget(method).model
+    assert isinstance(model[1], nn.BatchNorm2d)
+    assert torch.isfinite(model[1].running_mean).all()
+    assert (model[1].running_var >= 0).all()
+    assert torch.isfinite(model(tiny.pictures().inputs)).all()
+
+
+def works_with_one_example_to_forget(method: Method) -> None:
+    done = world(forget=1).forget(method)
+    assert torch.isfinite(done.model(tiny.pictures().inputs)).all()
+
+
+def works_without_normalisation(method: Method) -> None:
+    done = world(tiny.plain).forget(method)
+    assert torch.isfinite(done.model(tiny.pictures().inputs)).all()
+
+
+def gives_a_receipt_that_json_can_write(method: Method) -> None:
+    told = world().forget(method, 3).receipt
+    read = json.loads(json.dumps(dataclasses.asdict(told), allow_nan=False))
+    assert read["method"] == method.sentence
+    assert read["seed"] == 3
+    assert all(isinstance(n, int) and n > 0 for n in read["examples"].values())
+
+
+CONTRACTS: tuple[Callable[[Method], None], ...] = (
+    changes_weights_and_keeps_shapes,
+    leaves_the_original_alone,
+    gives_the_same_bits_for_the_same_seed,
+    reads_back_from_its_sentence,
+    touches_only_the_sets_it_names,
+    keeps_statistics_that_can_be_used,
+    works_with_one_example_to_forget,
+    works_without_normalisation,
+    gives_a_receipt_that_json_can_write,
+)
