@@ -1,8 +1,9 @@
 """Models per minute: expunge's way to train many members against a plain loop with a DataLoader.
 
-The plain loop is what one writes first: one model after the other, `DataLoader(num_workers=0)`, all
-threads. expunge: members stacked, one single-threaded process a core. Both train the digits network
-by the same recipe for the same epochs, in float32, turn by turn in one run; the ratio is of medians.
+The plain loop is what one writes first: one model after the other, `DataLoader(num_workers=0)`,
+all threads. expunge: members stacked, one single-threaded process a core. Both train the digits
+network by the same recipe for the same epochs, in float32, turn by turn in one run; the ratio is of
+medians.
 """
 
 from __future__ import annotations
@@ -90,10 +91,10 @@ def main() -> None:
             team.stop()
     plain, ours = (statistics.median(side) for side in zip(*rates, strict=True))
     ratios = [b / a for a, b in rates]
-    print(f"hardware: {hardware()}")  # noqa: T201
-    print(f"one step, one member: looped {timing.looped:.2e} s, stacked {timing.vmapped} s")  # noqa: T201
-    print(f"plain loop: {plain:.1f} models a minute; expunge: {ours:.1f}")  # noqa: T201
-    print(f"ratio: {ours / plain:.1f} (rounds: {', '.join(f'{r:.1f}' for r in ratios)})")  # noqa: T201
+    print(f"hardware: {hardware()}")
+    print(f"one step, one member: looped {timing.looped:.2e} s, stacked {timing.vmapped} s")
+    print(f"plain loop: {plain:.1f} models a minute; expunge: {ours:.1f}")
+    print(f"ratio: {ours / plain:.1f} (rounds: {', '.join(f'{r:.1f}' for r in ratios)})")
 
 
 if __name__ == "__main__":

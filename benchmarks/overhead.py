@@ -55,7 +55,7 @@ def main() -> None:
     ]
     ratio = statistics.median(ours / hand for hand, ours in pairs)
     hand = statistics.median(pair[0] for pair in pairs)
-    print(f"by hand {hand:.2f} s; unlearn takes {ratio:.3f} times as long")  # noqa: T201
+    print(f"by hand {hand:.2f} s; unlearn takes {ratio:.3f} times as long")
 
 
 if __name__ == "__main__":

@@ -47,14 +47,14 @@ def measured(members: int) -> list[float]:
 
 def main() -> None:
     """Print a row a size, and how straight the line is."""
-    print("N     models s  scores s  peak MiB models  peak MiB scores")  # noqa: T201
+    print("N     models s  scores s  peak MiB models  peak MiB scores")
     rows = []
     for members in SIZES:
         rows.append(measured(members))
-        print(f"{members:<5} " + "  ".join(f"{number:8.1f}" for number in rows[-1]))  # noqa: T201
+        print(f"{members:<5} " + "  ".join(f"{number:8.1f}" for number in rows[-1]))
     totals = [row[0] + row[1] for row in rows]
     fit = np.corrcoef(SIZES, totals)[0, 1] ** 2
-    print(f"R squared of seconds against N: {fit:.4f}")  # noqa: T201
+    print(f"R squared of seconds against N: {fit:.4f}")
 
 
 if __name__ == "__main__":

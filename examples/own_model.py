@@ -1,5 +1,7 @@
 """Your own trained model, what to forget, what to retain: a model back, and what it cost."""
 
+from __future__ import annotations
+
 import torch
 
 from expunge import Problem, unlearn

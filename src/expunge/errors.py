@@ -25,7 +25,7 @@ class BadData(ExpungeError):
 
 
 class BadEvidence(ExpungeError):
-    """Arrays that a metric cannot read: wrong shapes, too few models, values that are not finite."""
+    """Arrays that a metric cannot read: wrong shapes, too few models, values not finite."""
 
     exit_code = 5
 

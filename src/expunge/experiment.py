@@ -171,7 +171,7 @@ def _text(origin: str, key: str, value: Any) -> str:
 
 
 def _check_recipe(recipe: Method) -> None:
-    """Oracles are made by putting "retain" in the place of "train", so no other set may be named."""
+    """Oracles are made with "retain" in the place of "train": no other set may be named."""
     trains = [step for _, _, step in unrolled(recipe.steps) if isinstance(step, Train)]
     trained = any("train" in step.objective.sets for step in trains)
     if not trained or {"forget", "retain"} & set(recipe.sets):

@@ -173,14 +173,20 @@ def choose_engine(plan: Plan, store: Store) -> Timing:
         except (Corrupt, TypeError):
             pass
     recipe = plan.problem.from_scratch("retain", "timing")
-
-    def make(count: int) -> list[Run]:
-        starts = {seed: plan.problem.untrained("timing", seed) for seed in range(count)}
-        return [Run(m, frozen(m), plan.problem, seed, "timing") for seed, m in starts.items()]
-
-    timing = fastest(make, recipe, min(STACK, plan.experiment.members))
+    timing = fastest(partial(trial, plan), recipe, min(STACK, plan.experiment.members))
     store.write(job, about=dataclasses.asdict(timing))
     return Timing(**store.about(job))  # of two processes that timed at once, the first is heard
+
+
+def trial(plan: Plan, count: int) -> list[Run]:
+    """Fresh runs that are trained only to see how long it takes."""
+    starts = {seed: plan.problem.untrained("timing", seed) for seed in range(count)}
+    return [Run(m, frozen(m), plan.problem, seed, "timing") for seed, m in starts.items()]
+
+
+def warm_up(plan: Plan) -> None:
+    """Train for a moment, so that no member pays for what torch sets up at its first step."""
+    fastest(partial(trial, plan), plan.problem.from_scratch("retain", "timing"), 2)
 
 
 def block_size(timing: Timing) -> int:
@@ -230,10 +236,13 @@ def versions() -> dict[str, str]:
     return {"expunge": __version__, "python": platform.python_version(), **found}
 
 
-def counts(plan: Plan, store: Store, size: int) -> dict[str, tuple[int, int, float | None]]:
-    """What is made and what is missing, by row, with the seconds a member took where known."""
+def counts(plan: Plan, store: Store) -> dict[str, tuple[int, int, float | None]]:
+    """What is made, of how many, by row, with the seconds a member took where known.
+
+    Of a method that cannot be carried out no more is due than there is.
+    """
     found: dict[str, tuple[int, int, float | None]] = {}
-    for block in blocks(plan, size):
+    for block in blocks(plan, STACK):
         jobs = [product(plan, block, seed) for seed in block.seeds]
         there = [job for job in jobs if store.has(job) and store.has(plan.evidence(job))]
         made, of, seconds = found.get(block.title, (0, 0, None))

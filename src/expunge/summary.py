@@ -13,7 +13,6 @@ import numpy as np
 from expunge.errors import StoreError
 from expunge.method import Method
 from expunge.metrics.bootstrap import RESAMPLES
-from expunge.metrics.bootstrap import RESAMPLES
 from expunge.metrics.score import Score, Unscored
 from expunge.metrics.verdict import Row, Spread, flags, normalised, verdict
 from expunge.plan import Plan
@@ -42,7 +41,6 @@ def summary(plan: Plan, store: Store) -> dict[str, Any]:
     found = {m.name: numbers(plan, store, m) for m in plan.methods}
     shown = dataclasses.asdict(plan.experiment)
     shown["recipe"] = plan.experiment.recipe.sentence
-    shown["resamples"] = RESAMPLES
     shown["methods"] = {m.name: m.sentence for m in plan.experiment.methods}
     shown["resamples"] = RESAMPLES
     first = plan.oracle(plan.experiment.seeds[0])

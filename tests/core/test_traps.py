@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import pytest
@@ -14,7 +13,7 @@ from expunge.descent import Solo
 from expunge.errors import NothingChanged, OffLimits, Unsupported
 from expunge.grammar import parse
 from expunge.optimisers import SGD, Adam
-from expunge.parts import Last, Random, Salient, Similar, Smallest
+from expunge.parts import Random, Salient, Similar, Smallest
 from expunge.problem import Problem
 from expunge.steps import Dampen, Noise, Repeat, Reset, Train
 from expunge.terms import CE, KL, Repel
@@ -184,4 +183,3 @@ def test_11_the_oracle_owes_nothing_to_the_original() -> None:
     method = task.from_scratch("retain", "retrain")
     models = [unlearn(tiny.made(seed=seed), method, task, seed=4).model for seed in (0, 1)]
     assert tiny.same(models[0], models[1])
-    assert Last(1) != copy.deepcopy(Random(0.5))
