@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOCK_VENV := .venv-lock
-CODE := src tests tools $(wildcard benchmarks)
+CODE := src tests tools examples $(wildcard benchmarks)
 
 # One thread per process: the tests run in several processes, and more threads only fight.
 export OMP_NUM_THREADS ?= 1
