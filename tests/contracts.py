@@ -12,11 +12,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import tiny
 import torch
-from brief import brief
 from torch import nn
 
+import tiny
+from brief import brief
 from expunge.grammar import parse
 from expunge.method import Method
 from expunge.methods import PUBLISHED

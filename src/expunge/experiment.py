@@ -208,10 +208,15 @@ def forget_chooser(sentence: str) -> Any:
 def written(experiment: Experiment) -> str:
     """An experiment as TOML; `read` gives the same experiment back."""
     plain = [f for f in dataclasses.fields(Experiment) if f.name not in ("recipe", "methods")]
-    lines = [f"{f.name} = {json.dumps(getattr(experiment, f.name))}" for f in plain]
-    lines.append(f"recipe = {json.dumps(experiment.recipe.sentence)}")
+    lines = [f"{f.name} = {_quoted(getattr(experiment, f.name))}" for f in plain]
+    lines.append(f"recipe = {_quoted(experiment.recipe.sentence)}")
     for method in experiment.methods:
         said = {"sentence": method.sentence, "source": method.source}
-        table = ", ".join(f"{key} = {json.dumps(value)}" for key, value in said.items())
-        lines.append(f"methods.{json.dumps(method.name)} = {{ {table} }}")
+        table = ", ".join(f"{key} = {_quoted(value)}" for key, value in said.items())
+        lines.append(f"methods.{_quoted(method.name)} = {{ {table} }}")
     return "\n".join(lines) + "\n"
+
+
+def _quoted(value: str | int) -> str:
+    """A TOML value: as in JSON, but no pairs of surrogates, and no sign that TOML refuses."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

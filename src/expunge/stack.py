@@ -23,7 +23,7 @@ from expunge.method import Method
 from expunge.parts import Mask, Part
 from expunge.steps import Train, unrolled
 from expunge.terms import Term
-from expunge.unlearn import Run, Unlearned, finish, note, perform
+from expunge.unlearn import Run, Spent, Unlearned, finish, note, perform
 from expunge.view import View
 
 State = tuple[dict[str, Tensor], dict[str, Tensor]]
@@ -200,11 +200,11 @@ def members(
     Members that cannot be stacked are looped, and their receipts say so.
     """
     chosen = Looped() if stackable(runs, method) else engine
-    start = time.perf_counter()
+    start = Spent.until_now()
     for epoch in chosen(runs, method):
         note(epoch, list(runs))
         yield epoch
-    share = (time.perf_counter() - start) / len(runs)
+    share = start.to_now(len(runs))
     yield [finish(run, method, chosen.label(len(runs)), share) for run in runs]
 
 

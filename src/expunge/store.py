@@ -242,8 +242,12 @@ class Store:
 
     def _place_file(self, place: Path, data: bytes) -> None:
         draft = self.root / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex}"
-        draft.write_bytes(data)
-        os.replace(draft, place)
+        try:
+            draft.write_bytes(data)
+            os.replace(draft, place)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
 
 
 def is_title(title: object) -> bool:

@@ -52,7 +52,7 @@ def legend(experiment: Mapping[str, Any]) -> str:
         f"{experiment['rule']}, forget set {experiment['forget']}. F with a 95 % bootstrap "
         "interval over models; of the way: 0 = the original, 1 = held-out retrained models; "
         "accuracies in %, with the gap to retrained; weak attack: AUC of the loss; cost: share of "
-        "retraining's time, ! above 20 %."
+        "retraining's processor time, ! above 20 %."
     )
 
 

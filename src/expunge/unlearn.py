@@ -39,6 +39,25 @@ class Ledger:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """Time on two clocks, seconds: the wall's, and the processor's over all threads."""
+
+    seconds: float
+    processor_seconds: float
+
+    @classmethod
+    def until_now(cls) -> Spent:
+        """What both clocks show."""
+        return cls(time.perf_counter(), time.process_time())
+
+    def to_now(self, members: int = 1) -> Spent:
+        """The time since then, in equal shares for so many members."""
+        now = Spent.until_now()
+        processor = now.processor_seconds - self.processor_seconds
+        return Spent((now.seconds - self.seconds) / members, processor / members)
+
+
+@dataclass(frozen=True)
 class Receipt:
     """What a run cost and changed, as measured by the frame.
 
@@ -47,6 +66,8 @@ class Receipt:
         seed: the member.
         engine: how it was trained ("alone", or "stacked of m").
         seconds: wall-clock seconds; of a stack, this member's equal share.
+        processor_seconds: the same in processor time of all threads, which other work on the
+            machine does not lengthen.
         examples: name of a set -> examples read, counted once for each pass.
         moved: L2 norm of the change of all weights, as a share of their norm before.
         touched: share of the weights that are no longer what they were.
@@ -58,6 +79,7 @@ class Receipt:
     seed: int
     engine: str
     seconds: float
+    processor_seconds: float
     examples: dict[str, int]
     moved: float
     touched: float
@@ -134,23 +156,25 @@ class Run:
 
     def fresh(self, purpose: str) -> nn.Module:
         """A newly initialised model of the same shape, from the member's own stream."""
-        names = (self.role, self.seed, self.place, self.turn, purpose)
+        return self._made(self.role, self.seed, self.place, self.turn, purpose)
+
+    def _made(self, *names: object) -> nn.Module:
         device = next(self.original.parameters()).device
         if self.problem.architecture is None:
             return reinitialised(self.original, *names).to(device)
-        return self.problem.untrained(*names).to(device)
+        fresh = self.problem.untrained(*names)
+        if shapes(fresh) != shapes(self.original):
+            raise BadData(
+                f"The architecture of {self.problem.name} makes other weights than the model has; "
+                "give Problem the architecture that the model was made by."
+            )
+        return fresh.to(device)
 
     def teacher(self, name: str) -> nn.Module:
         """A fixed model to compare with; the random one is this member's own."""
         if name not in self._teachers:
-            names = (self.role, self.seed, "teacher")
-            made = (
-                reinitialised(self.original, *names)
-                if self.problem.architecture is None
-                else self.problem.untrained(*names)
-            )
-            device = next(self.original.parameters()).device
-            self._teachers[name] = made.eval().requires_grad_(False).to(device)
+            made = self._made(self.role, self.seed, "teacher")
+            self._teachers[name] = made.eval().requires_grad_(False)
         return self._teachers[name]
 
 
@@ -176,15 +200,20 @@ def unlearn(model: nn.Module, method: Any, problem: Problem, *, seed: int = 0) -
     refuse_broken(model, "The model")
     original = frozen(model)
     run = Run(copy.deepcopy(original).requires_grad_(True), original, problem, seed)
-    start = time.perf_counter()
+    start = Spent.until_now()
     for epoch in perform(wanted.steps, Solo(run)):
         note(epoch, (run,))
-    return finish(run, wanted, "alone", time.perf_counter() - start)
+    return finish(run, wanted, "alone", start.to_now())
 
 
 def frozen(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode without gradients, to be looked at and never changed."""
     return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def shapes(model: nn.Module) -> dict[str, torch.Size]:
+    """Name of each weight and buffer -> its shape."""
+    return {name: tensor.shape for name, tensor in model.state_dict().items()}
 
 
 def check_sets(method: Method, problem: Problem) -> None:
@@ -212,7 +241,7 @@ def note(epoch: Epoch, runs: tuple[Run, ...] | list[Run]) -> None:
             run.ledger.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
 
 
-def finish(run: Run, method: Method, engine: str, seconds: float) -> Unlearned:
+def finish(run: Run, method: Method, engine: str, spent: Spent) -> Unlearned:
     """Check what came out, and write the receipt."""
     refuse_broken(run.model, f"After {method.name}, member {run.seed}: the model")
     moved, touched, largest = change(run.original, run.model)
@@ -226,7 +255,8 @@ def finish(run: Run, method: Method, engine: str, seconds: float) -> Unlearned:
         method.sentence,
         run.seed,
         engine,
-        seconds,
+        spent.seconds,
+        spent.processor_seconds,
         dict(run.ledger.examples),
         moved,
         touched,

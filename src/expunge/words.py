@@ -21,14 +21,14 @@ def word(cls: type[T]) -> type[T]:
     """
 
     def post_init(self: Any) -> None:
-        for name, hint in _hints(type(self)).items():
+        for name, hint in _hints(type(self)).items():  # type: ignore[arg-type]
             _expect(type(self).__name__, name, getattr(self, name), hint)
         if hasattr(self, "check"):
             self.check()
 
     cls.__post_init__ = post_init  # type: ignore[attr-defined]
     if "__repr__" not in cls.__dict__:
-        cls.__repr__ = spoken  # type: ignore[assignment]
+        cls.__repr__ = spoken  # type: ignore[method-assign]
     return dataclasses.dataclass(frozen=True, repr=False)(cls)
 
 
@@ -52,7 +52,8 @@ def in_full(thing: Any) -> str:
     if isinstance(thing, tuple):
         return "(" + ", ".join(in_full(item) for item in thing) + ")"
     if not dataclasses.is_dataclass(thing):
-        return repr(float(thing)) if isinstance(thing, int | float) else repr(thing)
+        # 0.0 is added since -0.0 equals 0.0, and what is equal must have one key
+        return repr(float(thing) + 0.0) if isinstance(thing, int | float) else repr(thing)
     said = [f"{f.name}={in_full(getattr(thing, f.name))}" for f in dataclasses.fields(thing)]
     return f"{type(thing).__name__}/{getattr(thing, 'version', 1)}({', '.join(said)})"
 
@@ -60,7 +61,7 @@ def in_full(thing: Any) -> str:
 @functools.cache
 def _hints(cls: type) -> dict[str, Any]:
     hints = get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def _expect(owner: str, name: str, value: Any, hint: Any) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from contracts import CONTRACTS, METHODS, PARTS, STEPS, TERMS
 
+from contracts import CONTRACTS, METHODS, PARTS, STEPS, TERMS
 from expunge.grammar import vocabulary
 from expunge.method import Method
 from expunge.methods import PUBLISHED

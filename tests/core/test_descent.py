@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+import tiny
 from expunge.descent import Epoch, Solo, cuts, descend, feed
 from expunge.errors import BadData, BadSentence, Diverged
 from expunge.optimisers import SGD, Adam

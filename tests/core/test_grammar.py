@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import builtins
-import os
 from typing import Any
 
 import pytest
@@ -12,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expunge.errors import BadSentence
-from expunge.grammar import LONGEST, as_method, parse, parse_steps, vocabulary
+from expunge.grammar import as_method, parse, parse_steps, vocabulary
 from expunge.method import Method, names_of_sets, renamed
 from expunge.methods import PUBLISHED
 from expunge.optimisers import SGD, Adam, AdamW
@@ -32,7 +29,8 @@ from expunge.steps import Blend, Dampen, Negate, Newton, Noise, Repeat, Reset, T
 from expunge.terms import CE, KL, L1, MSE, Entropy, Relabel, Repel, Uniform
 from expunge.words import in_full
 
-LOOSE = settings(deadline=None, derandomize=True, max_examples=150)
+LOOSE = settings(deadline=None, derandomize=True, max_examples=100)
+FEW = settings(LOOSE, max_examples=25)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -153,7 +151,7 @@ def test_parts_read_back(part: Any) -> None:
     assert_reads_back(part)
 
 
-@LOOSE
+@FEW
 @given(st.lists(steps, max_size=3).map(tuple), st.sampled_from(["mine", "a'b", "ü – 9"]))
 def test_methods_read_back(steps_: Any, name: str) -> None:
     assert_reads_back(Method(name, steps_, "arXiv 1912.03817, eq. (3)"))
@@ -163,7 +161,7 @@ def test_methods_read_back(steps_: Any, name: str) -> None:
 @given(numbers, numbers)
 def test_coefficients_are_exact(a: float, b: float) -> None:
     term = parse(f"{a!r} * CE('x') - {abs(b)!r} * KL('y')")
-    assert [c for c, _ in (term.parts if a != 1 or True else ())] == [a, -abs(b)]
+    assert [c for c, _ in term.parts] == [a, -abs(b)]
 
 
 SENTENCES = {
@@ -196,197 +194,6 @@ def test_reprs_leave_defaults_out() -> None:
     assert repr(CE("a") - 0.1 * KL("b") + L1()) == "CE('a') - 0.1 * KL('b') + L1()"
     assert repr(-0.5 * CE("a") - Linear(2.0) * L1()) == "-0.5 * CE('a') + Linear(-2.0) * L1()"
     assert repr((Last(2) | Convs()) & ~First(1)) == "((Last(layers=2) | Convs()) & ~First())"
-
-
-HOSTILE = [
-    "__import__('os').system('touch /tmp/expunge-was-here')",
-    "eval('1')",
-    "exec('import os')",
-    "open('/etc/passwd')",
-    "CE('a').__class__",
-    "CE.__init__('a')",
-    "().__class__.__bases__[0]",
-    "lambda: 0",
-    "(lambda: CE('a'))()",
-    "[CE(x) for x in 'ab']",
-    "(CE(x) for x in 'ab')",
-    "{'a': 1}",
-    "{1, 2}",
-    "f'{open}'",
-    "CE(f'{1}')",
-    "CE(*['a'])",
-    "CE(**{'set': 'a'})",
-    "*CE('a'),",
-    "(x := CE('a'))",
-    "CE('a') if 1 else CE('b')",
-    "CE('a') and CE('b')",
-    "not CE('a')",
-    "CE('a') < CE('b')",
-    "CE('a')[0]",
-    "CE('a') @ CE('b')",
-    "CE('a') ** 2",
-    "CE('a') / 2",
-    "CE('a') // 2",
-    "CE('a') % 2",
-    "9 ** 9 ** 9",
-    "1 << 99999999999",
-    "2 + 2",
-    "'a' * 10 ** 9",
-    "'a' + 'b'",
-    "'%s' % 'a'",
-    "(1,) * 9",
-    "True * CE('a')",
-    "CE('a') * CE('b')",
-    "CE('a') + Last(1)",
-    "CE('a') | CE('b')",
-    "Last(1) + First(1)",
-    "~CE('a')",
-    "-Last(1)",
-    "-'a'",
-    "+CE('a')",
-    "-True",
-    "~1",
-    "await CE('a')",
-    "yield",
-    "import os",
-    "CE('a'); CE('b')",
-    "CE('a')\nCE('b')",
-    "print",
-    "None",
-    "...",
-    "b'a'",
-    "CE(b'a')",
-    "1j",
-    "1j * CE('a')",
-    "CE(None)",
-    "CE(1)",
-    "CE()",
-    "CE('a', 'b')",
-    "CE(sett='a')",
-    "CE(set='a', set='b')",
-    "CE('a', set='a')",
-    "Noise('a')",
-    "Noise(1e999)",
-    "Noise(-1e999)",
-    "Noise(True)",
-    "Noise(" + "9" * 400 + ")",
-    "Noise(" + "9" * 5000 + ")",
-    "9" * 400 + " * CE('a')",
-    "1e200 * (1e200 * CE('a'))",
-    "Last(1.0)",
-    "Last(0)",
-    "Train(Last(1))",
-    "Train(CE('a'), epochs=0)",
-    "Train(CE('a'), lr=None)",
-    "Train(CE('a'), optimiser=SGD)",
-    "Repeat((), 3)",
-    "Repeat((Noise(1),), 0)",
-    "Repeat(Noise(1), 2)",
-    "Method('', ())",
-    "Method('\x1b[2J', ())",
-    "Method('" + "a" * 81 + "', ())",
-    "Named('(')",
-    "Named('a{99999999999999999999}')",
-    "Named('" + "(" * 5000 + "')",
-    "Sum(())",
-    "Sum(((1.0, CE('a')),))",
-    "Sum(((2.0, CE('a') + CE('b')),))",
-    "Linear(1.0) * (Linear(1.0) * CE('a'))",
-    "SGD(momentum=0.0, nesterov=True)",
-    "SGD(momentum=-1.0)",
-    "Adam(beta1=1.0)",
-    "AdamW(weight_decay=-1.0)",
-    "Warmup(1.0, until=0.0)",
-    "Warmup(1.0, until=1.0)",
-    "Term()",
-    "Part()",
-    "Step()",
-    "Schedule()",
-    "word(CE)",
-    "did_you_mean('a', 'b')",
-    "BadSentence('a')",
-    "Any()",
-    "",
-    " ",
-    "\0",
-    "CE('a')\0",
-    "CE('a'",
-    "CE('a'))",
-    "'",
-    '"""',
-    "\\",
-    "#",
-    "\ud800",
-    "CE('\ud800",
-    "СЕ('a')",  # Cyrillic letters
-    "ΚL('a')",  # a Greek Kappa
-    "CE\u200b('a')",
-    "CE‘a’",
-    "\u202eCE('a')",
-    "(" * 150 + ")" * 149,
-    "(" * 9_000 + ")" * 9_000,
-    "[" * 9_000 + "]" * 9_000,
-    "-" * 15_000 + "1",
-    "~" * 15_000 + "Last(1)",
-    "Repeat((" * 1000 + "Noise(1)" + ",),2)" * 1000,
-    "+" * 10**6,
-    "CE('a') + " * 10**5 + "CE('a')",
-    "a" * (LONGEST + 1),
-]
-
-
-@pytest.mark.parametrize("sentence", HOSTILE, ids=lambda s: ascii(s)[:40])
-def test_hostile_sentences_are_refused(sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def caught(*_: Any, **__: Any) -> None:
-        raise AssertionError("a sentence ran code")
-
-    monkeypatch.setattr(os, "system", caught)
-    for name in ("eval", "exec", "open", "print"):
-        monkeypatch.setattr(builtins, name, caught)
-    with pytest.raises(BadSentence) as fault:
-        parse(sentence)
-    assert len(str(fault.value)) < 6000
-
-
-@LOOSE
-@given(st.text(max_size=60))
-def test_any_text_is_read_or_refused(text: str) -> None:
-    try:
-        parse(text)
-    except BadSentence:
-        return
-    assert isinstance(ast.parse(text.strip(), mode="eval"), ast.Expression)
-
-
-PIECES = [
-    "CE",
-    "Last",
-    "Train",
-    "(",
-    ")",
-    "'a'",
-    ",",
-    "+",
-    "-",
-    "*",
-    "|",
-    "~",
-    "1",
-    "0.5",
-    "=",
-    "lr",
-]
-
-
-@LOOSE
-@given(st.lists(st.sampled_from([*PIECES, ".", "[", "]", "lambda", ":", "**"]), max_size=14))
-def test_any_heap_of_pieces_is_read_or_refused(pieces: list[str]) -> None:
-    text = " ".join(pieces)
-    try:
-        thing = parse(text)
-    except BadSentence:
-        return
-    assert_reads_back(thing)
 
 
 def test_a_misspelt_word_is_told_with_the_nearest() -> None:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from brief import brief
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+import tiny
+from brief import brief
 from expunge.batch import Indexed, Subset
 from expunge.descent import Epoch
 from expunge.grammar import as_method

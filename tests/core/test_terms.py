@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
+import tiny
 from expunge.errors import BadSentence, Unsupported
 from expunge.schedules import Cosine, Linear
 from expunge.steps import Train
@@ -217,7 +217,7 @@ def test_sums_obey_arithmetic() -> None:
     a, b, c = CE("forget"), KL("forget"), CE("retain")
     assert (a + b) + c == a + (b + c)
     assert a - b == a + -1 * b
-    assert -(-a) == a
+    assert -1 * -a == a
     assert 2 * (a - 0.5 * b) == 2 * a - b
     assert 1 * a == a
     assert 0.5 * (2 * a) == a

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-import tiny
 import torch
 from torch import Tensor, nn
 
+import tiny
 from expunge.descent import Solo
 from expunge.errors import NothingChanged, OffLimits, Unsupported
 from expunge.grammar import parse

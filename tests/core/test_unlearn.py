@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+import tiny
 from expunge.errors import BadData, BadSentence, Diverged, NothingChanged, OffLimits, Unsupported
 from expunge.methods import nothing
 from expunge.parts import Everything, Last, Named, Random, Salient, Similar
@@ -296,6 +296,12 @@ def test_reset_without_an_architecture() -> None:
         unlearn(tiny.made(Scaled), Reset(), task)
     again = unlearn(tiny.made(Scaled), Reset(), tiny.problem(architecture=Scaled)).model
     assert torch.equal(again.scale, torch.ones(10))
+
+
+@pytest.mark.parametrize("step", [Reset(), Train(KL("retain", teacher="random"))], ids=str)
+def test_an_architecture_that_made_another_model_is_refused(step: Any) -> None:
+    with pytest.raises(BadData, match="other weights than the model has"):
+        unlearn(tiny.made(tiny.plain), step, tiny.problem(architecture=tiny.net))
 
 
 def test_oracles_need_an_architecture_and_a_recipe() -> None:

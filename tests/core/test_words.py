@@ -88,7 +88,7 @@ def test_words_take_what_fits() -> None:
 
 
 def test_a_misfit_is_told_in_words() -> None:
-    with pytest.raises(BadSentence, match="Sample: count must be a whole number, got 1.5"):
+    with pytest.raises(BadSentence, match=r"Sample: count must be a whole number, got 1\.5"):
         Sample(1.0, count=1.5)  # type: ignore[arg-type]
     with pytest.raises(BadSentence, match="rate must be a finite number or a Linear, got 'x'"):
         Sample(1.0, rate="x")  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import hashlib
 import os
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,8 @@ def write(summary: Mapping[str, Any], path: Path | str) -> Path:
         draft.write_bytes(page.encode())
         os.replace(draft, place)
     except OSError as fault:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
         raise StoreError(
             f"The report could not be written to {place}: {fault.strerror}. "
             "Give a file in a folder that exists and that you may write to."
@@ -68,7 +70,8 @@ def write(summary: Mapping[str, Any], path: Path | str) -> Path:
 
 def context(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return all that the template names."""
-    rows = summary["rows"]
+    rows = [row for group in prose.groups(summary) for row in group]
+    end = panels.last_bin(summary["ceiling"]["n"])
     best_first = prose.in_order(prose.scored(rows), by_quality=True)
     heads, numbers = all_numbers(rows)
     return {
@@ -81,14 +84,14 @@ def context(summary: Mapping[str, Any]) -> dict[str, Any]:
         "number_heads": heads,
         "numbers": numbers,
         "scatter": scatter(best_first, summary["ceiling"], summary["floor"]["value"]),
-        "epsilons": panels.epsilon_panels(rows),
-        "last_bin": panels.last_bin(summary["ceiling"]["n"]),
+        "epsilons": panels.epsilon_panels(rows, end),
+        "last_bin": end,
         "gallery": panels.gallery(summary),
         "coarse": panels.COARSE,
         "curves": panels.curves(rows),
         "glossary": GLOSSARY,
         "shown": prose.shown(summary),
-        "not_shown": summary["not_shown"],
+        "not_shown": [words.replace("`", "") for words in summary["not_shown"]],
     }
 
 

@@ -63,8 +63,7 @@ GLOSSARY = (
     ),
     (
         "Cost",
-        "Measured time as a share of retraining's. Above 20 % is marked: there retraining is "
-        "near.",
+        "Measured time as a share of retraining's. Above 20 % is marked: there retraining is near.",
     ),
     (
         "Verdict",

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
+# A number and its interval stay on one line.
+SPACE = "\N{NO-BREAK SPACE}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -30,6 +32,8 @@ def figure(value: float) -> str:
 
 def percent(share: float, places: int | None = None) -> str:
     """Return a share in percent: whole from 10 % on, one decimal below; 0 stays "0 %"."""
+    if places is None and 0 < abs(share) < 0.0005:
+        return f"<{THIN}0.1{THIN}%"
     if places is None:
         places = 1 if 0 < abs(share) < 0.0995 else 0
     return fixed(share * 100, places) + THIN + "%"
@@ -37,19 +41,19 @@ def percent(share: float, places: int | None = None) -> str:
 
 def interval(low: float, high: float, places: int) -> str:
     """Return "[low, high]"."""
-    return f"[{fixed(low, places)}, {fixed(high, places)}]"
+    return f"[{fixed(low, places)},{SPACE}{fixed(high, places)}]"
 
 
 def with_interval(score: Mapping[str, Any], places: int | None = None) -> str:
     """Return "value [low, high]" of a score, as many decimals for all three."""
     if places is None:
         places = decimals(max(abs(score[side]) for side in ("value", "low", "high")))
-    return f"{fixed(score['value'], places)} {interval(score['low'], score['high'], places)}"
+    return f"{fixed(score['value'], places)}{SPACE}{interval(score['low'], score['high'], places)}"
 
 
 def percent_interval(value: float, low: float, high: float) -> str:
     """Return shares as "37 % [30, 44]"."""
-    return f"{percent(value, 0)} {interval(low * 100, high * 100, 0)}"
+    return f"{percent(value, 0)}{SPACE}{interval(low * 100, high * 100, 0)}"
 
 
 def gap(points: float) -> str:

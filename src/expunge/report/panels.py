@@ -87,10 +87,14 @@ def shares(epsilons: Sequence[float], end: int) -> list[float]:
     return [float(count) / len(epsilons) for count in (*counts, beyond, capped)]
 
 
-def epsilon_panels(rows: Sequence[Record]) -> list[Epsilons]:
-    """One panel a scored row, on one scale, the retrained models' outline in each."""
+def epsilon_panels(rows: Sequence[Record], end: int) -> list[Epsilons]:
+    """One panel a scored row, on one scale, the retrained models' outline in each.
+
+    Args:
+        rows: of a summary.
+        end: the epsilon from which on an example scores nothing.
+    """
     able = prose.scored(rows)
-    end = last_bin(min(prose.quality(row)["n"] for row in able))
     found = {row["name"]: shares(row["epsilons"], end) for row in able}
     # The original is told apart on every example: its bar would flatten all others.
     top = max(share for name, each in found.items() if name != "nothing" for share in each)
@@ -108,14 +112,13 @@ def _epsilon_panel(
         lost=bars([0.0] * earns + list(mine[earns:]), top),
         oracle=bars(theirs, top),
         said=f"median {figure(float(np.median(row['epsilons'])))}, "
-        f"{percent(mine[-2] + mine[-1])} earn nothing",
+        f"{percent(mine[-2] + mine[-1])} score 0",
     )
 
 
 def gallery(summary: Record) -> list[Example]:
     """The examples with their pictures; the best methods first, the others to unfold."""
-    order = prose.in_order(prose.methods(summary), prose.ranked(summary))
-    best = [row["name"] for row in prose.scored(order)][:FEATURED]
+    best = [row["name"] for row in prose.scored(prose.groups(summary)[1])][:FEATURED]
     return [_example(entry, ["retrain", *best, "sham"]) for entry in summary["gallery"]]
 
 

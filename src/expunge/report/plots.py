@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expunge.report.numbers import figure, percent
+from expunge.report.numbers import fixed, percent
 
 # Shares of the width that stay free at both ends, so that marks at the ends are whole.
 MARGIN = 3.0
 HEIGHT = 100.0
-BINS = 28
+BINS = 20
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,10 @@ class Axis:
         """Return round values within the range, about so many."""
         step = round_step((self.high - self.low) / about)
         first, last = math.ceil(self.low / step), math.floor(self.high / step + 1e-9)
-        say = percent if as_percent else figure
-        return [Tick(self.at(i * step), say(i * step)) for i in range(first, last + 1)]
+        # As many decimals as the step needs, the same for all.
+        places = max(0, -math.floor(math.log10(step * (100 if as_percent else 1)) + 1e-9))
+        say = percent if as_percent else fixed
+        return [Tick(self.at(i * step), say(i * step, places)) for i in range(first, last + 1)]
 
 
 def round_step(least: float) -> float:

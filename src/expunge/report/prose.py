@@ -6,12 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from expunge.metrics.verdict import FEWEST_MODELS, LARGEST_COST
-from expunge.report.numbers import figure, percent, percent_interval, with_interval
+from expunge.report.numbers import THIN, figure, percent, percent_interval, with_interval
 
 PASSED = "as retrained within noise"
 TOO_FEW = "too few models to say"
 # Names beyond this many are counted and not listed.
 LISTED = 4
+LONGEST_NAME = 60
+# A name in a script that runs from right to left moves no sign outside of these.
+ISOLATE, END_ISOLATE = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
+SET_ORDER = ("train", "retain", "forget", "val", "test", "holdout")
+HARDWARE_ORDER = ("processor", "accelerator", "cores")
 
 Record = Mapping[str, Any]
 
@@ -38,9 +43,15 @@ def in_order(rows: Sequence[Record], by_quality: bool) -> list[Record]:
     return sorted(rows, key=lambda row: -quality(row)["value"] if "scores" in row else 2.0)
 
 
+def groups(summary: Record) -> tuple[list[Record], list[Record]]:
+    """The controls as they came, and the methods in order."""
+    controls = [row for row in summary["rows"] if row["control"]]
+    return controls, in_order(methods(summary), ranked(summary))
+
+
 def quality(row: Record) -> dict[str, Any]:
     """Forgetting quality of a scored row."""
-    return row["scores"]["quality"]  # type: ignore[no-any-return]
+    return row["scores"]["quality"]
 
 
 def passed(summary: Record) -> list[Record]:
@@ -63,14 +74,20 @@ def way(row: Record, summary: Record) -> str:
 
 def listed(rows: Sequence[Record]) -> str:
     """Names as "a, b and c"; of many the first and how many more."""
-    names = [row["name"] for row in rows]
+    names = [inline(row["name"]) for row in rows]
     if len(names) > LISTED:
         names = [*names[: LISTED - 1], f"{len(names) - LISTED + 1} more"]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
+def inline(name: str) -> str:
+    """Return a name as it stands in a sentence: not too long, and unable to turn its direction."""
+    cut = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    return cut if cut.isascii() else f"{ISOLATE}{cut}{END_ISOLATE}"
+
+
 def counted(number: int, thing: str) -> str:
-    """"1 method", "2 methods"."""
+    """Return a number and the thing that it counts: "1 method", "2 methods"."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
@@ -90,8 +107,8 @@ def headline(summary: Record) -> str:
     if best is None:
         return f"{said} as retrained; all have collapsed."
     return (
-        f"{said} as retrained; the nearest is {best['name']}, {way(best, summary)} of the way "
-        f"at {percent(best['cost']['time_share'])} of retraining's cost."
+        f"{said} as retrained; the nearest is {inline(best['name'])}, {way(best, summary)} of "
+        f"the way at {percent(best['cost']['time_share'])} of retraining's cost."
     )
 
 
@@ -111,7 +128,7 @@ def why_unranked(summary: Record) -> str:
 
 def shown(summary: Record) -> list[str]:
     """What the numbers show, and no more."""
-    said = [anchors(summary), *controls(summary)]
+    said = [anchors(summary), *control_check(summary)]
     if ranked(summary) and scored(methods(summary)):
         said += [headline(summary), *kept(summary), *above_sham(summary)]
     elif scored(methods(summary)):
@@ -128,7 +145,7 @@ def anchors(summary: Record) -> str:
     )
 
 
-def controls(summary: Record) -> list[str]:
+def control_check(summary: Record) -> list[str]:
     """Whether the controls did what they must, where models are many enough to say."""
     if not ranked(summary):
         return []
@@ -136,9 +153,9 @@ def controls(summary: Record) -> list[str]:
     due = {"retrain": (PASSED,), "nothing": ("changed nothing", "not forgotten")}
     wrong = [name for name, words in due.items() if verdicts.get(name) not in words]
     if not wrong:
-        return ["The controls did what they must: retrain passed and nothing failed."]
+        return ["The controls did what they must: “retrain” passes and “nothing” does not."]
     return [
-        f"The control {name} is judged “{verdicts.get(name, 'missing')}”, which it must not be: "
+        f"The control “{name}” is judged “{verdicts.get(name, 'missing')}”, which it must not be: "
         "do not trust the order of the methods."
         for name in wrong
     ]
@@ -165,8 +182,8 @@ def above_sham(summary: Record) -> list[str]:
     below = [row for row in scored(methods(summary)) if quality(row)["low"] <= bar]
     rest = f" Not clearly above it: {listed(below)}." if below else ""
     return [
-        f"The control sham, which hides the answer and does not forget, went {way(sham, summary)} "
-        f"of the way: so much this scale gives without forgetting.{rest}"
+        f"The control “sham”, which hides the answer and does not forget, went "
+        f"{way(sham, summary)} of the way: so much this scale gives without forgetting.{rest}"
     ]
 
 
@@ -178,7 +195,7 @@ def cheap(summary: Record) -> list[str]:
         return []
     return [
         f"{len(few)} of {counted(len(able), 'method')} took at most {percent(LARGEST_COST)} of "
-        f"the time of retraining ({figure(summary['seconds_a_retraining'])} s a model here)."
+        f"the time of retraining ({figure(summary['seconds_a_retraining'])}{THIN}s a model here)."
     ]
 
 
@@ -200,14 +217,16 @@ def facts(summary: Record) -> list[tuple[str, str, bool]]:
         ("Trained by", made["recipe"], True),
         ("Models", about_models(made), False),
         ("Rule", about_rule(made), False),
-        ("Hardware", joined(summary["hardware"]), False),
+        ("Hardware", about_hardware(summary["hardware"]), False),
         ("Versions", joined(summary["versions"]), False),
     ]
 
 
 def about_problem(problem: Record) -> str:
     """The problem and its sets."""
-    sizes = ", ".join(f"{name} {size}" for name, size in problem["sizes"].items())
+    known = [name for name in SET_ORDER if name in problem["sizes"]]
+    names = [*known, *(name for name in problem["sizes"] if name not in known)]
+    sizes = ", ".join(f"{name} {problem['sizes'][name]}" for name in names)
     classes = f"{counted(len(problem['classes']), 'class').replace('classs', 'classes')}; "
     return f"{problem['name']}: {classes if problem['classes'] else ''}examples: {sizes}"
 
@@ -233,6 +252,15 @@ def about_rule(made: Record) -> str:
     return (
         f"{made['rule']}: as in the code that the NeurIPS 2023 challenge released; never to be "
         "compared with numbers of the exact rule"
+    )
+
+
+def about_hardware(made: Record) -> str:
+    """Processor and accelerator first, then the rest; a number gets its name."""
+    names = [name for name in HARDWARE_ORDER if name in made]
+    names += [name for name in made if name not in names]
+    return ", ".join(
+        f"{made[name]} {name}" if isinstance(made[name], int) else str(made[name]) for name in names
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from expunge.metrics.verdict import LARGEST_COST
@@ -11,8 +11,8 @@ from expunge.report.plots import Axis, Tick
 
 # Pixels. Labels are placed for a phone and for a page; the style sheet shows one of the two.
 TALL = 340
-TOP, BOTTOM = 26, 34
-WIDTHS = {"narrow": 340, "wide": 900}
+TOP, BOTTOM = 34, 34
+WIDTHS = {"narrow": 326, "wide": 900}
 # Advance of a sign and height of a line at 12 pixels; generous, since fonts differ.
 SIGN, LINE = 6.9, 14
 LONGEST = 18
@@ -44,16 +44,25 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Band:
+    """A value with the ends of its interval, in pixels from above."""
+
+    y: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Scatter:
     """All that the template draws: points, the lines to read them by, and labels by width."""
 
     points: list[Point]
-    labels: dict[str, list[tuple[Point, Label]]]
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     cost_line: float
-    ceiling: Point
+    ceiling: Band
     floor: float
+    labels: dict[str, list[tuple[Point, Label]]] = field(default_factory=dict)
     height: int = TALL
 
 
@@ -70,17 +79,30 @@ def scatter(rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str, Any], floor
     across = Axis(0.0, max(dearest, 1.25 * LARGEST_COST))
     highest = max([ceiling["high"], *(row["scores"]["quality"]["high"] for row in shown)])
     up = Axis(0.0, max(highest * 1.06, 1e-3))
-    points = [_point(row, across, up) for row in shown]
-    band = (ceiling["value"], ceiling["low"], ceiling["high"])
-    return Scatter(
-        points=points,
-        labels={name: list(placed(points, width)) for name, width in WIDTHS.items()},
+    found = Scatter(
+        points=[_point(row, across, up) for row in shown],
         x_ticks=across.ticks(as_percent=True),
         y_ticks=[Tick(_down(up, tick.at), tick.label) for tick in up.ticks()],
         cost_line=across.at(LARGEST_COST),
-        ceiling=Point("retrain", 0.0, *(_down(up, up.at(v)) for v in band), True),
+        ceiling=Band(*(_down(up, up.at(ceiling[side])) for side in ("value", "low", "high"))),
         floor=_down(up, up.at(floor)),
     )
+    labels = {
+        name: list(placed(found.points, width, _blocked(found, width)))
+        for name, width in WIDTHS.items()
+    }
+    return replace(found, labels=labels)
+
+
+def _blocked(drawn: Scatter, width: float) -> list[Box]:
+    """Where the line of cost, the names of the lines and the ticks stand."""
+    line = drawn.cost_line / 100 * width
+    named = [(drawn.ceiling.y, 20 * SIGN), (drawn.floor, 17 * SIGN)]
+    return [
+        (line - 2, 0.0, line + 2, float(TALL)),
+        *((width - long, y - LINE - 4, width, y) for y, long in named),
+        *((0.0, tick.at - LINE - 4, 4 * SIGN, tick.at - 2) for tick in drawn.y_ticks),
+    ]
 
 
 def _down(axis: Axis, at: float) -> float:
@@ -93,23 +115,21 @@ def _down(axis: Axis, at: float) -> float:
 def _point(row: Mapping[str, Any], across: Axis, up: Axis) -> Point:
     """The point of one row."""
     quality = row["scores"]["quality"]
-    places = [_down(up, up.at(quality[side])) for side in ("value", "low", "high")]
-    return Point(
-        row["name"],
-        across.at(row["cost"]["time_share"]),
-        *places,
-        control=row["control"],
-    )
+    y, low, high = (_down(up, up.at(quality[side])) for side in ("value", "low", "high"))
+    return Point(row["name"], across.at(row["cost"]["time_share"]), y, low, high, row["control"])
 
 
-def placed(points: Sequence[Point], width: float) -> Iterator[tuple[Point, Label]]:
+def placed(
+    points: Sequence[Point], width: float, blocked: Sequence[Box] = ()
+) -> Iterator[tuple[Point, Label]]:
     """Give each point, in turn, the first place for its label that is free; none if none is.
 
     Args:
         points: the most important first.
         width: of the picture, in pixels. In a wider one labels only move apart.
+        blocked: places of other words and lines.
     """
-    taken = [_around(point, width) for point in points]
+    taken = [*(_around(point, width) for point in points), *blocked]
     for point in points:
         for label in candidates(short(point.name)):
             box = _box(point, label, width)
@@ -130,8 +150,8 @@ def candidates(text: str) -> Iterator[Label]:
         yield Label(text, dx, 4.0, anchor, False)
     for far in range(1, 12):
         for dy in (-far * LINE, far * LINE):
-            for anchor, dx in (("start", 10.0), ("end", -10.0)):
-                yield Label(text, dx, dy + 4.0, anchor, True)
+            for anchor, dx in (("middle", 0.0), ("start", 10.0), ("end", -10.0)):
+                yield Label(text, dx, dy + 4.0, anchor, far > 1 or dx != 0)
 
 
 def _around(point: Point, width: float) -> Box:
@@ -141,7 +161,8 @@ def _around(point: Point, width: float) -> Box:
 
 def _box(point: Point, label: Label, width: float) -> Box:
     long = SIGN * len(label.text)
-    left = point.x / 100 * width + label.dx - (long if label.anchor == "end" else 0.0)
+    before = {"start": 0.0, "middle": long / 2, "end": long}[label.anchor]
+    left = point.x / 100 * width + label.dx - before
     base = point.y + label.dy
     return left, base - LINE + 3, left + long, base + 3
 

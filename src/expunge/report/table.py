@@ -8,7 +8,7 @@ from typing import Any
 
 from expunge.metrics.verdict import LARGEST_COST, SETS
 from expunge.report import prose
-from expunge.report.numbers import decimals, fixed, gap, interval, percent, with_interval
+from expunge.report.numbers import SPACE, decimals, fixed, gap, interval, percent, with_interval
 from expunge.report.plots import Axis, Strip, strip
 
 Record = Mapping[str, Any]
@@ -72,17 +72,15 @@ class Table:
     axis: Axis
     ceiling: Strip
     floor: Strip
+    notes: list[str]
 
 
 def table(summary: Record) -> Table:
     """Lay out the verdict table of a summary."""
-    rows, by_quality = summary["rows"], prose.ranked(summary)
-    able = prose.scored(rows)
+    able = prose.scored(summary["rows"])
     highest = max([summary["ceiling"]["high"], *(prose.quality(row)["high"] for row in able)])
     axis = Axis(0.0, max(highest, 1e-3))
-    groups = [[row for row in rows if row["control"]], prose.methods(summary)]
-    groups[1] = prose.in_order(groups[1], by_quality)
-    drawn = [[_line(row, summary, axis) for row in group] for group in groups]
+    drawn = [[_line(row, summary, axis) for row in group] for group in prose.groups(summary)]
     return Table(
         heads=[cell.label for cell in _cells(able[0], summary)] if able else [],
         controls=drawn[0],
@@ -90,7 +88,14 @@ def table(summary: Record) -> Table:
         axis=axis,
         ceiling=strip(axis, summary["ceiling"]),
         floor=strip(axis, summary["floor"]),
+        notes=_notes(able),
     )
+
+
+def _notes(rows: Sequence[Record]) -> list[str]:
+    """Why rows have no place between floor and ceiling, each reason once."""
+    reasons = [row["normalised"] for row in rows if isinstance(row["normalised"], str)]
+    return [f"Of the way is unscored: {reason}." for reason in dict.fromkeys(reasons)]
 
 
 def _line(row: Record, summary: Record, axis: Axis) -> Line:
@@ -100,9 +105,7 @@ def _line(row: Record, summary: Record, axis: Axis) -> Line:
     quality = prose.quality(row)
     said = with_interval(quality, 3)
     cells = _cells(row, summary)
-    return Line(
-        row["name"], row["verdict"], tone, "", said, strip(axis, quality), cells
-    )
+    return Line(row["name"], row["verdict"], tone, "", said, strip(axis, quality), cells)
 
 
 def _cells(row: Record, summary: Record) -> list[Cell]:
@@ -121,9 +124,9 @@ def _cells(row: Record, summary: Record) -> list[Cell]:
 
 def _way(row: Record, summary: Record) -> Cell:
     if isinstance(row["normalised"], str):
-        return Cell("Of the way", "unscored", "see below")
-    value, _, ends = prose.way(row, summary).partition(" [")
-    return Cell("Of the way", value, f"[{ends}")
+        return Cell("Of the way", "unscored", "reason below")
+    value, _, ends = prose.way(row, summary).partition(SPACE)
+    return Cell("Of the way", value, ends)
 
 
 def _score(row: Record) -> Cell:
@@ -141,7 +144,7 @@ def _accuracy(row: Record, summary: Record, name: str) -> Cell:
 
 
 def _oracle(summary: Record) -> Record:
-    return next(row for row in summary["rows"] if row["name"] == "retrain")  # type: ignore[no-any-return]
+    return next(row for row in summary["rows"] if row["name"] == "retrain")
 
 
 def _divergence(row: Record, summary: Record) -> Cell:

@@ -1,0 +1,451 @@
+"""A product is on disk whole or not at all, whatever befalls the process, the disk or the bytes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from house_tools import products, torn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from expunge.errors import StoreError
+from expunge.store import Corrupt, Job, Store
+
+JOB = Job("original", "Train()", 3)
+WEIGHTS = {"model": {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([7])}}
+ABOUT = {"seconds": 0.5, "words": ["é", 'quote"']}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def filled(store: Store) -> Path:
+    store.write(JOB, WEIGHTS, ABOUT)
+    return store.folder(JOB)
+
+
+def test_what_is_written_is_read(store: Store) -> None:
+    assert not store.has(JOB)
+    filled(store)
+    assert store.has(JOB)
+    assert store.about(JOB) == ABOUT
+    read = store.tensors(JOB, "model")
+    assert all(torch.equal(read[name], WEIGHTS["model"][name]) for name in ("a", "b"))
+    assert torn(store.root) == []
+    assert list((store.root / "tmp").iterdir()) == []
+
+
+def test_a_view_of_a_larger_tensor_is_written_alone(store: Store) -> None:
+    column = torch.arange(20.0).reshape(4, 5)[:, 2]
+    store.write(JOB, {"model": {"a": column}})
+    assert torch.equal(store.tensors(JOB, "model")["a"], torch.tensor([2.0, 7.0, 12.0, 17.0]))
+
+
+@given(st.text(), st.text(), st.integers(), st.booleans())
+@settings(deadline=None, derandomize=True)
+def test_equal_jobs_alone_share_a_key(kind: str, spec: str, seed: int, deep: bool) -> None:
+    inputs = (Job("problem", spec),) if deep else ()
+    job = Job(kind, spec, seed, inputs)
+    assert job.key == Job(kind, spec, seed, inputs).key
+    others = [
+        Job(kind + "x", spec, seed, inputs),
+        Job(kind, spec + "x", seed, inputs),
+        Job(kind, spec, seed + 1, inputs),
+        Job(kind, spec, seed, (*inputs, Job("problem", "other"))),
+    ]
+    assert len({job.key, *(other.key for other in others)}) == 5
+
+
+def test_a_key_does_not_confuse_its_parts() -> None:
+    assert Job("ab", "c").key != Job("a", "bc").key
+    one, two = Job("x", "1"), Job("x", "2")
+    assert Job("y", "", 0, (one, two)).key != Job("y", "", 0, (two, one)).key
+
+
+def test_a_key_stays_what_it_is() -> None:
+    # Golden: a change here makes every store of every user empty.
+    assert Job("a", "b", 1, (Job("c", "d"),)).key == "892a109a1650dd51e9375aef80045782"
+
+
+def test_the_first_of_two_writers_stays(store: Store) -> None:
+    filled(store)
+    store.write(JOB, WEIGHTS, {"seconds": 9})
+    assert store.about(JOB) == ABOUT
+    assert list((store.root / "tmp").iterdir()) == []
+
+
+def test_threads_that_write_one_product_all_end_well(store: Store) -> None:
+    together = threading.Barrier(8)
+
+    def one(number: int) -> None:
+        together.wait()
+        store.write(JOB, WEIGHTS, {"by": number})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(8)))
+    assert store.about(JOB)["by"] in range(8)
+    assert torn(store.root) == []
+    assert list((store.root / "tmp").iterdir()) == []
+
+
+def _write_many(root: Path, number: int) -> None:
+    own = Store(root)
+    for seed in range(40):
+        job = Job("original", "x", seed)
+        own.write(job, {"model": {"a": torch.full((50,), float(seed))}}, {"by": number})
+        own.name(f"by {number} {seed}", job)
+
+
+@pytest.mark.slow
+def test_processes_that_write_the_same_products_all_end_well(store: Store) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    workers = [spawn.Process(target=_write_many, args=(store.root, n)) for n in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert len(products(store.root)) == 40
+    assert torn(store.root) == []
+    for seed in range(40):
+        read = store.tensors(Job("original", "x", seed), "model")["a"]
+        assert torch.equal(read, torch.full((50,), float(seed)))
+    # No title of one process was lost to the other.
+    assert sorted(store.names("original")) == sorted(
+        f"by {n} {s}" for n in (0, 1) for s in range(40)
+    )
+
+
+def test_titles_written_by_many_threads_are_all_kept(store: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: store.name(f"title {n}", JOB), range(40)))
+    assert sorted(store.names("original")) == sorted(f"title {n}" for n in range(40))
+
+
+def test_the_newest_title_comes_last(store: Store) -> None:
+    for title in ("first", "second", "first"):
+        store.name(title, JOB)
+    assert store.names("original") == ["second", "first"]
+    assert store.names("summary") == []
+
+
+DAMAGE: dict[str, Any] = {
+    "a bit turned": lambda f: _edited(
+        f / "model.safetensors", lambda d: d[:-1] + bytes([d[-1] ^ 1])
+    ),
+    "truncated": lambda f: _edited(f / "model.safetensors", lambda d: d[:-3]),
+    "empty": lambda f: (f / "model.safetensors").write_bytes(b""),
+    "missing": lambda f: (f / "model.safetensors").unlink(),
+    "longer": lambda f: _edited(f / "model.safetensors", lambda d: d + b"\0"),
+    "a folder": lambda f: ((f / "model.safetensors").unlink(), (f / "model.safetensors").mkdir()),
+    "garbage for a record": lambda f: (f / "job.json").write_bytes(b"\xff\xfe{"),
+    "a deep record": lambda f: (f / "job.json").write_text("[" * 100_000),
+    "a list for a record": lambda f: (f / "job.json").write_text("[]"),
+    "a record without digests": lambda f: (f / "job.json").write_text('{"about": {}}'),
+}
+RECORD_DAMAGE = {
+    "changed about": lambda f: _changed(f / "job.json", "about", {"seconds": 0.1}),
+    "no about": lambda f: _changed(f / "job.json", "about", None),
+    "garbage": DAMAGE["garbage for a record"],
+    "deep": DAMAGE["a deep record"],
+    "missing": lambda f: (f / "job.json").unlink(),
+}
+
+
+def _edited(file: Path, change: Any) -> None:
+    file.write_bytes(change(file.read_bytes()))
+
+
+def _changed(file: Path, key: str, value: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_torn_tensors_are_set_aside_and_made_again(store: Store, damage: Any) -> None:
+    other = Job("original", "Train()", 4)
+    store.write(other, WEIGHTS, ABOUT)
+    damage(filled(store))
+    with pytest.raises(Corrupt, match="corrupt") as told:
+        store.tensors(JOB, "model")
+    aside = list((store.root / "corrupt").iterdir())
+    assert len(aside) == 1
+    assert str(aside[0]) in str(told.value)
+    assert not store.has(JOB)
+    assert store.about(other) == ABOUT
+    filled(store)
+    assert torch.equal(store.tensors(JOB, "model")["a"], WEIGHTS["model"]["a"])
+
+
+@pytest.mark.parametrize("damage", RECORD_DAMAGE.values(), ids=RECORD_DAMAGE)
+def test_a_torn_record_is_set_aside_and_made_again(store: Store, damage: Any) -> None:
+    damage(filled(store))
+    with pytest.raises(Corrupt, match="corrupt"):
+        store.about(JOB)
+    assert not store.folder(JOB).exists()
+    filled(store)
+    assert store.about(JOB) == ABOUT
+
+
+def test_a_product_whose_record_is_missing_is_written_again(store: Store) -> None:
+    (filled(store) / "job.json").unlink()
+    assert not store.has(JOB)
+    filled(store)
+    assert store.about(JOB) == ABOUT
+    assert len(list((store.root / "corrupt").iterdir())) == 1
+
+
+def test_what_was_never_made_is_not_said_to_have_been_moved(store: Store) -> None:
+    with pytest.raises(Corrupt, match="is not in the store"):
+        store.about(JOB)
+
+
+def test_too_many_open_files_is_no_reason_to_set_a_product_aside(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(store)
+
+    def refuse(self: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        for read in (lambda: store.about(JOB), lambda: store.tensors(JOB, "model")):
+            with pytest.raises(StoreError, match="Too many open files"):
+                read()
+    assert store.about(JOB) == ABOUT
+
+
+def test_a_folder_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(StoreError, match="holds files but is not a store"):
+        Store(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_an_empty_folder_becomes_a_store_and_opens_again(tmp_path: Path) -> None:
+    Store(tmp_path).write(JOB, WEIGHTS, ABOUT)
+    assert Store(tmp_path).about(JOB) == ABOUT
+
+
+@pytest.mark.parametrize("said", [b"expunge store, layout 0", b"", b"\xff\xfe", b"\x1b[31m"])
+def test_a_store_of_another_version_is_refused_in_a_sentence(tmp_path: Path, said: bytes) -> None:
+    (tmp_path / "STORE").write_bytes(said)
+    with pytest.raises(StoreError, match="another version") as told:
+        Store(tmp_path)
+    assert "\x1b" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "file/deep/below"])
+def test_a_store_under_a_file_is_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StoreError, match="part of its path is a file"):
+        Store(tmp_path / name)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_store_where_the_marker_is_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "STORE").mkdir()
+    with pytest.raises(StoreError, match="could not be used"):
+        Store(tmp_path)
+
+
+def test_a_path_that_no_disk_takes_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="could not be used"):
+        Store(tmp_path / ("x" * 300))
+
+
+def test_the_kernels_own_files_cannot_hold_a_store() -> None:
+    # /proc is read-only for everybody, root too, whom permissions do not bind.
+    with pytest.raises(StoreError, match="could not be used"):
+        Store("/proc/self/store")
+
+
+REFUSALS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EROFS: "read-only disk",
+    errno.EACCES: "may not write",
+    errno.EIO: "Input/output error",
+}
+
+
+@pytest.mark.parametrize("number", REFUSALS)
+@pytest.mark.parametrize("where", ["write", "second write", "rename"])
+def test_a_refused_write_leaves_nothing_behind(
+    store: Store, monkeypatch: pytest.MonkeyPatch, number: int, where: str
+) -> None:
+    calls = []
+    really = Path.write_bytes
+
+    def refuse_write(self: Path, data: bytes) -> int:
+        calls.append(self)
+        if where == "write" or len(calls) == 2:
+            really(self, data[: len(data) // 2])
+            raise OSError(number, os.strerror(number))
+        return really(self, data)
+
+    def refuse_rename(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        if where == "rename":
+            patch.setattr(os, "rename", refuse_rename)
+        else:
+            patch.setattr(Path, "write_bytes", refuse_write)
+        with pytest.raises(StoreError, match=REFUSALS[number]):
+            filled(store)
+    assert not store.has(JOB)
+    assert list((store.root / "tmp").iterdir()) == []
+    assert torn(store.root) == []
+    filled(store)
+    assert store.about(JOB) == ABOUT
+
+
+@pytest.mark.parametrize("where", ["write_bytes", "replace"])
+def test_a_refused_title_keeps_the_old_ones(
+    store: Store, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    store.name("old", JOB)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path if where == "write_bytes" else os, where, refuse)
+        with pytest.raises(StoreError, match="disk is full"):
+            store.name("new", JOB)
+    assert store.names("original") == ["old"]
+    assert list((store.root / "tmp").iterdir()) == []
+
+
+def test_a_limit_on_the_size_of_files_is_told_and_leaves_nothing(store: Store) -> None:
+    # For real: the kernel refuses, and Python has the signal that goes with it ignored.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(StoreError, match="over the limit"):
+            store.write(JOB, {"model": {"a": torch.zeros(100_000)}})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((store.root / "tmp").iterdir()) == []
+    assert torn(store.root) == []
+    filled(store)
+    assert store.has(JOB)
+
+
+def test_numbers_that_json_lacks_are_refused_before_anything_is_written(store: Store) -> None:
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            store.write(JOB, WEIGHTS, {"value": value})
+    assert not store.has(JOB)
+    assert list((store.root / "tmp").iterdir()) == []
+
+
+def _dead_process() -> int:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    return gone.pid
+
+
+def test_only_what_the_dead_left_is_swept(store: Store) -> None:
+    dead, tmp = _dead_process(), store.root / "tmp"
+    for name in (f"{dead}-folder", f"{os.getpid()}-mine", "no-number"):
+        (tmp / name).mkdir()
+        (tmp / name / "model.safetensors").write_text("half")
+    (tmp / f"{dead}-file").write_text("half")
+    (tmp / f"{os.getpid()}-file").write_text("half")
+    store.sweep()
+    left = sorted(each.name for each in tmp.iterdir())
+    assert left == sorted([f"{os.getpid()}-mine", f"{os.getpid()}-file"])
+
+
+HOSTILE = ["../out", "a/b", "/etc/x", "", "  ", "\x1b[31mred", "line\nfeed", "‮evil", "x" * 300]
+
+
+@pytest.mark.parametrize("title", HOSTILE)
+def test_a_foreign_title_that_leads_elsewhere_is_not_listed(store: Store, title: str) -> None:
+    entries = [["summary", title, "spec"], ["summary", "good", "spec"]]
+    (store.root / "titles.json").write_text(json.dumps(entries))
+    assert store.names("summary") == ["good"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "3", "[1]", "[[1, 2]]", "[[1, 2, 3]]", '"x"', "[" * 99_999]
+)
+def test_a_garbage_index_is_an_empty_one(store: Store, text: str) -> None:
+    (store.root / "titles.json").write_text(text)
+    assert store.names("summary") == []
+    store.name("new", JOB)
+    assert store.names("original") == ["new"]
+
+
+def test_a_claim_keeps_others_out_and_ends(store: Store) -> None:
+    with store.claim("work") as mine:
+        assert mine
+        with store.claim("work") as other:
+            assert not other
+        with store.claim("other work") as free:
+            assert free
+    with store.claim("work") as again:
+        assert again
+
+
+def test_a_claim_is_free_after_an_error_and_the_error_is_its_own(store: Store) -> None:
+    # A missing picture is not to be told as a store that could not be used.
+    with pytest.raises(FileNotFoundError, match="picture"), store.claim("work"):
+        raise FileNotFoundError("picture.png")
+    with store.claim("work") as again:
+        assert again
+
+
+HOLDER = """
+import sys, time
+from expunge.store import Store
+with Store(sys.argv[1]).claim("work") as mine:
+    print(mine, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_claim_of_a_killed_process_is_free(store: Store) -> None:
+    command = [sys.executable, "-c", HOLDER, str(store.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        with store.claim("work") as mine:
+            assert not mine
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        with store.claim("work") as mine:
+            assert mine
+
+
+def test_one_who_waits_is_let_in_when_the_holder_ends(store: Store) -> None:
+    order = []
+
+    def waits() -> None:
+        with store.claim("work", wait=True) as mine:
+            order.append(("second", mine))
+
+    with store.claim("work"):
+        thread = threading.Thread(target=waits)
+        thread.start()
+        thread.join(0.2)
+        order.append(("first", True))
+    thread.join()
+    assert order == [("first", True), ("second", True)]
