@@ -11,7 +11,7 @@ from expunge.method import Method, names_of_sets
 from expunge.parts import Part
 from expunge.plan import Plan
 from expunge.steps import Negate, Repeat, Step, Train
-from expunge.unlearn import Run, frozen
+from expunge.unlearn import Run, check_sets, frozen
 
 
 def explained(method: Method, plan: Plan) -> Iterator[str]:
@@ -20,6 +20,7 @@ def explained(method: Method, plan: Plan) -> Iterator[str]:
     Parts are judged on an untrained network of the same shape: shares are those of the original,
     the chosen weights may be others.
     """
+    check_sets(method, plan.problem)
     network = frozen(plan.problem.untrained("show"))
     count = sum(w.numel() for w in network.parameters())
     run = Run(network, network, plan.problem, seed=0)

@@ -159,9 +159,13 @@ def gallery(plan: Plan, store: Store, found: Mapping[str, Any]) -> list[dict[str
 
 
 def _picture(image: np.ndarray) -> list[Any]:
-    """Whole numbers 0 to 255, [c][h][w], stretched to the picture's own range."""
-    low, high = image.min(), image.max()
-    stretched = (image - low) / max(float(high - low), 1e-9) * 255
+    """Whole numbers 0 to 255, [c][h][w], stretched to the picture's own range.
+
+    What is no picture of one or three channels, as a vector is, becomes a strip of grey.
+    """
+    seen = image if image.ndim == 3 and len(image) in (1, 3) else image.reshape(1, 1, -1)
+    low, high = seen.min(), seen.max()
+    stretched = (seen - low) / max(float(high - low), 1e-9) * 255
     return stretched.round().astype(int).tolist()
 
 

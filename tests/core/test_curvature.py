@@ -17,7 +17,7 @@ from expunge.batch import Tensors
 from expunge.curvature import CHUNK, conjugate_gradient, full_gradient, importance
 from expunge.descent import Solo
 from expunge.problem import Problem
-from expunge.steps import Dampen, Newton, Step
+from expunge.steps import Dampen, Newton, Noise, Step, Train
 from expunge.streams import stream
 from expunge.terms import CE, MSE
 from expunge.unlearn import Run, perform
@@ -83,6 +83,12 @@ def test_importance_knows_no_batch_size_and_no_order() -> None:
     for name in one:
         torch.testing.assert_close(one[name], two[name])
         torch.testing.assert_close(one[name], three[name])
+
+
+def test_importance_is_judged_on_the_original() -> None:
+    run = carry_out(tiny.run(), Noise(1.0))
+    now, fresh = importance(run, "forget"), importance(tiny.run(), "forget")
+    assert all(torch.equal(now[name], fresh[name]) for name in fresh)
 
 
 def linear_task(n: int = 60, forget: int = 12) -> tuple[nn.Module, Problem]:
@@ -172,6 +178,14 @@ def test_newton_moves_no_statistics_and_lowers_the_loss() -> None:
         )
     )
     assert after < before
+
+
+def test_newton_after_training_works_in_evaluation_mode() -> None:
+    train = Train(CE("retain"), batch=24)
+    run, trained = tiny.run(), carry_out(tiny.run(), train)
+    carry_out(run, train, Newton(CE("retain"), damping=1.0, iterations=2))
+    for name, buffer in run.model.named_buffers():
+        assert torch.equal(buffer, dict(trained.model.named_buffers())[name])
 
 
 def test_conjugate_gradients_solve_and_stop_at_negative_curvature() -> None:

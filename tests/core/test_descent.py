@@ -343,6 +343,18 @@ def test_dropout_draws_anew_in_each_epoch_and_the_callers_draws_go_on() -> None:
     assert first.losses[0] != pytest.approx(second.losses[0], rel=1e-5)
 
 
+def test_the_models_own_draws_have_a_stream_for_each_seed_place_turn_and_epoch() -> None:
+    here, there, turned = tiny.run(seed=1), tiny.run(seed=1), tiny.run(seed=1)
+    there.place, turned.turn = "/9", (1, 2)
+    draws = []
+    for run, first in ((here, 0), (here, 5), (tiny.run(seed=2), 0), (there, 0), (turned, 0)):
+        with Solo(run).randomness(first):
+            draws.append(tuple(torch.rand(4).tolist()))
+    assert len(set(draws)) == 5
+    with Solo(here).randomness(0):
+        assert tuple(torch.rand(4).tolist()) == draws[0]
+
+
 def test_l1_reads_only_weights_that_may_move() -> None:
     train = Train(CE("retain") + 1.0 * L1(), batch=48, lr=1e-9, where=Named(r"^4\.bias$"))
     run = tiny.run()

@@ -164,6 +164,12 @@ def test_coefficients_are_exact(a: float, b: float) -> None:
     assert [c for c, _ in term.parts] == [a, -abs(b)]
 
 
+@pytest.mark.parametrize("term", [CE("a") - Linear(0.5) * L1(), -0.0 * CE("a") + CE("b")], ids=str)
+def test_what_is_equal_has_one_key_whatever_the_sign_of_its_zeros(term: Any) -> None:
+    assert parse(repr(term)) == term
+    assert in_full(parse(repr(term))) == in_full(term)
+
+
 SENTENCES = {
     "- CE( 'a' )": -CE("a"),
     "CE('a') * 2": 2 * CE("a"),

@@ -47,7 +47,7 @@ WHOLE = [
 ]
 
 
-@pytest.mark.parametrize(("part", "wanted"), WHOLE, ids=str)
+@pytest.mark.parametrize(("part", "wanted"), WHOLE, ids=[repr(part) for part, _ in WHOLE])
 def test_parts_of_whole_parameters(part: Part, wanted: set[str]) -> None:
     run = tiny.run()
     mask = run.mask(part)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+import expunge
 from expunge.batch import Tensors
 from expunge.comparison import named
 from expunge.experiment import Experiment
@@ -26,8 +28,9 @@ from expunge.store import Job, Store
 RECIPE = "Train(CE('train'), epochs=2, lr=0.1, batch=16)"
 METHODS = {
     "finetune": "Train(CE('retain'), epochs=1, lr=0.05, batch=16)",
-    "ascent": "Train(-CE('forget'), epochs=1, lr=0.05, batch=4)",
+    "ascent": "Train(-CE('forget'), epochs=1, lr=0.05, batch=2)",
 }
+ONE = {"finetune": METHODS["finetune"]}
 # An experiment that the command line can carry out in about two seconds.
 DIGITS = """
 name = "tiny"
@@ -40,6 +43,12 @@ finetune = "Train(CE('retain'), epochs=0.3, lr=0.1, batch=128)"
 """
 NO_PRODUCTS = ("tmp", "locks", "corrupt", "reports")
 LOOPED, STACKED = Timing(1.0, None, "said by a test"), Timing(1.0, 0.5)
+
+
+def environment() -> dict[str, str]:
+    """For a child in any folder: it finds this source, and one thread is enough."""
+    source = str(Path(expunge.__file__).parents[1])
+    return {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
 
 
 def net() -> nn.Sequential:

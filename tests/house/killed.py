@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from house_tools import LOOPED, STACKED, bits, plan, timed, torn
+from house_tools import LOOPED, ONE, STACKED, bits, plan, timed, torn
 
 from expunge.graph import make
 from expunge.plan import Plan
 from expunge.store import Store
 
-PER_LIFE = 60
+PER_LIFE = 14
 
 
 def deadly(point: int) -> None:
@@ -68,7 +68,7 @@ def main() -> None:
     torch.set_num_threads(1)
     root, engine, seed = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     draws = random.Random(seed)
-    made = plan()
+    made = plan(methods=ONE, members=3)
     timed(made, Store(root), {"looped": LOOPED, "stacked": STACKED}[engine])
     deaths, found, ended, grown = 0, [], False, []
     while not ended and deaths < 200:

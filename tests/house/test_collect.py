@@ -113,7 +113,7 @@ def test_arrays_that_are_no_evidence_are_refused(
 
 
 def test_an_unknown_set_is_told_with_the_nearest() -> None:
-    with pytest.raises(BadEvidence, match="No set 'forgot' here. Did you mean forget"):
+    with pytest.raises(BadEvidence, match=r"No set 'forgot' here\. Did you mean forget"):
         Evidence(LOGITS, TARGETS, SETS).on("forgot")
 
 

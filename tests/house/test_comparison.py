@@ -14,7 +14,7 @@ from torch import nn
 
 from expunge import Problem, compare
 from expunge.comparison import Comparison, named
-from expunge.errors import BadSentence, Unsupported
+from expunge.errors import BadSentence, Diverged, Unsupported
 from expunge.grammar import as_method
 from expunge.methods import PUBLISHED
 from expunge.steps import Noise
@@ -83,7 +83,7 @@ def test_without_a_store_nothing_is_left_after_a_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with pytest.raises(Exception, match=".+"):
+    with pytest.raises(Diverged):
         compare(problem(recipe=as_method("Train(CE('train'), epochs=9, lr=1e12)")), (), members=2)
     assert list(tmp_path.iterdir()) == []
 

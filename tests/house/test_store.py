@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from house_tools import products, torn
+from house_tools import environment, products, torn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -424,7 +424,7 @@ with Store(sys.argv[1]).claim("work") as mine:
 
 def test_a_claim_of_a_killed_process_is_free(store: Store) -> None:
     command = [sys.executable, "-c", HOLDER, str(store.root)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
         with store.claim("work") as mine:

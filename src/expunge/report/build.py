@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,6 +114,7 @@ def _seen(sign: str) -> str:
     return sign if sign.isprintable() else f"\\u{{{ord(sign):x}}}"
 
 
+@cache
 def _environment() -> Environment:
     """The templates and the style, whose digest is all that the page's policy lets in."""
     from jinja2 import DictLoader, Environment, StrictUndefined

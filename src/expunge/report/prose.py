@@ -83,7 +83,7 @@ def listed(rows: Sequence[Record]) -> str:
 def inline(name: str) -> str:
     """Return a name as it stands in a sentence: not too long, and unable to turn its direction."""
     cut = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
-    return cut if cut.isascii() else f"{ISOLATE}{cut}{END_ISOLATE}"
+    return cut if name.isascii() else f"{ISOLATE}{cut}{END_ISOLATE}"
 
 
 def counted(number: int, thing: str) -> str:

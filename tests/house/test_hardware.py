@@ -1,0 +1,28 @@
+"""What a result was measured on, and which versions made it, as plain JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import expunge
+from expunge.hardware import hardware
+from expunge.make import versions
+
+
+def test_the_machine_is_named_and_can_be_written() -> None:
+    found = hardware()
+    assert json.loads(json.dumps(found)) == found
+    assert {"processor", "cores", "instructions", "system"} <= set(found)
+    assert found["cores"] == len(os.sched_getaffinity(0))
+    assert found["processor"]
+
+
+def test_the_versions_are_those_that_run() -> None:
+    import numpy
+    import torch
+
+    found = versions()
+    assert found["expunge"] == expunge.__version__
+    assert found["torch"] == torch.__version__
+    assert found["numpy"] == numpy.__version__
