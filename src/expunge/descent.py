@@ -190,7 +190,10 @@ def one_step(
     turn, turns = crew.runs[0].turn
     progress = (turn + share) / turns
     optimiser.param_groups[0]["lr"] = value(train.lr, progress)
-    losses = crew.losses(train.objective, batches, progress)
+    try:
+        losses = crew.losses(train.objective, batches, progress)
+    except IndexError as fault:  # torch's word for a class that the model has no output for
+        raise BadData(f"A class lies beyond the model's outputs: {fault}") from None
     optimiser.zero_grad()
     losses.sum().backward()
     if train.clip:

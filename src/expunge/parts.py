@@ -144,6 +144,8 @@ class Convs(Part):
         kinds = nn.Conv1d | nn.Conv2d | nn.Conv3d
         modules = run.original.named_modules()
         names = {f"{name}.weight".lstrip(".") for name, m in modules if isinstance(m, kinds)}
+        if not names:
+            raise Unsupported("The model has no convolution, so Convs() would be empty.")
         return whole_tensors(run.original, names.__contains__)
 
 

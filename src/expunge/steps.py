@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from expunge.unlearn import Run
 
 
+MOST_TURNS = 10_000
+
+
 class Step(ABC):
     """One thing done to one model, in place; abstract."""
 
@@ -235,8 +238,8 @@ class Repeat(Step):
     times: int
 
     def check(self) -> None:
-        if self.times < 1 or not self.steps:
-            raise BadSentence("Repeat: expected at least one step and times of 1 or more.")
+        if not 1 <= self.times <= MOST_TURNS or not self.steps:
+            raise BadSentence(f"Repeat: expected steps, and times between 1 and {MOST_TURNS}.")
 
     def __call__(self, run: Run) -> None:
         for place, turn, step in unrolled((self,)):

@@ -21,7 +21,7 @@ from expunge.report.panels import (
     step_name,
 )
 from expunge.report.plots import Axis, bars, heights, line, round_step
-from expunge.report.scatter import LINE, SIGN, TALL, Point, placed, scatter
+from expunge.report.scatter import LINE, SIGN, TALL, Label, Point, placed, scatter
 
 
 def test_an_axis_keeps_a_margin_and_clips() -> None:
@@ -113,12 +113,12 @@ def test_a_curve_of_one_record_has_no_line() -> None:
     assert [bool(curve.path) for curve in found] == [True, False]
 
 
-def box(point: Point, label: object, width: float) -> tuple[float, float, float, float]:
+def box(point: Point, label: Label, width: float) -> tuple[float, float, float, float]:
     """The label's room, written a second time."""
-    long = SIGN * len(label.text)  # type: ignore[attr-defined]
-    left = point.x * width / 100 + label.dx  # type: ignore[attr-defined]
-    left -= {"start": 0, "middle": long / 2, "end": long}[label.anchor]  # type: ignore[attr-defined]
-    base = point.y + label.dy  # type: ignore[attr-defined]
+    long = SIGN * len(label.text)
+    left = point.x * width / 100 + label.dx
+    left -= {"start": 0, "middle": long / 2, "end": long}[label.anchor]
+    base = point.y + label.dy
     return left, base - LINE, left + long, base
 
 

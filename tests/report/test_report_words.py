@@ -106,16 +106,16 @@ def test_rows_are_in_the_order_of_quality_with_the_unscored_last() -> None:
 
 
 def test_what_was_shown_follows_from_the_numbers() -> None:
-    made = records.summary()
+    made = records.summary(close=0.045)
     made["rows"][-1]["flags"] = ["test accuracy 1.6 points below retrained"]
     said = prose.shown(made)
     assert said[0].startswith(f"Held-out retrained models have a forgetting quality of 0.200{NB}[")
     assert said[1] == ("The controls did what they must: “retrain” passes and “nothing” does not.")
-    assert said[3].startswith("2 of 3 methods kept")
-    # sham reaches 0.04 at its upper end, ascent begins at 0.01.
-    assert said[4].endswith("without forgetting. Not clearly above it: ascent.")
-    # Costs are 0.23, 0.19 and 0.15.
-    assert said[5].startswith(f"2 of 3 methods took at most 20{THIN}%")
+    assert said[3].startswith("3 of 4 methods kept")
+    # sham reaches 0.04 at its upper end; ascent begins at 0.01, close at 0.035, prune at 0.05.
+    assert said[4].endswith("without forgetting. Not clearly above it: ascent and close.")
+    # Costs are 0.23, 0.19, 0.15 and, of close, 0.205.
+    assert said[5].startswith(f"2 of 4 methods took at most 20{THIN}%")
 
 
 @pytest.mark.parametrize("name", ["retrain", "nothing"])

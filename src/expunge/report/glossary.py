@@ -63,7 +63,8 @@ GLOSSARY = (
     ),
     (
         "Cost",
-        "Measured time as a share of retraining's. Above 20 % is marked: there retraining is near.",
+        "Measured time as a share of retraining's: processor time, or the wall clock's where an "
+        "accelerator works. Above 20 % is marked: there retraining is near.",
     ),
     (
         "Verdict",

@@ -134,7 +134,7 @@ def placed(
         for label in candidates(short(point.name)):
             box = _box(point, label, width)
             if _inside(box, width) and not any(_meet(box, other) for other in taken):
-                pass
+                taken.append(box)
                 yield point, label
                 break
 
