@@ -191,6 +191,14 @@ def test_an_order_of_steps_is_part_of_the_key() -> None:
     assert len({each.unlearned(each.methods[2], 0).key for each in made}) == 2
 
 
+def test_a_score_is_made_from_the_evidence_of_every_member() -> None:
+    seeds, method = BASE.experiment.seeds, BASE.methods[2]
+    subjects = {BASE.evidence(BASE.unlearned(method, seed)) for seed in seeds}
+    oracles = {BASE.evidence(BASE.oracle(seed)) for seed in seeds}
+    assert len(subjects) == len(oracles) == 4
+    assert set(BASE.score(method).inputs) == subjects | oracles
+
+
 def test_every_seed_counts() -> None:
     assert Job("oracle", "x", 0).key != Job("oracle", "x", 1).key
 
