@@ -55,7 +55,7 @@ def summary(plan: Plan, store: Store) -> dict[str, Any]:
         "not_shown": [*NOT_SHOWN, *protocol_limits(plan)],
         "hardware": made["hardware"],
         "versions": made["versions"],
-        "seconds_a_retraining": made["receipt"]["seconds"],
+        "seconds_a_retraining": found["retrain"]["cost"]["retraining_seconds"],
     }
 
 

@@ -13,6 +13,7 @@ import torch
 from house_tools import LOOPED, METHODS, STACKED, bits, carried_out, net, plan, problem, timed, torn
 from torch import nn
 
+import expunge.make
 from expunge.errors import BadEvidence, BadSentence, Diverged, OffLimits, StoreError
 from expunge.graph import Progress, make
 from expunge.make import blocks, choose_engine, counts, make_block, missing, product
@@ -209,6 +210,24 @@ def test_a_recipe_that_fails_stops_everything_with_its_reason(
     with pytest.raises(fault):
         list(make(made, store))
     assert torn(store.root) == []
+    assert not store.has(made.failure(made.retrain))
+
+
+def test_a_ceiling_that_diverges_stops_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = expunge.make.members
+
+    def lost(runs: Any, method: Any, engine: Any) -> Any:
+        if method.name == "retrain":
+            raise Diverged("the ceiling is lost")
+        return really(runs, method, engine)
+
+    monkeypatch.setattr("expunge.make.members", lost)
+    made, store = plan(members=2), Store(tmp_path / "s")
+    timed(made, store)
+    with pytest.raises(Diverged, match="the ceiling is lost"):
+        list(make(made, store))
     assert not store.has(made.failure(made.retrain))
 
 

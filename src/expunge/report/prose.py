@@ -195,8 +195,8 @@ def cheap(summary: Record) -> list[str]:
         return []
     return [
         f"{len(few)} of {counted(len(able), 'method')} took at most {percent(LARGEST_COST)} of "
-        f"the time of retraining ({figure(summary['seconds_a_retraining'])}{THIN}s a model by the "
-        "wall clock)."
+        f"the time of retraining ({figure(summary['seconds_a_retraining'])}{THIN}s a model, on the "
+        "same clock)."
     ]
 
 
