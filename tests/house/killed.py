@@ -68,7 +68,7 @@ def main() -> None:
     torch.set_num_threads(1)
     root, engine, seed = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     draws = random.Random(seed)
-    made = plan(methods=ONE, members=3)
+    made = plan(methods=ONE, members=2)
     timed(made, Store(root), {"looped": LOOPED, "stacked": STACKED}[engine])
     deaths, found, ended, grown = 0, [], False, []
     while not ended and deaths < 200:

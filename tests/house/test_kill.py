@@ -94,7 +94,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(
     assert left == []
     assert grown == sorted(grown)
     whole = Store(tmp_path / "whole")
-    made = plan(methods=ONE, members=3)
+    made = plan(methods=ONE, members=2)
     timed(made, whole, {"looped": LOOPED, "stacked": STACKED}[engine])
     list(make(made, whole))
     assert bits(root) == bits(whole.root)

@@ -152,7 +152,7 @@ def test_the_cost_is_the_share_of_seconds_and_of_examples(made: Plan, store: Sto
     assert told["moved"] > 0 and 0 < told["touched"] <= 1
     nothing = next(m for m in made.methods if m.name == "nothing")
     free = cost(made, store, nothing, jobs_of(made, "nothing"))
-    assert free.keys() == told.keys()
+    assert free.keys() <= told.keys()
     assert (free["time_share"], free["largest"]) == (0.0, 0.0)
 
 

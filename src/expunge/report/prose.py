@@ -239,7 +239,7 @@ def about_models(made: Record) -> str:
     return (
         f"{made['members']} unlearned by each method from {one} and {made['members']} retrained, "
         f"seeds {first} to {first + made['members'] - 1} (protocol {made['protocol']}); "
-        f"95 % intervals over models from {made['resamples']} bootstrap resamples"
+        f"95 % intervals over models from {made['resamples']} half-samples (subsampling bootstrap)"
     )
 
 
