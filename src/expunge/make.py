@@ -22,12 +22,12 @@ from expunge.errors import BadEvidence, ExpungeError, StoreError
 from expunge.experiment import RESERVED
 from expunge.hardware import hardware
 from expunge.method import Method
-from expunge.parts import Mask, Part
+from expunge.parts import Part
 from expunge.plan import Plan
 from expunge.scoring import score
 from expunge.stack import Engine, Timing, Vmapped, fastest, members
 from expunge.store import Corrupt, Job, Store, model_state
-from expunge.unlearn import Run, Unlearned, check_sets, frozen
+from expunge.unlearn import Judged, Run, Unlearned, check_sets, frozen
 
 STACK = 64
 Outcome = Literal["made", "busy", "again", "failed"]
@@ -150,7 +150,7 @@ def runs_of(plan: Plan, store: Store, block: Block) -> list[Run]:
         return [Run(m, frozen(m), problem, seed, block.kind) for seed, m in starts.items()]
     runs: list[Run] = []
     originals: dict[str, torch.nn.Module] = {}
-    memos: dict[str, dict[Part, Mask]] = {}
+    memos: dict[str, dict[Part, Judged]] = {}
     for seed in block.seeds:
         job = plan.original(seed)
         if job.key not in originals:

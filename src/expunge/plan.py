@@ -72,7 +72,10 @@ class Plan:
     def failure(self, method: Method) -> Job:
         """The record that a method could not be carried out, with the reason."""
         first = self.unlearned(method, self.experiment.seeds[0])
-        return Job("failure", in_full(method.steps), 0, (first,))
+        from expunge import __version__
+
+        # with the version: what failed may have been mended since
+        return Job("failure", f"{__version__} {in_full(method.steps)}", 0, (first,))
 
     def score(self, method: Method) -> Job:
         """All numbers of one method against the oracles."""
@@ -171,10 +174,26 @@ def architecture(name: str, pool: Pool) -> Callable[[], nn.Module]:
 
 def problem_spec(problem: Problem) -> str:
     """Everything that decides a problem, as text: the data's digest, the rows, the network."""
-    network = repr(problem.untrained("spec")) if problem.architecture else "none"
+    network = network_spec(problem) if problem.architecture else "none"
     digests = [f"{name}={digest(data)}" for name, data in sorted(problem.sets.items())]
     recipe = in_full(problem.recipe.steps) if problem.recipe else "none"
     return "; ".join([network, *digests, recipe])
+
+
+def network_spec(problem: Problem) -> str:
+    """A network as text: its layers, and for modules of a user's own what they answer.
+
+    Two modules may hold the same layers and use them differently, and a repr does not say how. So
+    an untrained network answers a few examples; rounded, since machines differ in the last digits.
+    """
+    network = problem.untrained("spec").eval()
+    kinds = {type(module).__module__.partition(".")[0] for module in network.modules()}
+    if kinds <= {"torch", "expunge"}:
+        return repr(network)
+    few = problem.sets["retain"].batch(torch.arange(min(len(problem.sets["retain"]), 4)))
+    with torch.inference_mode():
+        answers = few.logits(network)
+    return f"{network!r} -> {[round(float(a), 2) for a in answers.flatten()[:64]]}"
 
 
 def digest(data: Data) -> str:

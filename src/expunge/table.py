@@ -49,10 +49,10 @@ def legend(experiment: Mapping[str, Any]) -> str:
     """How to read the table."""
     return (
         f"n = {experiment['members']} models a row, protocol {experiment['protocol']}, rule "
-        f"{experiment['rule']}, forget set {experiment['forget']}. F with a 95 % interval "
-        "over models (half-sample bootstrap); of the way: 0 = the original, 1 = held-out retrained "
-        "models; accuracies in %, with the gap to retrained; weak attack: AUC of the loss; cost: share of "
-        "retraining's processor time, ! above 20 %."
+        f"{experiment['rule']}, forget set {experiment['forget']}. F with a 95 % interval over "
+        "models (half-sample bootstrap); of the way: 0 = the original, 1 = held-out retrained "
+        "models; accuracies in %, with the gap to retrained; weak attack: AUC of the loss; cost: "
+        "share of retraining's processor time, ! above 20 %."
     )
 
 

@@ -102,6 +102,9 @@ class Unlearned:
     receipt: Receipt
 
 
+Judged = tuple[Mask, dict[str, int]]
+
+
 class Run:
     """One member on its way: a private model, the original to look at, sets, and streams.
 
@@ -121,11 +124,12 @@ class Run:
         problem: Problem,
         seed: int,
         role: str = "unlearned",
-        memo: dict[Part, Mask] | None = None,
+        memo: dict[Part, Judged] | None = None,
     ) -> None:
         self.model, self.original, self.problem = model, original, problem
         self.seed, self.role = seed, role
-        self.memo: dict[Part, Mask] = {} if memo is None else memo
+        self.memo: dict[Part, Judged] = {} if memo is None else memo
+        self._counted: set[Part] = set()
         self.place, self.turn = "", (0, 1)
         self.ledger = Ledger()
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
@@ -144,8 +148,20 @@ class Run:
         if part.redraws:
             return part.mask(self)
         if part not in self.memo:
-            self.memo[part] = part.mask(self)
-        return self.memo[part]
+            self.memo[part] = self._judged(part)
+        mask, read = self.memo[part]
+        if part not in self._counted:  # each member would have read them on its own
+            self._counted.add(part)
+            self.ledger.saw(read)
+        return mask
+
+    def _judged(self, part: Part) -> Judged:
+        """A part, and the examples that were read to judge it."""
+        own, self.ledger = self.ledger, Ledger()
+        try:
+            return part.mask(self), self.ledger.examples
+        finally:
+            self.ledger = own
 
     def gradient(self, name: str, positions: Tensor | None = None) -> dict[str, Tensor]:
         """Gradient of the original's mean cross-entropy on one set, or on some positions of it."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
 from torch import nn
 
+import tiny
 from expunge import Problem, parse, unlearn
 from expunge.errors import BadData, BadSentence, Unsupported
+from expunge.parts import Part
+from expunge.unlearn import Judged
 
 
 def test_noise_on_convolutions_of_a_model_without_any() -> None:
@@ -33,3 +35,15 @@ def test_more_turns_than_memory_holds() -> None:
 
 def test_the_tiny_net_has_convolutions() -> None:
     assert any(isinstance(module, nn.Conv2d) for module in tiny.net().modules())
+
+
+def test_every_member_counts_what_a_shared_part_reads() -> None:
+    memo: dict[Part, Judged] = {}
+    counts = []
+    for seed in (0, 1):
+        run = tiny.run(seed=seed)
+        run.memo = memo  # as members of one original share it
+        run.mask(parse("Salient('forget', share=0.5)"))
+        run.mask(parse("Salient('forget', share=0.5)"))
+        counts.append(run.ledger.examples)
+    assert counts[0] == counts[1] != {}

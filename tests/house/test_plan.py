@@ -18,7 +18,7 @@ from expunge.batch import Indexed, Tensors
 from expunge.errors import BadData
 from expunge.experiment import load, read
 from expunge.grammar import as_method
-from expunge.plan import Plan, architecture, digest, load_pool, plan_for
+from expunge.plan import Plan, architecture, digest, load_pool, plan_for, problem_spec
 from expunge.problem import Problem
 from expunge.steps import Train
 from expunge.store import Job
@@ -271,3 +271,27 @@ def test_data_that_are_not_there_are_told(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("EXPUNGE_DATA", str(tmp_path / "missing"))
     with pytest.raises(BadData, match="missing"):
         plan_for(load("cifar10"))
+
+
+class Halved(nn.Module):
+    """The same layers as `Whole`, used in another way."""
+
+    factor = 0.5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.factor * self.layer(inputs.flatten(1))
+
+
+def test_modules_with_the_same_layers_and_another_forward_have_other_keys() -> None:
+    data = torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 2
+    whole = type("Halved", (Halved,), {"factor": 1.0, "__module__": Halved.__module__})
+    specs = [
+        problem_spec(Problem.split(data, [0], architecture=architecture))
+        for architecture in (Halved, whole)
+    ]
+    assert repr(Halved()) == repr(whole())
+    assert specs[0] != specs[1]
