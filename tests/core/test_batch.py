@@ -55,7 +55,7 @@ def test_bytes_are_scaled_and_normalised() -> None:
         5,
         iter([]),
     ],
-    ids=str,
+    ids=["lengths", "not whole", "negative", "NaN", "a number", "an iterator"],
 )
 def test_what_are_no_data(source: Any) -> None:
     with pytest.raises(BadData):
