@@ -62,7 +62,7 @@ demo: $(STAMP)  ## Forget some digits, and show what was forgotten
 bench: $(STAMP)  ## Measure speed and memory, one benchmark after another
 	@for file in benchmarks/*.py; do \
 	    [ -e "$$file" ] || { echo "benchmarks/ holds no benchmark"; exit 1; }; \
-	    echo "== $$file"; $(BIN)/python "$$file"; \
+	    echo "== $$file"; env -u OMP_NUM_THREADS $(BIN)/python "$$file"; \
 	done
 
 wheel: $(STAMP)  ## Build the wheel into dist/

@@ -52,6 +52,7 @@ def plain_model(plan: Plan) -> torch.nn.Module:
 
 def plain_rate(plan: Plan) -> float:
     """Models a minute of the plain loop, with all threads."""
+    torch.set_num_threads(int(hardware()["cores"]))
     start = time.perf_counter()
     for _ in range(PLAIN):
         plain_model(plan)

@@ -30,6 +30,11 @@ class Images:
     def __len__(self) -> int:
         return self.targets.shape[0]
 
+    def to(self, device: torch.device) -> Images:
+        """The same minibatch where the model is."""
+        moved = (part.to(device) for part in (self.inputs, self.targets, self.index))
+        return Images(*moved)
+
     def logits(self, model: Any) -> Tensor:
         """The model's answers, [b, k]; `model` is any callable on the inputs."""
         return model(self.inputs)

@@ -26,8 +26,9 @@ CHUNK = 512
 def mean_gradient(model: nn.Module, data: Data, positions: Tensor) -> Weights:
     """Gradient of the mean cross-entropy over some examples, in evaluation mode."""
     twin = copy.deepcopy(model).eval().requires_grad_(True)
+    device = next(twin.parameters()).device
     for part in positions.split(CHUNK):
-        batch = data.batch(part)
+        batch = data.batch(part).to(device)
         logits = batch.logits(twin)
         loss = F.cross_entropy(logits, batch.targets, reduction="sum") / len(positions)
         loss.backward()
@@ -44,6 +45,7 @@ def importance(run: Run, name: str) -> Weights:
     model, data = copy.deepcopy(run.original).eval(), run.data(name)
     weights = {n: w.detach() for n, w in model.named_parameters()}
     buffers = dict(model.named_buffers())
+    device = next(model.parameters()).device
 
     def loss(weights: Weights, inputs: Tensor, target: Tensor) -> Tensor:
         logits = functional_call(model, (weights, buffers), (inputs[None],))
@@ -52,7 +54,7 @@ def importance(run: Run, name: str) -> Weights:
     single = vmap(grad(loss), in_dims=(None, 0, 0))
     total = {n: torch.zeros_like(w) for n, w in weights.items()}
     for part in torch.arange(len(data)).split(64):
-        batch = data.batch(part)
+        batch = data.batch(part).to(device)
         for n, g in single(weights, batch.inputs, batch.targets).items():
             total[n] += g.square().sum(0)
     run.ledger.saw({name: len(data)})
@@ -83,7 +85,8 @@ def objective_at(run: Run, objective: Term, weights: Weights, where: dict[str, T
     def model(inputs: Tensor) -> Tensor:
         return functional_call(run.model, (weights, buffers), (inputs,))
 
-    batches = {name: run.data(name).batch(rows) for name, rows in where.items()}
+    device = next(run.model.parameters()).device
+    batches = {name: run.data(name).batch(rows).to(device) for name, rows in where.items()}
     teachers = {name: run.teacher(name) for name in objective.teachers}
     return objective(View(model, batches, teachers, weights, 0.0, run.seed))
 

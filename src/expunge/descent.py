@@ -155,6 +155,7 @@ def descend(train: Train, crew: Crew) -> Iterator[Epoch]:
     """
     crew.begin(train)
     run, optimiser = crew.runs[0], crew.optimiser(train)
+    device = next(iter(crew.weights.values())).device
     sets = {name: run.data(name) for name in train.objective.sets}
     feeds = {name: feed(crew.runs, name, len(data), train.batch) for name, data in sets.items()}
     lead = train.over or max(sets, key=lambda name: len(sets[name]))
@@ -166,6 +167,7 @@ def descend(train: Train, crew: Crew) -> Iterator[Epoch]:
         with crew.randomness(first):
             for number in range(first, last):
                 batches = {name: crew.gather(sets[name], next(feeds[name])) for name in sets}
+                batches = {name: batch.to(device) for name, batch in batches.items()}
                 losses = one_step(train, crew, optimiser, batches, number / total)
                 summed += losses.cpu()
                 note_read(crew, batches)

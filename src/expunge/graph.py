@@ -188,6 +188,8 @@ def _stage(team: Here | Processes, stage: str, tasks: list[Task]) -> Iterator[Pr
     """Carry out tasks that do not need each other; those that others hold come last."""
     done, total = 0, sum(task.weight for task in tasks)
     busy: list[Task] = []
+    if tasks:
+        yield Progress(stage, tasks[0].title, 0, total)
     for wait_for_others, round_ in ((False, tasks), (True, busy)):
         for task, outcome in _finished(team, round_, wait_for_others):
             if outcome == "busy":

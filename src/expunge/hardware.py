@@ -24,6 +24,11 @@ def hardware() -> dict[str, str | int]:
     return about
 
 
+def device() -> torch.device:
+    """Where experiments train: an accelerator where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def _processor() -> str:
     listing = Path("/proc/cpuinfo")
     if listing.exists():

@@ -20,7 +20,7 @@ from torch import Tensor
 from expunge.collect import collect
 from expunge.errors import BadEvidence, ExpungeError, StoreError
 from expunge.experiment import RESERVED
-from expunge.hardware import hardware
+from expunge.hardware import device, hardware
 from expunge.method import Method
 from expunge.parts import Part
 from expunge.plan import Plan
@@ -139,14 +139,15 @@ def _cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def load_model(plan: Plan, store: Store, job: Job) -> torch.nn.Module:
     """A model from the store, in evaluation mode."""
-    return model_state(store.tensors(job, "model"), plan.problem.untrained("load"))
+    model = model_state(store.tensors(job, "model"), plan.problem.untrained("load"))
+    return model.to(device())
 
 
 def runs_of(plan: Plan, store: Store, block: Block) -> list[Run]:
     """Fresh runs of a block's members; those of one original share it, and its parts."""
     problem = plan.problem
     if block.kind != "unlearned":
-        starts = {seed: problem.untrained(block.kind, seed) for seed in block.seeds}
+        starts = {s: problem.untrained(block.kind, s).to(device()) for s in block.seeds}
         return [Run(m, frozen(m), problem, seed, block.kind) for seed, m in starts.items()]
     runs: list[Run] = []
     originals: dict[str, torch.nn.Module] = {}
@@ -180,7 +181,7 @@ def choose_engine(plan: Plan, store: Store) -> Timing:
 
 def trial(plan: Plan, count: int) -> list[Run]:
     """Fresh runs that are trained only to see how long it takes."""
-    starts = {seed: plan.problem.untrained("timing", seed) for seed in range(count)}
+    starts = {s: plan.problem.untrained("timing", s).to(device()) for s in range(count)}
     return [Run(m, frozen(m), plan.problem, seed, "timing") for seed, m in starts.items()]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import chain, islice
 
 import torch
 from rich.console import Console
@@ -36,11 +37,13 @@ def drawn(experiment: Experiment, store: Store, jobs: int) -> Plan:
     store.name(experiment.name, job)
     # One thread a process, so that results do not depend on how many processes there are.
     torch.set_num_threads(1)
-    plan = plan_for(experiment)
-    if console.is_terminal:
-        _bars(make(plan, store, jobs), console)
-    else:
-        _lines(make(plan, store, jobs), console)
+    with console.status("reading the data"):
+        plan = plan_for(experiment)
+    progress = make(plan, store, jobs)
+    with console.status("timing a few steps, stacked and alone"):
+        begun = list(islice(progress, 1))  # the first piece comes once the timing is known
+    draw = _bars if console.is_terminal else _lines
+    draw(chain(begun, progress), console)
     return plan
 
 

@@ -53,7 +53,8 @@ class Stacked(Crew):
         for place, run in enumerate(runs):
             _share(run.model, self.weights, self.buffers, place)
         self.teachers: dict[str, tuple[nn.Module, State, int | None]] = {}
-        self.seeds = torch.tensor([run.seed for run in runs])
+        device = next(iter(self.weights.values())).device
+        self.seeds = torch.tensor([run.seed for run in runs], device=device)
 
     def modules(self) -> nn.Module:
         return self.skeleton

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from expunge.metrics.verdict import LARGEST_COST
+
 COLUMNS = (
     "method",
     "quality F",
@@ -65,6 +67,7 @@ def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     quality = scores["quality"]
     share = row["normalised"]
     cost = row["cost"]["time_share"]
+    dear = cost > LARGEST_COST and not row["control"]
     return (
         name,
         f"{quality['value']:.4f} [{quality['low']:.4f}, {quality['high']:.4f}]",
@@ -72,7 +75,7 @@ def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         *(_accuracy(scores, name) for name in ("retain", "forget", "test")),
         f"{scores['tow']['value']:.3f}" if "tow" in scores else "-",
         f"{scores['weak_attack']['value']:.3f}" if "weak_attack" in scores else "-",
-        f"{cost:.0%}{' !' if cost > 0.2 else ''}",
+        f"{cost:.0%}{' !' if dear else ''}",
         row["verdict"],
     )
 
