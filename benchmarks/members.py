@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from expunge.experiment import load
 from expunge.graph import MakeBlock, Processes, _finished
 from expunge.hardware import hardware
-from expunge.make import Block, block_size, choose_engine, make_problem
+from expunge.make import STACK, Block, block_size, choose_engine, make_problem
 from expunge.plan import Plan, plan_for
 from expunge.store import Store
 
@@ -76,7 +76,7 @@ def expunge_rate(plan: Plan, store: Store, team: Processes, first: int, cores: i
 def main() -> None:
     """Print both rates and their ratio."""
     cores = int(hardware()["cores"])
-    plan = plan_for(replace(load("digits"), members=2))
+    plan = plan_for(replace(load("digits"), members=STACK))
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "store")
         make_problem(plan, store)

@@ -186,7 +186,7 @@ def carry_out(experiment: Experiment, store: Path, jobs: int) -> None:
     from expunge.table import draw
 
     opened = Store(store)
-    plan = drawn(experiment, opened, jobs or os.cpu_count() or 1)
+    plan = drawn(experiment, opened, jobs or int(hardware()["cores"]))
     summary = keep(plan, opened)
     # A pipe or a file has no width of its own: the table is then as wide as it needs to be.
     console = Console() if sys.stdout.isatty() else Console(width=160)

@@ -166,17 +166,23 @@ def choose_engine(plan: Plan, store: Store) -> Timing:
 
     Remembered, so that a run that was interrupted goes on in the way in which it began.
     """
-    machine = json.dumps([hardware(), versions()], sort_keys=True)
-    job = Job("timing", machine, 0, (plan.root,))
+    job, count = timing_job(plan), min(STACK, plan.experiment.members)
     if store.has(job):
         try:
             return Timing(**store.about(job))
         except (Corrupt, TypeError):
             pass
     recipe = plan.problem.from_scratch("retain", "timing")
-    timing = fastest(partial(trial, plan), recipe, min(STACK, plan.experiment.members))
+    timing = fastest(partial(trial, plan), recipe, count)
     store.write(job, about=dataclasses.asdict(timing))
     return Timing(**store.about(job))  # of two processes that timed at once, the first is heard
+
+
+def timing_job(plan: Plan) -> Job:
+    """What was timed: this problem, on this machine, with so many members in a stack."""
+    count = min(STACK, plan.experiment.members)
+    machine = json.dumps([hardware(), versions(), count], sort_keys=True)
+    return Job("timing", machine, 0, (plan.root,))
 
 
 def trial(plan: Plan, count: int) -> list[Run]:

@@ -18,12 +18,11 @@ from expunge.comparison import named
 from expunge.experiment import Experiment
 from expunge.grammar import as_method
 from expunge.graph import make
-from expunge.hardware import hardware
-from expunge.make import versions
+from expunge.make import timing_job
 from expunge.plan import Plan, problem_spec
 from expunge.problem import Problem
 from expunge.stack import Timing
-from expunge.store import Job, Store
+from expunge.store import Store
 
 RECIPE = "Train(CE('train'), epochs=2, lr=0.1, batch=16)"
 METHODS = {
@@ -84,8 +83,7 @@ def plan(task: Problem | None = None, methods: Any = METHODS, **changes: Any) ->
 
 def timed(made: Plan, store: Store, timing: Timing = LOOPED) -> None:
     """Say how members are trained, so that two stores hold the same bits."""
-    machine = json.dumps([hardware(), versions()], sort_keys=True)
-    store.write(Job("timing", machine, 0, (made.root,)), about=dataclasses.asdict(timing))
+    store.write(timing_job(made), about=dataclasses.asdict(timing))
 
 
 def carried_out(made: Plan, store: Store) -> Store:

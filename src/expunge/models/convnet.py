@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from expunge.models.layers import check_sizes, conv3x3
+from expunge.models.layers import channels_last, check_sizes, conv3x3
 
 STAGES = 4
 
@@ -27,4 +27,5 @@ def convnet(classes: int, channels: int, size: int, width: int = 16) -> nn.Seque
         layers += [conv3x3(channels, out, stride=2), nn.BatchNorm2d(out), nn.ReLU()]
         channels = out
     left = -(-size // 2**STAGES)  # each stride of 2 rounds up
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * left * left, classes))
+    last = nn.Linear(channels * left * left, classes)
+    return channels_last(nn.Sequential(*layers, nn.Flatten(), last))

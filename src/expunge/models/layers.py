@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from expunge.errors import BadSentence
@@ -26,6 +27,15 @@ class KaimingConv2d(nn.Conv2d):
 def conv3x3(channels_in: int, channels_out: int, stride: int = 1) -> KaimingConv2d:
     """Return a 3x3 convolution that keeps the size (at stride 1); a BatchNorm is to follow it."""
     return KaimingConv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
+
+
+def channels_last(network: nn.Sequential) -> nn.Sequential:
+    """Lay the kernels out so that convolutions run over the channels of a pixel.
+
+    Measured on two cores: a training step takes 0.7 to 0.95 of the time (docs/performance.md). The
+    inputs may stay as they are: torch lays the answers out like the kernels.
+    """
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def check_sizes(network: str, **sizes: int) -> None:

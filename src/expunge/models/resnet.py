@@ -7,7 +7,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from expunge.models.layers import KaimingConv2d, check_sizes, conv3x3
+from expunge.models.layers import KaimingConv2d, channels_last, check_sizes, conv3x3
 
 
 class BasicBlock(nn.Module):
@@ -65,7 +65,7 @@ def resnet18(classes: int, channels: int = 3) -> nn.Sequential:
         )
         before = out
     parts.update(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), fc=nn.Linear(512, classes))
-    return nn.Sequential(parts)
+    return channels_last(nn.Sequential(parts))
 
 
 def resnet9(classes: int, channels: int = 3) -> nn.Sequential:
@@ -87,7 +87,7 @@ def resnet9(classes: int, channels: int = 3) -> nn.Sequential:
         flatten=nn.Flatten(),
         fc=nn.Linear(512, classes),
     )
-    return nn.Sequential(parts)
+    return channels_last(nn.Sequential(parts))
 
 
 def _shortcut(channels_in: int, channels_out: int, stride: int) -> nn.Module:
