@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -179,6 +178,7 @@ def own_method(said: str, number: int) -> Method:
 
 def carry_out(experiment: Experiment, store: Path, jobs: int) -> None:
     """Make what is missing, print the table, write the report."""
+    from expunge.hardware import hardware
     from expunge.progress import drawn
     from expunge.report import write
     from expunge.store import Store
