@@ -1,6 +1,6 @@
 """Cost against the number of members: seconds and peak memory at N = 64, 128, 256 and 512.
 
-Each N runs the digits experiment with three methods in a process of its own, from an empty store.
+Each N runs the digits experiment with one method in a process of its own, from an empty store.
 A straight line in N is expected, and memory that does not grow with N while models are made.
 """
 
@@ -25,7 +25,7 @@ from expunge.store import Store
 torch.set_num_threads(1)
 members, folder = int(sys.argv[1]), sys.argv[2]
 whole = load("digits")
-few = tuple(m for m in whole.methods if m.name in ("finetune", "noise", "winner"))
+few = tuple(m for m in whole.methods if m.name == "finetune")
 plan, store = plan_for(replace(whole, members=members, methods=few)), Store(folder)
 start, peak, spent = time.perf_counter(), {}, {}
 for piece in make(plan, store):

@@ -24,7 +24,7 @@ from expunge.store import Job
 from expunge.words import in_full
 
 MEASURED = ("retain", "forget", "test")
-METRICS_VERSION = 2
+METRICS_VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from expunge.method import Method
 from expunge.metrics import challenge
 from expunge.metrics.agreement import Accuracy, ActivationDistance, JensenShannon, ToW, accuracies
 from expunge.metrics.membership import LossAttack
-from expunge.metrics.score import Metric
+from expunge.metrics.score import Metric, Score
 from expunge.plan import Plan
 from expunge.store import Job, Store
 from expunge.streams import derived
@@ -50,17 +50,14 @@ def score(plan: Plan, store: Store, method: Method) -> dict[str, Any]:
 
 
 def metrics(plan: Plan) -> dict[str, Metric]:
-    """What is measured: the challenge's score first, then what it is read beside."""
-    rule = plan.experiment.rule
+    """What the challenge's score is read beside."""
     found: dict[str, Metric] = {
-        "quality": challenge.ForgettingQuality(rule),
         "accuracy_retain": Accuracy("retain"),
         "accuracy_forget": Accuracy("forget"),
         "divergence_forget": JensenShannon("forget"),
         "distance_forget": ActivationDistance("forget"),
     }
     if "test" in plan.measured:
-        found["score"] = challenge.ChallengeScore(rule)
         found["accuracy_test"] = Accuracy("test")
         found["tow"] = ToW()
         found["divergence_test"] = JensenShannon("test")
@@ -69,16 +66,31 @@ def metrics(plan: Plan) -> dict[str, Metric]:
     return found
 
 
+def challenged(plan: Plan, subject: Evidence, oracle: Evidence) -> dict[str, Score]:
+    """Forgetting quality, and the challenge's score where there is a test set."""
+    rng, rule = stream_of(plan, "quality"), plan.experiment.rule
+    if "test" not in plan.measured:
+        return {"quality": challenge.ForgettingQuality(rule)(subject, oracle, rng)}
+    quality, score = challenge.quality_and_score(subject, oracle, rng, rule=rule)
+    return {"quality": quality, "score": score}
+
+
 def scores(plan: Plan, subject: Evidence, oracle: Evidence) -> dict[str, Any]:
     """Each metric's value with its interval; each draws from a stream of its own."""
-    found = {}
+    found: dict[str, Any] = {}
+    for name, score in challenged(plan, subject, oracle).items():
+        found[name] = {**asdict(score), "aim": challenge.ForgettingQuality.aim}
     for name, metric in metrics(plan).items():
-        rng = np.random.default_rng(derived("score", plan.experiment.seed, name))
-        score = metric(subject, oracle, rng)
+        score = metric(subject, oracle, stream_of(plan, name))
         found[name] = {**asdict(score), "aim": metric.aim}
     for name in plan.measured:
         found[f"accuracy_{name}"]["oracle"] = float(accuracies(oracle, name).mean())
     return found
+
+
+def stream_of(plan: Plan, name: str) -> np.random.Generator:
+    """The draws of one metric."""
+    return np.random.default_rng(derived("score", plan.experiment.seed, name))
 
 
 def spread(plan: Plan, subject: Evidence) -> dict[str, list[float]]:

@@ -48,19 +48,46 @@ def interval(
 
     Source: Politis and Romano (1994), subsampling; Shao and Wu (1989), delete-d jackknife.
     """
+    return intervals(
+        lambda *drawn: (statistic(*drawn),), samples, rng, resamples=resamples, bounds=(bounds,)
+    )[0]
+
+
+def intervals(
+    statistics: Callable[..., Sequence[float]],
+    samples: Sequence[Sample],
+    rng: np.random.Generator,
+    *,
+    resamples: int = RESAMPLES,
+    bounds: Sequence[Bounds],
+) -> list[tuple[float, float, float]]:
+    """Return value, low, high of several statistics that are worked out together, as `interval`.
+
+    Args:
+        statistics: takes one array per sample, [model, ...], and returns one float for each bound.
+        samples, rng, resamples: as for `interval`.
+        bounds: the least and the largest value of each statistic.
+
+    Raises:
+        BadEvidence: as for `interval`.
+    """
     fewest = min((len(one) for one in samples), default=0)
     if resamples < 2 or fewest == 0:
         raise BadEvidence(
             f"Got {[len(one) for one in samples]} models and {resamples} resamples; expected at "
             "least 1 model in each sample and 2 resamples."
         )
-    value = float(statistic(*samples))
+    values = [float(value) for value in statistics(*samples)]
     # One or two models say next to nothing about the spread: anything possible stays possible.
     if fewest < FEWEST_MODELS:
-        return value, *bounds
-    drawn = [statistic(*(_part(one, rng) for one in samples)) for _ in range(resamples)]
-    half = _wider(samples) * student.ppf(0.975, fewest - 1) * float(np.std(drawn, ddof=1))
-    return value, float(max(value - half, bounds[0])), float(min(value + half, bounds[1]))
+        return [(value, *ends) for value, ends in zip(values, bounds, strict=True)]
+    drawn = [statistics(*(_part(one, rng) for one in samples)) for _ in range(resamples)]
+    spread = np.std(np.asarray(drawn, dtype=np.float64), axis=0, ddof=1)
+    halves = _wider(samples) * student.ppf(0.975, fewest - 1) * spread
+    return [
+        (value, float(max(value - half, low)), float(min(value + half, high)))
+        for value, half, (low, high) in zip(values, halves, bounds, strict=True)
+    ]
 
 
 def _size(models: int) -> int:

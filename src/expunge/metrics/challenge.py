@@ -16,6 +16,7 @@ from expunge.errors import BadEvidence, ExpungeError, did_you_mean
 from expunge.evidence import Evidence
 from expunge.metrics import attacks
 from expunge.metrics.agreement import accuracies
+from expunge.metrics.bootstrap import intervals
 from expunge.metrics.score import Aim, Score, scored
 
 Floats = NDArray[np.float64]
@@ -259,12 +260,32 @@ class ChallengeScore:
 
     def __call__(self, subject: Evidence, oracle: Evidence, rng: np.random.Generator) -> Score:
         """Score unlearned against retrained models."""
+        return quality_and_score(subject, oracle, rng, rule=self.rule)[1]
 
-        def value(mine: Floats, theirs: Floats) -> float:
-            return _factors(mine, theirs, rule=self.rule).value
 
-        pair = [_columns(subject), _columns(oracle)]
-        return scored(value, pair, rng, unit=self.unit, bounds=(0.0, _most(pair[1])))
+def quality_and_score(
+    subject: Evidence, oracle: Evidence, rng: np.random.Generator, *, rule: str = "released"
+) -> tuple[Score, Score]:
+    """Return `ForgettingQuality` and `ChallengeScore` from the same half-samples, at half the work.
+
+    Args:
+        subject, oracle: unlearned and retrained models, with sets "retain", "forget" and "test".
+        rng: draws the half-samples.
+        rule: "released" or "exact".
+
+    Raises:
+        BadEvidence, ExpungeError: as for `score`.
+    """
+
+    def values(mine: Floats, theirs: Floats) -> tuple[float, float]:
+        found = _factors(mine, theirs, rule=rule)
+        return found.forgetting, found.value
+
+    pair = [_columns(subject), _columns(oracle)]
+    bounds = [(0.0, 1.0), (0.0, _most(pair[1]))]
+    first, second = intervals(values, pair, rng, bounds=bounds)
+    n = len(subject)
+    return Score(*first, n, ForgettingQuality.unit), Score(*second, n, ChallengeScore.unit)
 
 
 def _most(theirs: Floats) -> float:
