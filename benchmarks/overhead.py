@@ -19,7 +19,7 @@ from expunge.models import convnet
 from expunge.steps import Train
 from expunge.terms import CE
 
-ROUNDS = 5
+ROUNDS = 9
 
 
 def by_hand(model: nn.Module, inputs: Tensor, targets: Tensor) -> nn.Module:
