@@ -192,3 +192,8 @@ def test_an_empty_gallery_has_no_section() -> None:
     assert "Single forget examples" in render(made)
     made["gallery"] = []
     assert "Single forget examples" not in render(made)
+
+
+def test_a_sham_that_passes_is_told() -> None:
+    made = with_verdict(records.summary(), prose.PASSED, "sham")
+    assert "cannot tell what is removed from what is hidden" in prose.shown(made)[1]

@@ -152,6 +152,12 @@ def control_check(summary: Record) -> list[str]:
     verdicts = {row["name"]: row["verdict"] for row in summary["rows"] if row["control"]}
     due = {"retrain": (PASSED,), "nothing": ("changed nothing", "not forgotten")}
     wrong = [name for name, words in due.items() if verdicts.get(name) not in words]
+    if not wrong and verdicts.get("sham") == PASSED:
+        return [
+            "The control “sham” is judged as retrained, though it forgets nothing beneath its last "
+            "layer: on this forget set these numbers cannot tell what is removed from what is "
+            "hidden, for any method in the table."
+        ]
     if not wrong:
         return ["The controls did what they must: “retrain” passes and “nothing” does not."]
     return [
