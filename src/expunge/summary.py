@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ def summary(plan: Plan, store: Store) -> dict[str, Any]:
     found = {m.name: numbers(plan, store, m) for m in plan.methods}
     shown = dataclasses.asdict(plan.experiment)
     shown["recipe"] = plan.experiment.recipe.sentence
+    shown["data"] = Path(plan.experiment.data).name  # reports are passed on, folders are not
     shown["methods"] = {m.name: m.sentence for m in plan.experiment.methods}
     shown["resamples"] = RESAMPLES
     first = plan.oracle(plan.experiment.seeds[0])

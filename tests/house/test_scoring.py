@@ -288,3 +288,8 @@ def test_signs_of_markup_in_a_name_are_printed_as_they_are(tmp_path: Path) -> No
     odd = plan(methods={"[red]x[/red]": METHODS["finetune"]}, members=2)
     odd = replace(odd, experiment=replace(odd.experiment, name="[bold]t"))
     assert "[red]x[/red]" in plain(summary(odd, carried_out(odd, Store(tmp_path / "s"))))
+
+
+def test_a_summary_names_no_folder_of_the_machine(made: Plan, store: Store) -> None:
+    private = replace(made, experiment=replace(made.experiment, data="/home/someone/pictures"))
+    assert summary(private, store)["experiment"]["data"] == "pictures"
