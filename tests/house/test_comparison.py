@@ -71,12 +71,17 @@ def test_an_unknown_row_is_a_key_error(own: Comparison) -> None:
         own["yours"]
 
 
+def left_in(folder: Path) -> list[str]:
+    """What is left but torch's own cache, which whoever compiles first in a process makes."""
+    return [p.name for p in folder.iterdir() if not p.name.startswith("torchinductor")]
+
+
 def test_without_a_store_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     found = compare(problem(), "finetune", members=2)
     assert found["finetune"]["scores"]
-    assert list(tmp_path.iterdir()) == []
+    assert left_in(tmp_path) == []
 
 
 def test_without_a_store_nothing_is_left_after_a_fault(
@@ -85,7 +90,7 @@ def test_without_a_store_nothing_is_left_after_a_fault(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(Diverged):
         compare(problem(recipe=as_method("Train(CE('train'), epochs=9, lr=1e12)")), (), members=2)
-    assert list(tmp_path.iterdir()) == []
+    assert left_in(tmp_path) == []
 
 
 def test_a_store_is_kept_and_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
