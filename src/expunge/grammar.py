@@ -28,11 +28,16 @@ def vocabulary() -> dict[str, type]:
     words = {}
     for room in ROOMS:
         for name, thing in vars(room).items():
-            if not isinstance(thing, type) or thing.__module__ != room.__name__:
+            if not isinstance(thing, type) or not _belongs(thing, room):
                 continue
             if dataclasses.is_dataclass(thing) and not inspect.isabstract(thing):
                 words[name] = thing
     return words
+
+
+def _belongs(thing: type, room: ModuleType) -> bool:
+    """Whether a class was written in a room, or in one of the files of a room with several."""
+    return f"{thing.__module__}.".startswith(f"{room.__name__}.")
 
 
 def parse(text: str) -> Any:

@@ -1,0 +1,110 @@
+"""Parts by place: layers, kinds and names, the same for every model of an architecture."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from expunge.errors import BadSentence, Unsupported
+from expunge.parts.part import Mask, Part, whole_tensors
+from expunge.words import word
+
+if TYPE_CHECKING:
+    from expunge.unlearn import Run
+
+
+@word
+class Everything(Part):
+    """All weights."""
+
+    def mask(self, run: Run) -> Mask:
+        return whole_tensors(run.original, lambda name: True)
+
+
+@word
+class Last(Part):
+    """The last `layers` layers: each a weight matrix or kernel with its bias and normalisation."""
+
+    layers: int = 1
+
+    def check(self) -> None:
+        _at_least_one("Last", self.layers)
+
+    def mask(self, run: Run) -> Mask:
+        chosen = _chosen(run.original, slice(-self.layers, None), self.layers)
+        return whole_tensors(run.original, chosen.__contains__)
+
+
+@word
+class First(Part):
+    """The first `layers` layers: each a weight matrix or kernel with its bias and normalisation."""
+
+    layers: int = 1
+
+    def check(self) -> None:
+        _at_least_one("First", self.layers)
+
+    def mask(self, run: Run) -> Mask:
+        chosen = _chosen(run.original, slice(None, self.layers), self.layers)
+        return whole_tensors(run.original, chosen.__contains__)
+
+
+@word
+class Convs(Part):
+    """The kernels of all convolutions, without their biases."""
+
+    def mask(self, run: Run) -> Mask:
+        kinds = nn.Conv1d | nn.Conv2d | nn.Conv3d
+        modules = run.original.named_modules()
+        names = {f"{name}.weight".lstrip(".") for name, m in modules if isinstance(m, kinds)}
+        if not names:
+            raise Unsupported("The model has no convolution, so Convs() would be empty.")
+        return whole_tensors(run.original, names.__contains__)
+
+
+@word
+class Named(Part):
+    """The parameters whose names match a regular expression somewhere (`re.search`)."""
+
+    pattern: str
+
+    def check(self) -> None:
+        try:
+            re.compile(self.pattern)
+        except re.error as fault:
+            raise BadSentence(
+                f"Named: {self.pattern!r} is no regular expression: {fault}."
+            ) from None
+
+    def mask(self, run: Run) -> Mask:
+        names = [name for name, _ in run.original.named_parameters()]
+        found = {name for name in names if re.search(self.pattern, name)}
+        if not found:
+            raise BadSentence(
+                f"No parameter matches {self.pattern!r}; there are {', '.join(names)}."
+            )
+        return whole_tensors(run.original, found.__contains__)
+
+
+def layers(model: nn.Module) -> list[list[str]]:
+    """Names of the parameters, layer by layer, in the order in which the model defines them."""
+    found: list[list[str]] = []
+    for name, weight in model.named_parameters():
+        if weight.ndim > 1 or not found:
+            found.append([])
+        found[-1].append(name)
+    return found
+
+
+def _chosen(model: nn.Module, rows: slice, wanted: int) -> set[str]:
+    there = layers(model)
+    if wanted > len(there):
+        raise Unsupported(f"The model has {len(there)} layers; {wanted} were asked for.")
+    return {name for layer in there[rows] for name in layer}
+
+
+def _at_least_one(owner: str, layers: int) -> None:
+    if layers < 1:
+        raise BadSentence(f"{owner}: layers must be 1 or more, got {layers}.")
