@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from expunge.errors import BadSentence, ExpungeError, StoreError, did_you_mean
-from expunge.experiment import Experiment, load, read
+from expunge.experiment import Experiment, load, load_all, read
 from expunge.grammar import as_method
 from expunge.method import Method
 
@@ -75,20 +75,41 @@ def run(
     rule: Rule = "",
     protocol: Protocol = "",
 ) -> None:
-    """Carry out an experiment; run the same command again and it goes on, or says it is done."""
-    chosen = adjusted(
-        load(experiment),
-        only,
-        method,
-        members=members,
-        seed=seed,
-        data=data or None,
-        train_size=train_size,
-        forget=forget or None,
-        rule=rule or None,
-        protocol=protocol or None,
-    )
-    carry_out(chosen, store, jobs)
+    """Carry out an experiment; run the same command again and it goes on, or says it is done.
+
+    A suite, such as ranking-digits, is carried out one experiment after the other.
+    """
+    changes = {
+        "members": members,
+        "seed": seed,
+        "data": data or None,
+        "train_size": train_size,
+        "forget": forget or None,
+        "rule": rule or None,
+        "protocol": protocol or None,
+    }
+    # All are read before the first is begun: a slip in the last one is told at once.
+    for chosen in [adjusted(one, only, method, **changes) for one in load_all(experiment)]:
+        carry_out(chosen, store, jobs)
+
+
+@app.command()
+def rank(
+    title: Title = "",
+    store: StoreOption = STORE,
+    markdown: Annotated[bool, typer.Option(help="A table for a README.")] = False,
+) -> None:
+    """Rank the methods of a finished experiment; those that cannot be told apart share a rank."""
+    from expunge import ranking
+    from expunge.store import Store
+
+    opened = Store(existing(store))
+    found = opened.named("summary", wanted(title, opened.names("summary"), store))
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    if markdown:
+        typer.echo(ranking.markdown(found))
+        return
+    ranking.draw(found, console)
 
 
 @app.command()

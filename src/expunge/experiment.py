@@ -105,9 +105,42 @@ def load(source: str) -> Experiment:
     Raises:
         BadSentence: the file is no TOML, has an unknown key, or a sentence that cannot be read.
     """
+    return read(text_of(source), source)
+
+
+def load_all(source: str) -> tuple[Experiment, ...]:
+    """Read an experiment, or the experiments that a suite names: `experiments = ["a", "b.toml"]`.
+
+    Raises:
+        BadSentence: as for `load`; or a suite that names none, itself, or another suite.
+    """
+    text = text_of(source)
+    table = parsed(text, source)
+    if "experiments" not in table:
+        return (read(text, source),)
+    named = table["experiments"]
+    if set(table) != {"experiments"} or not isinstance(named, list) or not named:
+        raise BadSentence(f"{source}: a suite holds one key, experiments = [names or files].")
+    beside = Path(source).parent if source not in shipped() else Path()
+    found = [_of_suite(source, beside, entry) for entry in named]
+    names = [experiment.name for experiment in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadSentence(f"{source}: two of its experiments are called {name!r}.")
+    return tuple(found)
+
+
+def _of_suite(source: str, beside: Path, entry: Any) -> Experiment:
+    """One experiment of a suite: the name of a shipped one, or a file beside the suite."""
+    name = _text(source, "experiments", entry)
+    return load(name if name in shipped() else str(beside / name))
+
+
+def text_of(source: str) -> str:
+    """The text of an experiment file, by the name of one that is shipped or by its path."""
     shipped = {path.name.removesuffix(".toml"): path for path in _shipped()}
     if source in shipped:
-        return read(shipped[source].read_text(), source)
+        return str(shipped[source].read_text())
     path = Path(source)
     if not os.path.isfile(source):
         hint = did_you_mean(source, shipped)
@@ -116,18 +149,22 @@ def load(source: str) -> Experiment:
     if path.stat().st_size > LARGEST_FILE:
         raise BadSentence(f"{source} is larger than {LARGEST_FILE} bytes; no experiment file is.")
     try:
-        text = path.read_text("utf-8", errors="replace")
+        return path.read_text("utf-8", errors="replace")
     except OSError as fault:
         raise BadData(f"{source} could not be read: {fault.strerror}.") from None
-    return read(text, source)
+
+
+def parsed(text: str, origin: str) -> dict[str, Any]:
+    """A TOML file as a table."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as fault:  # ValueError: a number of 5,000 digits, too
+        raise BadSentence(f"{origin} is not TOML: {fault}.") from None
 
 
 def read(text: str, origin: str) -> Experiment:
     """Read an experiment from TOML."""
-    try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError) as fault:  # ValueError: a number of 5,000 digits, too
-        raise BadSentence(f"{origin} is not TOML: {fault}.") from None
+    table = parsed(text, origin)
     known = [field.name for field in dataclasses.fields(Experiment)]
     for key in table:
         if key not in known:

@@ -21,7 +21,7 @@ from expunge.methods import PUBLISHED
 from expunge.plan import plan_for
 from expunge.store import Store
 
-COMMANDS = ("demo", "run", "status", "report", "methods", "show")
+COMMANDS = ("demo", "run", "rank", "status", "report", "methods", "show")
 CALL = [sys.executable, "-c", "from expunge.cli import main; main()"]
 Result = tuple[int, str, str]
 
@@ -321,7 +321,7 @@ def test_ctrl_c_before_work_is_told(called: object, monkeypatch: pytest.MonkeyPa
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "load", interrupted)
+    monkeypatch.setattr(cli, "load_all", interrupted)
     code, _, err = called("run", "my.toml")  # type: ignore[operator]
     assert code == 130
     assert err == "\nexpunge: stopped. What was made is kept; run the same again.\n"
