@@ -6,7 +6,23 @@ from dataclasses import replace
 from typing import Any
 
 from expunge.method import Method
-from expunge.steps import Negate, Repeat, Step, Train
+from expunge.steps import (
+    Dampen,
+    Expand,
+    Impair,
+    Lotus,
+    Mixture,
+    Negate,
+    Rectify,
+    Repeat,
+    Rewind,
+    Step,
+    Strata,
+    Teach,
+    Train,
+    Until,
+)
+from expunge.terms import Predicted, Sum, Term
 
 BATCH = 8
 
@@ -18,9 +34,37 @@ def brief(method: Method, **changes: Any) -> Method:
 
 def _short(step: Step, changes: dict[str, Any]) -> Step:
     if isinstance(step, Train):
-        return replace(step, epochs=1.5, batch=BATCH, **changes)
-    if isinstance(step, Negate):
+        objective = _cheap(step.objective)
+        return replace(step, objective=objective, epochs=1.5, batch=BATCH, **changes)
+    if isinstance(step, Rectify):
+        return replace(step, epochs=1.5, batch=BATCH)
+    if isinstance(step, Dampen):
+        return replace(step, alpha=0.5)  # a fifth of the examples matters at most five times more
+    if isinstance(step, Strata):
+        parts = {n: getattr(step, n) for n in ("low", "middle", "high")}
+        short = {n: tuple(_short(inner, changes) for inner in part) for n, part in parts.items()}
+        return replace(step, **short)
+    if isinstance(step, Lotus):
+        return replace(step, epochs=2, batch=BATCH, lr=0.01, margin=2.0)  # that never ends it
+    if isinstance(step, Impair):
+        return replace(step, batch=BATCH, copies=2, rounds=3, sample=2)
+    if isinstance(step, Until | Rewind):
+        fewer = {"times": min(step.times, 2)} if isinstance(step, Until) else {}
+        return replace(step, steps=tuple(_short(inner, changes) for inner in step.steps), **fewer)
+    if isinstance(step, Teach):
+        return Teach(tuple(_short(inner, changes) for inner in step.steps))
+    if isinstance(step, Mixture):
+        ways = tuple(tuple(_short(inner, changes) for inner in way) for way in step.ways)
+        return replace(step, ways=ways)
+    if isinstance(step, Negate | Expand):
         return replace(step, train=_short(step.train, changes))
     if isinstance(step, Repeat):
         return Repeat(tuple(_short(inner, changes) for inner in step.steps), min(step.times, 2))
     return step
+
+
+def _cheap(term: Term) -> Term:
+    """The same term with few models to learn datamodels from."""
+    if isinstance(term, Sum):
+        return Sum(tuple((factor, _cheap(part)) for factor, part in term.parts))
+    return replace(term, models=3) if isinstance(term, Predicted) else term

@@ -11,10 +11,16 @@ from torch import Tensor, nn
 
 from expunge.batch import Images, Tensors
 from expunge.data import digits
+from expunge.method import Method
+from expunge.needs import needs
 from expunge.problem import Problem
+from expunge.steps import Train
 from expunge.streams import isolated
+from expunge.terms import CE
 from expunge.unlearn import Run, frozen
 from expunge.view import View
+
+RECIPE = Method("recipe", (Train(CE("train"), epochs=1, lr=0.05, batch=16),))
 
 
 def net() -> nn.Sequential:
@@ -46,10 +52,33 @@ def pictures(n: int = 60) -> Tensors:
     return Tensors(train.inputs[:n], train.targets[:n])
 
 
+@cache
+def unseen(n: int = 40) -> Tensors:
+    """Digits that no tiny problem trains on."""
+    train = digits().train
+    return Tensors(train.inputs[-n:], train.targets[-n:])
+
+
 def problem(forget: int = 12, n: int = 60, **rest: Any) -> Problem:
     """The first `forget` of `n` digits are to be forgotten."""
-    rest = {"architecture": net, **rest}
+    rest = {"architecture": net, "recipe": RECIPE, "val": unseen(), **rest}
     return Problem.split(pictures(n), torch.arange(forget), name="tiny", **rest)
+
+
+def classwise(forget: int = 12, n: int = 60, **rest: Any) -> Problem:
+    """All examples of the digits 3 and 5 are to be forgotten, `forget` of them at the most."""
+    targets = pictures(n).targets
+    gone = torch.isin(targets, torch.tensor([3, 5])).nonzero().flatten()[:forget]
+    left = (~torch.isin(targets, targets[gone])).nonzero().flatten()
+    rows = torch.cat([gone, left])
+    data = Tensors(pictures(n).inputs[rows], targets[rows])
+    rest = {"architecture": net, "recipe": RECIPE, "val": unseen(), **rest}
+    return Problem.split(data, torch.arange(len(gone)), name="tiny classes", **rest)
+
+
+def fitting(method: Method, forget: int = 12, **rest: Any) -> Problem:
+    """The tiny problem, or the one of whole classes for a method that forgets nothing else."""
+    return (classwise if needs(method).class_wise else problem)(forget, **rest)
 
 
 def made(architecture: Any = net, seed: int = 0) -> Any:

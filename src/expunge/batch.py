@@ -204,6 +204,11 @@ def in_memory(data: Data) -> bool:
     return in_memory(data.base) if isinstance(data, Subset) else isinstance(data, Tensors)
 
 
+def classes_in(data: Data) -> frozenset[int]:
+    """The classes that occur in a set."""
+    return frozenset(all_targets(data).unique().tolist())
+
+
 def all_targets(data: Data, chunk: int = 1024) -> Tensor:
     """Every target, int64 [n], read without the inputs where the data allow it."""
     if isinstance(data, Tensors):

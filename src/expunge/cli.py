@@ -1,4 +1,4 @@
-"""The command line: demo, run, status, report, methods, show."""
+"""The command line: demo, run, status, report, methods, show, forecast."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from expunge.cli_exact import forecast
+from expunge.cli_tuning import search, tune
 from expunge.errors import BadSentence, ExpungeError, StoreError, did_you_mean
 from expunge.experiment import Experiment, load, load_all, read
 from expunge.grammar import as_method
@@ -41,6 +43,8 @@ Forget = Annotated[str, typer.Option(help="The forget set, such as 'WholeClass(3
 Rule = Annotated[str, typer.Option(help="released (comparable with published) or exact.")]
 Protocol = Annotated[str, typer.Option(help="challenge (one original) or paired (N originals).")]
 Name = Annotated[str, typer.Argument(help="A file, or the name of an experiment.")]
+On = Annotated[str, typer.Option(help="The experiment on whose network and sets it is told.")]
+Asked = Annotated[list[str] | None, typer.Argument(help="Names or sentences; all when left out.")]
 Title = Annotated[str, typer.Argument(help="Name of an experiment; the last one when left out.")]
 STORE = Path("expunge-store")
 INTERRUPTED = 130
@@ -141,30 +145,32 @@ def report(
 
 
 @app.command()
-def methods() -> None:
-    """List the published methods, their sentences and sources."""
-    from expunge.methods import PUBLISHED
+def methods(names: Asked = None, on: On = "digits", data: DataOption = "") -> None:
+    """List the published methods: needs, cost, guarantee, source; or explain those named."""
+    from expunge.listing import explain, listed
+    from expunge.plan import plan_for
 
-    console = Console()
-    for found in PUBLISHED.values():
-        console.print(Text(found.name, style="bold"))
-        console.print(Text(f"  {found.sentence}\n  {found.source}\n"))
+    wanted = [None if name == "retrain" else as_method(name) for name in names or ()]
+    plan = plan_for(adjusted(load(on), "", None, data=data or None))
+    if wanted:
+        explain([method or plan.retrain for method in wanted], plan, wide_console())
+    else:
+        listed(plan, wide_console())
 
 
 @app.command()
 def show(
     sentence: Annotated[str, typer.Argument(help="A sentence, or a published method's name.")],
-    on: Annotated[str, typer.Option(help="The experiment whose network is looked at.")] = "digits",
+    on: On = "digits",
     data: DataOption = "",
 ) -> None:
-    """Print a sentence's steps, what each reads, and which share of the weights it touches."""
-    from expunge.explain import explained
-    from expunge.plan import plan_for
+    """Explain a method: its steps, what each reads and touches, needs, cost, guarantee, doubts."""
+    methods([sentence], on, data)
 
-    chosen = adjusted(load(on), "", None, data=data or None)
-    console = Console()
-    for line in explained(as_method(sentence), plan_for(chosen)):
-        console.print(Text(line))
+
+app.command()(forecast)
+app.command()(tune)
+app.command()(search)
 
 
 def adjusted(
@@ -209,10 +215,17 @@ def carry_out(experiment: Experiment, store: Path, jobs: int) -> None:
     opened = Store(store)
     plan = drawn(experiment, opened, jobs or int(hardware()["cores"]))
     summary = keep(plan, opened)
-    # A pipe or a file has no width of its own: the table is then as wide as it needs to be.
-    console = Console() if sys.stdout.isatty() else Console(width=160)
+    console = wide_console()
     draw(summary, console)
     console.print(Text(f"Report: {write(summary, report_path(store, experiment.name))}"))
+
+
+def wide_console() -> Console:
+    """The terminal; a pipe or a file has no width of its own, and a table then takes what it needs.
+
+    A width in COLUMNS is heeded by neither, so that a log says the same everywhere.
+    """
+    return Console() if sys.stdout.isatty() else Console(width=160)
 
 
 def report_path(store: Path, name: str) -> Path:

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from expunge.batch import Data
+from expunge.descent import known_to
 from expunge.terms import Term
 from expunge.view import View
 
 if TYPE_CHECKING:
+    from expunge.problem import Problem
     from expunge.unlearn import Run
 
 Weights = dict[str, Tensor]
@@ -36,32 +38,47 @@ def mean_gradient(model: nn.Module, data: Data, positions: Tensor) -> Weights:
     return {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in pairs}
 
 
-@torch.enable_grad()
 def importance(run: Run, name: str) -> Weights:
     """Mean over one set of the squared gradient of each example's cross-entropy, on the original.
 
     One gradient an example, never of a minibatch: the result knows no batch size and no order.
+    """
+    return mean_over_examples(run, name, F.cross_entropy, torch.square)
+
+
+@torch.enable_grad()
+def mean_over_examples(
+    run: Run,
+    name: str,
+    of: Callable[[Tensor, Tensor], Tensor],
+    size: Callable[[Tensor], Tensor],
+) -> Weights:
+    """Mean over one set of the size of each example's own gradient, on the original.
+
+    Args:
+        of: logits [1, k] and target [1] of one example -> the scalar whose gradient is taken.
+        size: made of each gradient before the mean: its square, or its absolute value.
     """
     model, data = copy.deepcopy(run.original).eval(), run.data(name)
     weights = {n: w.detach() for n, w in model.named_parameters()}
     buffers = dict(model.named_buffers())
     device = next(model.parameters()).device
 
-    def loss(weights: Weights, inputs: Tensor, target: Tensor) -> Tensor:
+    def scalar(weights: Weights, inputs: Tensor, target: Tensor) -> Tensor:
         logits = functional_call(model, (weights, buffers), (inputs[None],))
-        return F.cross_entropy(logits, target[None])
+        return of(logits, target[None])
 
-    single = vmap(grad(loss), in_dims=(None, 0, 0))
+    single = vmap(grad(scalar), in_dims=(None, 0, 0))
     total = {n: torch.zeros_like(w) for n, w in weights.items()}
     for part in torch.arange(len(data)).split(64):
         batch = data.batch(part).to(device)
         for n, g in single(weights, batch.inputs, batch.targets).items():
-            total[n] += g.square().sum(0)
+            total[n] += size(g).sum(0)
     run.ledger.saw({name: len(data)})
     return {n: t / len(data) for n, t in total.items()}
 
 
-def pieces(run: Run, objective: Term) -> list[dict[str, Tensor]]:
+def pieces(run: Run | Problem, objective: Term) -> list[dict[str, Tensor]]:
     """Whole sets as minibatches: sets of more than `CHUNK` examples in equal pieces.
 
     A smaller set stands whole beside each piece, so that its mean is exact and never of nothing.
@@ -88,7 +105,8 @@ def objective_at(run: Run, objective: Term, weights: Weights, where: dict[str, T
     device = next(run.model.parameters()).device
     batches = {name: run.data(name).batch(rows).to(device) for name, rows in where.items()}
     teachers = {name: run.teacher(name) for name in objective.teachers}
-    return objective(View(model, batches, teachers, weights, 0.0, run.seed))
+    known = known_to(objective, run)
+    return objective(View(model, batches, teachers, weights, 0.0, run.seed, known))
 
 
 @torch.enable_grad()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,15 +13,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from expunge.batch import Data, Images
+from expunge.batch import Images
 from expunge.errors import BadData, Diverged
 from expunge.parts import Everything, Mask, Part
+from expunge.passes import ANSWERS, more_than_one
 from expunge.schedules import value
 from expunge.streams import isolated
-from expunge.terms import Term
-from expunge.view import View
+from expunge.terms import Term, leaves
+from expunge.view import Known, View, last_linear
 
 if TYPE_CHECKING:
+    from expunge.problem import Problem
     from expunge.steps import Train
     from expunge.unlearn import Run
 
@@ -45,10 +48,11 @@ class Crew(ABC):
     weights: dict[str, Tensor]
     memory: dict[str, torch.optim.Optimizer]
     kept: dict[str, tuple[Tensor, Tensor]]
+    slowed: dict[str, Tensor]
 
     @abstractmethod
-    def gather(self, data: Data, positions: Tensor) -> Images:
-        """The minibatch at positions [m, b] of a set."""
+    def gather(self, name: str, positions: Tensor) -> Images:
+        """The minibatch at positions [m, b] of each member's own set of that name."""
 
     @abstractmethod
     def losses(self, objective: Term, batches: dict[str, Images], progress: float) -> Tensor:
@@ -57,6 +61,10 @@ class Crew(ABC):
     @abstractmethod
     def masks(self, where: Part) -> Mask:
         """The part of each member, shaped as `weights`."""
+
+    @abstractmethod
+    def marked(self, where: Part) -> Mask:
+        """The same for a part that may hold other weights of each member."""
 
     @abstractmethod
     def clip(self, largest: float) -> None:
@@ -68,13 +76,16 @@ class Crew(ABC):
 
     def begin(self, train: Train) -> None:
         """Set modes and what may move: a weight outside the part is kept, bit for bit."""
-        self.kept = {}
+        self.kept, self.slowed = {}, {}
         self.modules().train()
         for weight in self.weights.values():
             weight.requires_grad_(True)
             weight.grad = None
         if not isinstance(train.where, Everything):
             self._freeze(self.masks(train.where))
+        if train.slowed:
+            marks, less = self.marked(train.slowed.where), train.slowed.factor - 1
+            self.slowed = {name: 1 + less * mark for name, mark in marks.items() if mark.any()}
 
     def _freeze(self, masks: Mask) -> None:
         for name, weight in self.weights.items():
@@ -91,6 +102,12 @@ class Crew(ABC):
             state = own or any(True for _ in module.buffers(recurse=False))
             if state and not own & free:
                 module.training = False
+
+    def slow(self) -> None:
+        """Make the gradients of slowed weights smaller."""
+        for name, factor in self.slowed.items():
+            if (slope := self.weights[name].grad) is not None:
+                slope.mul_(factor)
 
     def restore(self) -> None:
         """Put back what lies outside the part: momentum and weight decay would leak into it."""
@@ -129,21 +146,39 @@ class Solo(Crew):
     def modules(self) -> nn.Module:
         return self.runs[0].model
 
-    def gather(self, data: Data, positions: Tensor) -> Images:
-        return data.batch(positions[0])
+    def gather(self, name: str, positions: Tensor) -> Images:
+        return self.runs[0].data(name).batch(positions[0])
 
     def masks(self, where: Part) -> Mask:
+        return self.runs[0].mask(where)
+
+    def marked(self, where: Part) -> Mask:
         return self.runs[0].mask(where)
 
     def losses(self, objective: Term, batches: dict[str, Images], progress: float) -> Tensor:
         run = self.runs[0]
         teachers = {name: run.teacher(name) for name in objective.teachers}
         free = {name: w for name, w in self.weights.items() if w.requires_grad}
-        view = View(run.model, batches, teachers, free, progress, run.seed)
+        known = known_to(objective, run)
+        view = View(run.model, batches, teachers, free, progress, run.seed, known)
         return objective(view).reshape(1)
 
     def clip(self, largest: float) -> None:
         nn.utils.clip_grad_norm_(self.weights.values(), largest)
+
+
+def known_to(objective: Term, run: Run) -> Known:
+    """What an objective may know of one member besides its minibatches.
+
+    Raises:
+        Unsupported: a term asks for features that the model does not have.
+    """
+    sizes = {name: len(run.data(name)) for name in objective.sets}
+    facts = {repr(term): run.facts(term) for term in leaves(objective) if term.reads_whole_sets}
+    if not any(term.reads_features for term in leaves(objective)):
+        return Known(sizes, facts)
+    teachers = {name: last_linear(run.teacher(name)) for name in objective.teachers}
+    return Known(sizes, facts, {"": last_linear(run.model), **teachers})
 
 
 def descend(train: Train, crew: Crew) -> Iterator[Epoch]:
@@ -158,20 +193,41 @@ def descend(train: Train, crew: Crew) -> Iterator[Epoch]:
     device = next(iter(crew.weights.values())).device
     sets = {name: run.data(name) for name in train.objective.sets}
     feeds = {name: feed(crew.runs, name, len(data), train.batch) for name, data in sets.items()}
-    lead = train.over or max(sets, key=lambda name: len(sets[name]))
-    length = len(cuts(len(sets[lead]), train.batch))
-    total = max(1, round(train.epochs * length))
+    _, length, total = course(train, {name: len(data) for name, data in sets.items()})
     for first in range(0, total, length):
         last, summed = min(first + length, total), torch.zeros(len(crew.runs))
         # closed before each yield, so that the caller's generator is his own again
         with crew.randomness(first):
             for number in range(first, last):
-                batches = {name: crew.gather(sets[name], next(feeds[name])) for name in sets}
+                batches = {name: crew.gather(name, next(feeds[name])) for name in sets}
                 batches = {name: batch.to(device) for name, batch in batches.items()}
                 losses = one_step(train, crew, optimiser, batches, number / total)
                 summed += losses.cpu()
                 note_read(crew, batches)
         yield finished(run, crew, last / length, train.epochs, summed / (last - first))
+
+
+def course(train: Train, sizes: Mapping[str, int]) -> tuple[str, int, int]:
+    """The set that an epoch is a pass over, and minibatches: of an epoch, and of the whole step."""
+    lead = train.over or max(sizes, key=lambda name: sizes[name])
+    length = len(cuts(sizes[lead], train.batch))
+    return lead, length, max(1, round(train.epochs * length))
+
+
+def read_by(train: Train, problem: Problem) -> Counter[str]:
+    """Examples of each set that a `Train` reads: every set begins again when it is through.
+
+    Under `ANSWERS` stand those that teachers answer besides, and all other passes beyond the first.
+    """
+    sizes = {name: len(problem.data(name)) for name in train.objective.sets}
+    _, _, total = course(train, sizes)
+    read: Counter[str] = Counter()
+    for name, size in sizes.items():
+        edges = cuts(size, train.batch)
+        rounds, more = divmod(total, len(edges))
+        read[name] = rounds * size + (edges[more - 1][1] if more else 0)
+    read[ANSWERS] = more_than_one(train.objective, read)
+    return +read
 
 
 def note_read(crew: Crew, batches: dict[str, Images]) -> None:
@@ -198,6 +254,7 @@ def one_step(
         raise BadData(f"A class lies beyond the model's outputs: {fault}") from None
     optimiser.zero_grad()
     losses.sum().backward()
+    crew.slow()
     if train.clip:
         crew.clip(train.clip)
     optimiser.step()

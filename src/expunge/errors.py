@@ -60,6 +60,20 @@ class StoreError(ExpungeError):
     exit_code = 10
 
 
+class BudgetSpent(ExpungeError):
+    """A certified removal that the noise no longer covers: the model must be retrained.
+
+    Args:
+        possible: how many of the rows asked for could have been removed.
+    """
+
+    exit_code = 11
+
+    def __init__(self, message: str, possible: int) -> None:
+        super().__init__(message)
+        self.possible = possible
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean X?" for the nearest known name, or an empty string."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -45,6 +45,8 @@ class Experiment:
             unlearned once).
         members: N, of oracles and of unlearned models by each method.
         seed: draws the members.
+        shadows: models trained on random halves of the training set, for attacks on single
+            examples; 0 for none, an even number otherwise.
         rule: "released" (comparable with published scores) or "exact" (stricter, its own scale).
         train_size: a subset of the training set; 0 for all of it.
         image_size: pixels a side for `image-folder`; 0 for the pictures' own.
@@ -61,6 +63,7 @@ class Experiment:
     protocol: str = "challenge"
     members: int = 128
     seed: int = 0
+    shadows: int = 0
     rule: str = "released"
     train_size: int = 0
     image_size: int = 0
@@ -72,6 +75,11 @@ class Experiment:
         if not 2 <= self.members <= MOST_MEMBERS:
             raise BadSentence(
                 f"members = {self.members}: expected 2 to {MOST_MEMBERS}; 16 or more can rank."
+            )
+        if not 0 <= self.shadows <= MOST_MEMBERS or self.shadows % 2:
+            raise BadSentence(
+                f"shadows = {self.shadows}: expected an even number, 0 to {MOST_MEMBERS}; shadow "
+                "models come in pairs with opposite halves of the training set."
             )
         if abs(self.seed) > LARGEST_SEED:
             raise BadSentence(f"seed = {self.seed}: expected a number up to {LARGEST_SEED}.")
@@ -92,6 +100,11 @@ class Experiment:
         """The members' seeds: those of two experiments with other base seeds never meet."""
         first = self.seed * MOST_MEMBERS
         return tuple(range(first, first + self.members))
+
+    @property
+    def shadow_seeds(self) -> tuple[int, ...]:
+        """The seeds of the shadow models: pairs with opposite halves."""
+        return tuple(range(self.seeds[0], self.seeds[0] + self.shadows))
 
     @property
     def compared(self) -> tuple[Method, ...]:

@@ -1,17 +1,84 @@
-"""A sentence explained: its steps, what each reads, and which share of the weights it touches."""
+"""Methods in plain words: a list of the published ones, and one explained step by step."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
 
 from torch import nn
 
-from expunge.descent import cuts
-from expunge.method import Method, names_of_sets
-from expunge.parts import Part
+from expunge import methods
+from expunge.descent import course
+from expunge.errors import ExpungeError
+from expunge.method import Method
+from expunge.methods import PUBLISHED
+from expunge.needs import Forecast, check_sets, doubts, examples_read, forecast, needs, unfit
+from expunge.parts import Everything, Part
 from expunge.plan import Plan
-from expunge.steps import Negate, Repeat, Step, Train
-from expunge.unlearn import Run, check_sets, frozen
+from expunge.problem import Problem
+from expunge.schedules import Schedule
+from expunge.steps import Mixture, Negate, Repeat, Step, Train
+from expunge.terms import Sum, Term
+from expunge.unlearn import Run, frozen
+
+# First words that keep their capital in the middle of a line, as abbreviations do.
+NAMES = ("Adam", "Gaussian", "Gumbel", "Kaiming")
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+# What a field holds, where its own name would not say it.
+ROLES = {"lr": "learning rate", "where": "where", "optimiser": "optimiser"}
+
+
+def families(retrain: Method) -> dict[str, list[Method]]:
+    """The published methods by the file that they stand in, each file in its own words.
+
+    Args:
+        retrain: the control that each problem's recipe gives; it stands before the others.
+    """
+    found = {first_line(methods.controls): [retrain]}
+    for method in PUBLISHED.values():
+        found.setdefault(_family(method), []).append(method)
+    return found
+
+
+def _family(method: Method) -> str:
+    rooms = [room for room in vars(methods).values() if isinstance(room, ModuleType)]
+    for room in rooms:
+        things = [inner for thing in vars(room).values() for inner in _items(thing)]
+        if any(thing is method for thing in things):
+            return first_line(room)
+    return "Others."
+
+
+def _items(thing: Any) -> tuple[Any, ...]:
+    return thing if isinstance(thing, tuple) else (thing,)
+
+
+def first_line(thing: Any) -> str:
+    """What a word or a file says of itself, in one line."""
+    return (inspect.getdoc(thing) or "").partition("\n")[0].replace("`", "")
+
+
+def row(method: Method, problem: Problem) -> tuple[str, str, str, str, str]:
+    """One method in a list: name, needs, epochs on a problem, guarantee, source."""
+    return (
+        method.name,
+        str(needs(method)),
+        epochs_of(method, problem),
+        needs(method).guarantee,
+        method.source,
+    )
+
+
+def epochs_of(method: Method, problem: Problem) -> str:
+    """The cost in passes over the retain set, or "-" where the problem lacks what is needed."""
+    try:
+        found = forecast(method, problem)
+    except ExpungeError:
+        return "-"
+    return f"{'<= ' if found.at_most else ''}{found.epochs:.1f}"
 
 
 def explained(method: Method, plan: Plan) -> Iterator[str]:
@@ -19,30 +86,137 @@ def explained(method: Method, plan: Plan) -> Iterator[str]:
 
     Parts are judged on an untrained network of the same shape: shares are those of the original,
     the chosen weights may be others.
+
+    Raises:
+        OffLimits, BadData: the method names a set that it may not see or that is not there.
     """
-    check_sets(method, plan.problem)
-    network = frozen(plan.problem.untrained("show"))
-    count = sum(w.numel() for w in network.parameters())
-    run = Run(network, network, plan.problem, seed=0)
-    yield f"{method.name}: {len(method.steps)} steps, on a network of {count:,} weights"
+    problem = plan.problem
+    check_sets(method, problem)
+    network = frozen(problem.untrained("show"))
+    run = Run(network, network, problem, seed=0)
+    steps = f"{len(method.steps)} step{'' if len(method.steps) == 1 else 's'}"
+    yield f"{method.name}: {steps}, on a network of {_count(network):,} weights"
     if method.source:
-        yield f"source: {method.source}"
-    for step in method.steps:
-        yield from _lines(step, run, 1)
+        yield f"  source: {method.source}"
+    yield from promises(method, problem)
+    for number, step in enumerate(method.steps, start=1):
+        yield from _lines(step, run, f"  {number}. ")
 
 
-def _lines(step: Step, run: Run, depth: int) -> Iterator[str]:
-    indent = "  " * depth
-    if isinstance(step, Repeat):
-        yield f"{indent}Repeat, {step.times} times"
-        for inner in step.steps:
-            yield from _lines(inner, run, depth + 1)
+def promises(method: Method, problem: Problem) -> Iterator[str]:
+    """What a method needs, costs and guarantees, and what speaks against it on a problem."""
+    needed = needs(method)
+    yield f"  needs: {needed}"
+    yield f"  costs: {in_words(forecast(method, problem), problem)}"
+    if needed.guarantee == "exact":
+        yield "  guarantee: exact; it starts from fresh weights and sees the retain set alone"
+    else:
+        yield "  guarantee: none; whether it forgets must be measured"
+    if needed.deterministic:
+        yield "  seeds: it draws nothing, so every seed gives the same model"
+    else:
+        yield "  seeds: it draws at random, so every seed gives another model"
+    yield from (f"  cannot work on {problem.name}: {reason}" for reason in unfit(method, problem))
+    yield from (f"  doubt: {doubt}" for doubt in doubts(method, problem))
+
+
+def in_words(cost: Forecast, problem: Problem) -> str:
+    """A forecast as a clause."""
+    most = "at most " if cost.at_most else ""
+    said = f"{most}{cost.epochs:.1f} passes over the retain set of {problem.name}"
+    return said if cost.share is None else f"{said}, {cost.share:.0%} of retraining"
+
+
+def _lines(step: Step, run: Run, head: str) -> Iterator[str]:
+    indent = " " * len(head)
+    inner = list(_inner(step))
+    if inner:
+        yield f"{head}{_title(step)}"
+        for label, each in inner:
+            yield from _lines(each, run, f"{indent}{head.strip()}{label}. ")
+        yield f"{indent}reads in all {_read(step, run.problem)}"
         return
-    yield f"{indent}{step!r}"
-    read = ", ".join(dict.fromkeys(names_of_sets(step))) or "no examples"
-    yield f"{indent}  reads {read}; touches {_share(step, run):.1%} of the weights"
+    yield f"{head}{step!r}"
+    yield f"{indent}{first_line(type(step))}"
+    yield from (f"{indent}  {line}" for line in _glosses(step))
+    read, share = _read(step, run.problem), _share(step, run)
+    yield f"{indent}reads {read}; touches {share:.1%} of the weights"
     if isinstance(step, Train):
-        yield f"{indent}  {_effort(step, run)}"
+        yield f"{indent}{_effort(step, run)}"
+
+
+def _inner(step: Step) -> Iterator[tuple[str, Step]]:
+    """The steps inside a step, each with its number, and a letter for each way of several."""
+    if isinstance(step, Mixture):
+        for letter, way in zip(LETTERS, step.ways, strict=False):
+            yield from ((f"{letter}{number}", each) for number, each in enumerate(way, start=1))
+        return
+    for field, value in vars(step).items():
+        if isinstance(value, tuple) and all(isinstance(item, Step) for item in value):
+            name = "" if field == "steps" else f"{field} "
+            yield from ((f"{name}{number}", each) for number, each in enumerate(value, start=1))
+
+
+def _title(step: Step) -> str:
+    """What a step does with the steps inside it."""
+    if isinstance(step, Repeat):
+        return f"Repeat, {step.times} times"
+    if isinstance(step, Mixture):
+        shares = [f"{share / sum(step.shares):.1%} {letter}" for letter, share in _shares(step)]
+        return f"Mixture: each member goes one way; of all {', '.join(shares)}"
+    plain = ((name, value) for name, value in vars(step).items() if not isinstance(value, tuple))
+    said = ", ".join(f"{name}={value!r}" for name, value in plain)
+    return f"{type(step).__name__}{f' ({said})' if said else ''}: {gloss(step)}"
+
+
+def _shares(step: Mixture) -> Iterator[tuple[str, float]]:
+    return zip(LETTERS, step.shares, strict=False)
+
+
+def _glosses(word: Any) -> Iterator[str]:
+    """Each word inside a word, with what it is for and what it says of itself."""
+    for field in dataclasses.fields(word):
+        value = getattr(word, field.name)
+        if isinstance(value, Term):
+            yield from _objective(value)
+        elif isinstance(value, Train):
+            yield from _glosses(value)
+        elif dataclasses.is_dataclass(value) and value != Everything():
+            role = ROLES.get(field.name, field.name)
+            yield f"{role} {value!r}: {gloss(value)}"
+            yield from (f"  {line}" for line in _glosses(value))
+
+
+def _objective(objective: Term) -> Iterator[str]:
+    """The terms of an objective, and which way each is driven."""
+    parts = objective.parts if isinstance(objective, Sum) else ((1.0, objective),)
+    for factor, term in parts:
+        raised = not isinstance(factor, Schedule) and factor < 0
+        size = factor if isinstance(factor, Schedule) else abs(factor)
+        weight = "" if size == 1 else f" {size!r} times"
+        verb = "raise" if raised else "lower"
+        yield f"{verb}{weight} {term!r}: {gloss(term)}"
+
+
+def gloss(word: Any) -> str:
+    """What a word says of itself, with its own numbers, as it stands after a colon."""
+    text = (inspect.getdoc(type(word)) or "").partition("\n")[0].removesuffix(".")
+    for field in dataclasses.fields(word):
+        text = text.replace(f"`{field.name}`", repr(getattr(word, field.name)))
+    name = text.startswith(NAMES) or text[1:2].isupper()
+    return (text if name else text[:1].lower() + text[1:]).replace("`", "")
+
+
+def _read(step: Step, problem: Problem) -> str:
+    """What a step reads of each set, once through."""
+    alone = Method("step", (step,))
+    labelled = needs(alone).labels
+    read = examples_read(alone, problem)
+    said = [
+        f"{name} ({read[name]:,} examples{'' if name in labelled else ', no labels'})"
+        for name in alone.sets
+    ]
+    return ", ".join(said) or "no examples"
 
 
 def _share(step: Step, run: Run) -> float:
@@ -62,9 +236,6 @@ def _count(model: nn.Module) -> int:
 
 def _effort(step: Train, run: Run) -> str:
     sizes = {name: len(run.data(name)) for name in step.objective.sets}
-    lead = step.over or max(sizes, key=lambda name: sizes[name])
-    minibatches = max(1, round(step.epochs * len(cuts(sizes[lead], step.batch))))
-    return (
-        f"{minibatches} minibatches of {step.batch} a set; an epoch is a pass over {lead} "
-        f"({sizes[lead]} examples)"
-    )
+    lead, _, minibatches = course(step, sizes)
+    count = f"{minibatches} minibatch{'' if minibatches == 1 else 'es'} of {step.batch} a set"
+    return f"{count}; an epoch is a pass over {lead} ({sizes[lead]} examples)"

@@ -9,7 +9,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from expunge import method, optimisers, parts, schedules, steps, terms
+from expunge import draws, method, optimisers, parts, schedules, steps, terms
 from expunge.data import forget
 from expunge.errors import BadSentence, did_you_mean
 from expunge.method import Method
@@ -19,7 +19,16 @@ from expunge.steps import Step
 from expunge.terms import Term
 
 LONGEST = 20_000
-ROOMS: tuple[ModuleType, ...] = (terms, parts, steps, schedules, optimisers, method, forget)
+ROOMS: tuple[ModuleType, ...] = (
+    terms,
+    parts,
+    steps,
+    draws,
+    schedules,
+    optimisers,
+    method,
+    forget,
+)
 
 
 @cache

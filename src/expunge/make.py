@@ -22,12 +22,12 @@ from expunge.errors import BadEvidence, ExpungeError, StoreError
 from expunge.experiment import RESERVED
 from expunge.hardware import device, hardware
 from expunge.method import Method
-from expunge.parts import Part
+from expunge.needs import check_fit
 from expunge.plan import Plan
 from expunge.scoring import score
 from expunge.stack import Engine, Timing, Vmapped, fastest, members
 from expunge.store import Corrupt, Job, Store, model_state
-from expunge.unlearn import Judged, Run, Unlearned, check_sets, frozen
+from expunge.unlearn import Memo, Run, Unlearned, frozen
 
 STACK = 64
 Outcome = Literal["made", "busy", "again", "failed"]
@@ -44,7 +44,8 @@ class Block:
     @property
     def title(self) -> str:
         """What a progress bar calls it."""
-        return {"original": "originals", "oracle": "oracles"}.get(self.kind, self.method.name)
+        several = {"original": "originals", "oracle": "oracles", "shadow": "shadows"}
+        return several.get(self.kind, self.method.name)
 
 
 def blocks(plan: Plan, size: int) -> list[Block]:
@@ -54,6 +55,8 @@ def blocks(plan: Plan, size: int) -> list[Block]:
     recipe = plan.problem.from_scratch
     kinds = [("original", recipe("train", "original"), originals)]
     kinds += [("oracle", recipe("retain", "oracle"), seeds)]
+    shadows = plan.experiment.shadow_seeds
+    kinds += [("shadow", recipe("train", "shadow"), shadows)] if shadows else []
     kinds += [("unlearned", method, seeds) for method in plan.methods if method.steps]
     return [
         Block(kind, method, owners[first : first + size])
@@ -66,7 +69,8 @@ def product(plan: Plan, block: Block, seed: int) -> Job:
     """The model of one member of a block."""
     if block.kind == "unlearned":
         return plan.unlearned(block.method, seed)
-    return plan.original(seed) if block.kind == "original" else plan.oracle(seed)
+    kinds = {"original": plan.original, "oracle": plan.oracle, "shadow": plan.shadow}
+    return kinds[block.kind](seed)
 
 
 def missing(plan: Plan, store: Store, block: Block) -> bool:
@@ -107,7 +111,7 @@ def make_block(plan: Plan, store: Store, block: Block, engine: Engine, wait: boo
 def _make(plan: Plan, store: Store, block: Block, engine: Engine) -> None:
     jobs = [product(plan, block, seed) for seed in block.seeds]
     if not all(store.has(job) for job in jobs):
-        check_sets(block.method, plan.problem)
+        check_fit(block.method, plan.problem)
         *_, made = members(runs_of(plan, store, block), block.method, engine)
         for job, unlearned in zip(jobs, made, strict=True):  # type: ignore[arg-type]
             _keep(plan, store, job, unlearned)
@@ -129,7 +133,7 @@ def _keep(plan: Plan, store: Store, job: Job, made: Unlearned) -> None:
 
 
 def _witness(plan: Plan, store: Store, job: Job, model: torch.nn.Module) -> None:
-    answers = collect(model, plan.problem, plan.measured)
+    answers = collect(model, plan.problem, plan.witnessed(job.kind))
     store.write(plan.evidence(job), {"evidence": {"logits": answers}})
 
 
@@ -148,10 +152,11 @@ def runs_of(plan: Plan, store: Store, block: Block) -> list[Run]:
     problem = plan.problem
     if block.kind != "unlearned":
         starts = {s: problem.untrained(block.kind, s).to(device()) for s in block.seeds}
-        return [Run(m, frozen(m), problem, seed, block.kind) for seed, m in starts.items()]
+        own = {s: plan.shadow_problem(s) if block.kind == "shadow" else problem for s in starts}
+        return [Run(m, frozen(m), own[seed], seed, block.kind) for seed, m in starts.items()]
     runs: list[Run] = []
     originals: dict[str, torch.nn.Module] = {}
-    memos: dict[str, dict[Part, Judged]] = {}
+    memos: dict[str, Memo] = {}
     for seed in block.seeds:
         job = plan.original(seed)
         if job.key not in originals:

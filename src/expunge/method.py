@@ -44,6 +44,23 @@ class Method:
         return tuple(dict.fromkeys(names_of_sets(self.steps)))
 
 
+def words_of(thing: Any) -> Iterator[Any]:
+    """A word, or each of several, and all words inside it, outermost first."""
+    if isinstance(thing, tuple):
+        for item in thing:
+            yield from words_of(item)
+    elif dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        yield thing
+        for field in dataclasses.fields(thing):
+            yield from words_of(getattr(thing, field.name))
+
+
+def own_sets(word: Any) -> tuple[str, ...]:
+    """The sets that a word itself reads; `over` only says which set an epoch is a pass over."""
+    named = (getattr(word, name, None) for name in NAMES_OF_SETS if name != "over")
+    return tuple(dict.fromkeys(name for name in named if name and isinstance(name, str)))
+
+
 def names_of_sets(thing: Any) -> Iterator[str]:
     """The sets that a word and all words inside it name."""
     if isinstance(thing, tuple):

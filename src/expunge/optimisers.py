@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from expunge.errors import BadSentence
+from expunge.parts import Part
 from expunge.words import word
 
 
@@ -73,6 +74,24 @@ class AdamW(Optimiser):
     def over(self, weights: Iterable[Tensor]) -> torch.optim.Optimizer:
         betas = (self.beta1, self.beta2)
         return torch.optim.AdamW(weights, lr=0.0, betas=betas, weight_decay=self.weight_decay)
+
+
+@word
+class Slowed:
+    """Weights whose gradients are multiplied by a factor before the optimiser sees them.
+
+    Weight decay, which the optimiser adds, is not slowed.
+
+    Source: second prize of the NeurIPS 2023 challenge (Kookmin Y): kernels' weights that were not
+    drawn anew learn at a tenth of the rate.
+    """
+
+    where: Part
+    factor: float = 0.1
+
+    def check(self) -> None:
+        if self.factor < 0:
+            raise BadSentence(f"Slowed: factor must be 0 or more, got {self.factor}.")
 
 
 def _check_adam(owner: Adam | AdamW) -> None:

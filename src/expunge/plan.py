@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from expunge.experiment import Experiment, forget_chooser
 from expunge.method import Method
 from expunge.problem import Problem
 from expunge.store import Job
+from expunge.streams import stream
 from expunge.words import in_full
 
 MEASURED = ("retain", "forget", "test")
@@ -65,9 +66,43 @@ class Plan:
             return original
         return Job("unlearned", in_full(method.steps), seed, (self.root, original))
 
+    def shadow(self, seed: int) -> Job:
+        """A model trained on a random half of the training set, whatever is to be forgotten."""
+        return Job("shadow", self.shadow_spec, seed)
+
+    @cached_property
+    def shadow_spec(self) -> str:
+        """All that decides a shadow model but its seed: no forget set, so that all share them."""
+        sets = {name: self.problem.sets[name] for name in self.witnessed("shadow")}
+        recipe = self.problem.from_scratch("train", "shadow")
+        return f"{data_spec(self.problem, sets)}; {in_full(recipe.steps)}"
+
+    def half(self, seed: int) -> Tensor:
+        """The rows of the training set that a shadow model is trained on.
+
+        Shadows 2k and 2k + 1 have opposite halves, so that of an even number of shadows each
+        example is known to exactly half; of an odd number of examples the last one drawn is left
+        out of both.
+        """
+        size = len(self.problem.sets["train"])
+        order = torch.randperm(size, generator=stream("shadow", seed // 2, "half"))
+        part, other = order[: size // 2], order[size // 2 : size // 2 * 2]
+        return (other if seed % 2 else part).sort().values
+
+    def shadow_problem(self, seed: int) -> Problem:
+        """The problem as a shadow model meets it: its own half is all there is to train on."""
+        own = Subset(self.problem.sets["train"], self.half(seed))
+        return replace(self.problem, sets={**self.problem.sets, "train": own})
+
+    def witnessed(self, kind: str) -> tuple[str, ...]:
+        """The sets that models of a kind answer on: shadows know of no forget set."""
+        if kind == "shadow":
+            return tuple(name for name in ("train", "test") if name in self.problem.sets)
+        return self.measured
+
     def evidence(self, model: Job) -> Job:
         """What a model answers on the measured sets."""
-        return Job("evidence", ",".join(self.measured), 0, (model,))
+        return Job("evidence", ",".join(self.witnessed(model.kind)), 0, (model,))
 
     def failure(self, method: Method) -> Job:
         """The record that a method could not be carried out, with the reason."""
@@ -174,10 +209,14 @@ def architecture(name: str, pool: Pool) -> Callable[[], nn.Module]:
 
 def problem_spec(problem: Problem) -> str:
     """Everything that decides a problem, as text: the data's digest, the rows, the network."""
-    network = network_spec(problem) if problem.architecture else "none"
-    digests = [f"{name}={digest(data)}" for name, data in sorted(problem.sets.items())]
     recipe = in_full(problem.recipe.steps) if problem.recipe else "none"
-    return "; ".join([network, *digests, recipe])
+    return f"{data_spec(problem, problem.sets)}; {recipe}"
+
+
+def data_spec(problem: Problem, sets: Mapping[str, Data]) -> str:
+    """A network and some sets as text."""
+    network = network_spec(problem) if problem.architecture else "none"
+    return "; ".join([network, *(f"{name}={digest(data)}" for name, data in sorted(sets.items()))])
 
 
 def network_spec(problem: Problem) -> str:

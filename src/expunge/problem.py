@@ -102,6 +102,12 @@ class Problem:
         """One more than the largest class among the training examples, or the named classes."""
         return max(len(self.classes), int(all_targets(self.sets["retain"]).max()) + 1)
 
+    @property
+    def class_wise(self) -> bool:
+        """Whether whole classes are to be forgotten: none of theirs is in the retain set."""
+        gone, kept = (all_targets(self.sets[name]) for name in ("forget", "retain"))
+        return not bool(torch.isin(gone, kept).any())
+
     def untrained(self, *names: object) -> nn.Module:
         """A freshly initialised model, drawn from the stream of these names."""
         if self.architecture is None:

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from expunge.batch import Data, Images, in_memory
-from expunge.descent import Crew, Epoch, Solo, cuts, has_dropout
+from expunge.batch import Data, Images, Subset, in_memory
+from expunge.descent import Crew, Epoch, Solo, cuts, has_dropout, known_to
 from expunge.errors import Unsupported
 from expunge.method import Method
 from expunge.parts import Mask, Part
 from expunge.steps import Train, unrolled
-from expunge.terms import Term
+from expunge.terms import Term, leaves
 from expunge.unlearn import Run, Spent, Unlearned, finish, note, perform
-from expunge.view import View
+from expunge.view import Known, View, last_linear
 
 State = tuple[dict[str, Tensor], dict[str, Tensor]]
 
@@ -53,43 +53,59 @@ class Stacked(Crew):
         for place, run in enumerate(runs):
             _share(run.model, self.weights, self.buffers, place)
         self.teachers: dict[str, tuple[nn.Module, State, int | None]] = {}
+        self.asked: dict[str, list[nn.Module]] = {}
+        self.facts: dict[Term, tuple[dict[str, Tensor], int | None]] = {}
+        self.sources: dict[str, tuple[Data, Tensor | None]] = {}
         device = next(iter(self.weights.values())).device
         self.seeds = torch.tensor([run.seed for run in runs], device=device)
 
     def modules(self) -> nn.Module:
         return self.skeleton
 
-    def gather(self, data: Data, positions: Tensor) -> Images:
-        return data.batch(positions)
+    def gather(self, name: str, positions: Tensor) -> Images:
+        if name not in self.sources:
+            self.sources[name] = shared([run.data(name) for run in self.runs])
+        base, rows = self.sources[name]
+        return base.batch(positions if rows is None else rows.gather(1, positions))
 
     def masks(self, where: Part) -> Mask:
         each = [run.mask(where) for run in self.runs]
-        masks = {name: torch.stack([mask[name] for mask in each]) for name in each[0]}
         if name := uneven(each):
             raise CannotStack(f"{name} may move in some members and not in others.")
-        return masks
+        return _stacked(each)
+
+    def marked(self, where: Part) -> Mask:
+        return _stacked([run.mask(where) for run in self.runs])
 
     def losses(self, objective: Term, batches: dict[str, Images], progress: float) -> Tensor:
         teachers = {name: self._teacher(name) for name in objective.teachers}
         free = [name for name, w in self.weights.items() if w.requires_grad]
+        common = known_to(objective, self.runs[0])
+        modules = {"": self.skeleton, **{name: teacher[0] for name, teacher in teachers.items()}}
+        heads = {name: last_linear(modules[name]) for name in common.heads}
 
         def one(
             state: State,
             others: dict[str, State],
             read: dict[str, tuple[Tensor, Tensor, Tensor]],
             seed: Tensor,
+            facts: dict[str, dict[str, Tensor]],
         ) -> Tensor:
             models = {n: _caller(teachers[n][0], others[n]) for n in others}
             minibatch = {n: Images(*parts) for n, parts in read.items()}
             moving = {n: state[0][n] for n in free}
-            view = View(_caller(self.skeleton, state), minibatch, models, moving, progress, seed)
-            return objective(view)
+            known = Known(common.sizes, facts, heads)
+            caller = _caller(self.skeleton, state)
+            return objective(View(caller, minibatch, models, moving, progress, seed, known))
 
         states = {name: state for name, (_, state, _) in teachers.items()}
         axes = {name: (axis, axis) for name, (_, _, axis) in teachers.items()}
         read = {n: (b.inputs, b.targets, b.index) for n, b in batches.items()}
-        together = vmap(one, in_dims=((0, 0), axes, 0, 0))
-        return together((self.weights, self.buffers), states, read, self.seeds)
+        facts = {repr(t): self._facts(t) for t in leaves(objective) if t.reads_whole_sets}
+        along = {name: axis for name, (_, axis) in facts.items()}
+        together = vmap(one, in_dims=((0, 0), axes, 0, 0, along))
+        worked_out = {name: found for name, (found, _) in facts.items()}
+        return together((self.weights, self.buffers), states, read, self.seeds, worked_out)
 
     def clip(self, largest: float) -> None:
         slopes = [w.grad for w in self.weights.values() if w.grad is not None]
@@ -98,10 +114,20 @@ class Stacked(Crew):
         for slope in slopes:
             slope.mul_(factor.view(-1, *[1] * (slope.ndim - 1)))
 
+    def _facts(self, term: Term) -> tuple[dict[str, Tensor], int | None]:
+        """A term's facts: shared by all members, or each one's own, stacked."""
+        if term not in self.facts:
+            each = [run.facts(term) for run in self.runs]
+            alike = all(found is each[0] for found in each)
+            self.facts[term] = (each[0], None) if alike else (_stacked(each), 0)
+        return self.facts[term]
+
     def _teacher(self, name: str) -> tuple[nn.Module, State, int | None]:
         """A teacher's module and weights: shared by all members, or one for each, stacked."""
-        if name not in self.teachers:
-            each = [run.teacher(name) for run in self.runs]
+        each = [run.teacher(name) for run in self.runs]
+        # a module equals itself alone: a teacher that was taught anew is not the one before
+        if self.asked.get(name) != each:
+            self.asked[name] = each
             if all(teacher is each[0] for teacher in each):
                 state: State = dict(each[0].named_parameters()), dict(each[0].named_buffers())
                 self.teachers[name] = each[0], state, None
@@ -128,6 +154,31 @@ def _share(
         weight.data = weights[name].detach()[place]
     for name, buffer in model.named_buffers():
         buffer.data = buffers[name][place]
+
+
+def shared(each: Sequence[Data]) -> tuple[Data, Tensor | None]:
+    """One set that all members read from, and each one's own rows of it [m, n] where they differ.
+
+    Raises:
+        CannotStack: the members' sets are no equally large subsets of one set.
+    """
+    if all(data is each[0] for data in each):
+        return each[0], None
+    subsets = [data for data in each if isinstance(data, Subset)]
+    alike = {(len(data), id(data.base)) for data in subsets}
+    if len(subsets) < len(each) or len(alike) > 1:
+        raise CannotStack("The members' sets are no equally large subsets of one set.")
+    return subsets[0].base, torch.stack([data.index for data in subsets])
+
+
+def unequal(runs: Sequence[Run], names: Sequence[str]) -> str:
+    """A set of which the members' own cannot be read together; empty when there is none."""
+    for name in names:
+        try:
+            shared([run.data(name) for run in runs])
+        except CannotStack:
+            return name
+    return ""
 
 
 class Engine(ABC):
@@ -177,7 +228,10 @@ def stackable(runs: Sequence[Run], method: Method) -> str:
     """Why these members cannot be stacked; empty when they can."""
     if len(runs) < 2:
         return "one member is not a stack"
-    trains = [step for _, _, step in unrolled(method.steps) if isinstance(step, Train)]
+    if len(by_way(runs, method)) > 1:
+        return "a mixture sends the members different ways"
+    plan = unrolled(method.steps, seed=runs[0].seed)
+    trains = [step for _, _, step in plan if isinstance(step, Train)]
     if not trains:
         return "the method trains nothing"
     if has_dropout(runs[0].model):
@@ -186,6 +240,8 @@ def stackable(runs: Sequence[Run], method: Method) -> str:
         lazy = [name for name in train.objective.sets if not in_memory(runs[0].data(name))]
         if lazy:
             return f"the set {lazy[0]} is read from disk"
+        if name := unequal(runs, train.objective.sets):
+            return f"the members' sets {name} are no equally large subsets of one set"
         if train.where.redraws:
             return "a part draws other weights for each member"
         if name := uneven([run.mask(train.where) for run in runs]):
@@ -198,15 +254,28 @@ def members(
 ) -> Iterator[Epoch | list[Unlearned]]:
     """Carry out a method for a group of members; the last thing yielded is what came out.
 
-    Members that cannot be stacked are looped, and their receipts say so.
+    Members that cannot be stacked are looped, and their receipts say so. Those whom a `Mixture`
+    sends different ways are stacked apart.
     """
-    chosen = Looped() if stackable(runs, method) else engine
-    start = Spent.until_now()
-    for epoch in chosen(runs, method):
-        note(epoch, list(runs))
-        yield epoch
-    share = start.to_now(len(runs))
-    yield [finish(run, method, chosen.label(len(runs)), share) for run in runs]
+    done: dict[Run, Unlearned] = {}
+    for group in by_way(runs, method):
+        chosen = Looped() if stackable(group, method) else engine
+        start = Spent.until_now()
+        for epoch in chosen(group, method):
+            note(epoch, group)
+            yield epoch
+        share, label = start.to_now(len(group)), chosen.label(len(group))
+        done |= {run: finish(run, method, label, share) for run in group}
+    yield [done[run] for run in runs]
+
+
+def by_way(runs: Sequence[Run], method: Method) -> list[list[Run]]:
+    """The members in groups, each of those whom every `Mixture` of a method sends the same way."""
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        places = tuple(place for place, _, _ in unrolled(method.steps, seed=run.seed))
+        groups.setdefault(places, []).append(run)
+    return list(groups.values())
 
 
 @dataclass(frozen=True)
@@ -244,7 +313,8 @@ def fastest(make: Callable[[int], list[Run]], method: Method, count: int) -> Tim
 
 def _seconds_a_step(engine: Engine, runs: list[Run], method: Method, steps: int) -> float:
     """Seconds of one step of one member, without what it takes to begin: a difference of runs."""
-    train = next(s for _, _, s in unrolled(method.steps) if isinstance(s, Train))
+    plan = unrolled(method.steps, seed=runs[0].seed)
+    train = next(step for _, _, step in plan if isinstance(step, Train))
     sizes = {name: len(runs[0].data(name)) for name in train.objective.sets}
     length = len(cuts(sizes[train.over] if train.over else max(sizes.values()), train.batch))
     spent = []

@@ -16,6 +16,7 @@ from expunge.method import Method
 from expunge.metrics.bootstrap import RESAMPLES
 from expunge.metrics.score import Score, Unscored
 from expunge.metrics.verdict import Row, Spread, flags, normalised, verdict
+from expunge.needs import doubts, unfit
 from expunge.plan import Plan
 from expunge.store import Job, Store
 
@@ -54,6 +55,7 @@ def summary(plan: Plan, store: Store) -> dict[str, Any]:
         "floor": found["nothing"]["scores"]["quality"],
         "rows": [row(plan, method, found) for method in plan.methods],
         "gallery": gallery(plan, store, found),
+        "doubts": {m.name: said for m in plan.methods if (said := doubted(plan, m))},
         "not_shown": [*NOT_SHOWN, *protocol_limits(plan)],
         "hardware": made["hardware"],
         "versions": made["versions"],
@@ -71,6 +73,11 @@ def numbers(plan: Plan, store: Store, method: Method) -> dict[str, Any]:
             "Run the experiment first; `expunge status` says what is missing."
         )
     return store.about(plan.score(method))
+
+
+def doubted(plan: Plan, method: Method) -> list[str]:
+    """What speaks against a method on this problem; of one that was refused, nothing more."""
+    return [] if unfit(method, plan.problem) else list(doubts(method, plan.problem))
 
 
 def about_problem(plan: Plan, store: Store) -> dict[str, Any]:

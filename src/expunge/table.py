@@ -42,6 +42,9 @@ def draw(summary: Mapping[str, Any], console: Console) -> None:
     for row in summary["rows"]:
         table.add_row(*(Text(cell) for cell in cells(row)))
     console.print(table)
+    for name, doubts in summary.get("doubts", {}).items():  # summaries of older versions lack it
+        for doubt in doubts:
+            console.print(Text(f"Doubt about {name}: {doubt}"))
     hardware = summary["hardware"]
     console.print(Text(legend(experiment)))
     console.print(Text(f"Measured on {hardware['processor']}, {hardware['cores']} cores."))

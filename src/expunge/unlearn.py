@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,14 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from expunge.batch import Data
-from expunge.curvature import mean_gradient
+from expunge.curvature import importance, mean_gradient
 from expunge.descent import Crew, Epoch, Solo, descend
-from expunge.errors import BadData, Diverged, NothingChanged
+from expunge.errors import BadData, BadSentence, Diverged, NothingChanged
 from expunge.method import Method
+from expunge.needs import check_fit
 from expunge.parts import Mask, Part
 from expunge.problem import Problem, reinitialised
 from expunge.steps import Step, Train, unrolled
 from expunge.streams import stream
+from expunge.terms import Term
 
 
 @dataclass
@@ -103,6 +105,7 @@ class Unlearned:
 
 
 Judged = tuple[Mask, dict[str, int]]
+Memo = dict[Part | Term, Judged]
 
 
 class Run:
@@ -114,7 +117,7 @@ class Run:
         problem: gives the sets.
         seed: the member.
         role: "original", "oracle" or "unlearned": equal seeds in two roles draw different numbers.
-        memo: deterministic parts of this original, worked out once for all members.
+        memo: deterministic parts and facts of this original, worked out once for all members.
     """
 
     def __init__(
@@ -124,12 +127,12 @@ class Run:
         problem: Problem,
         seed: int,
         role: str = "unlearned",
-        memo: dict[Part, Judged] | None = None,
+        memo: Memo | None = None,
     ) -> None:
         self.model, self.original, self.problem = model, original, problem
         self.seed, self.role = seed, role
-        self.memo: dict[Part, Judged] = {} if memo is None else memo
-        self._counted: set[Part] = set()
+        self.memo: Memo = {} if memo is None else memo
+        self._counted: set[Part | Term] = set()
         self.place, self.turn = "", (0, 1)
         self.ledger = Ledger()
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
@@ -139,27 +142,37 @@ class Run:
         """A generator for one purpose of the step at hand."""
         return stream(self.role, self.seed, self.place, self.turn, name)
 
+    def turn_stream(self, name: str) -> torch.Generator:
+        """A generator that all steps of a `Repeat`'s turn share; outside, all of the sentence."""
+        around = self.place.rpartition("/")[0]
+        return stream(self.role, self.seed, around, self.turn, name)
+
     def data(self, name: str) -> Data:
         """A set that methods may see; test and holdout are off limits."""
         return self.problem.data(name)
 
     def mask(self, part: Part) -> Mask:
         """The weights of a part; worked out once unless the part draws anew."""
-        if part.redraws:
-            return part.mask(self)
-        if part not in self.memo:
-            self.memo[part] = self._judged(part)
-        mask, read = self.memo[part]
-        if part not in self._counted:  # each member would have read them on its own
-            self._counted.add(part)
-            self.ledger.saw(read)
-        return mask
+        return part.mask(self) if part.redraws else self._once(part, part.mask)
 
-    def _judged(self, part: Part) -> Judged:
-        """A part, and the examples that were read to judge it."""
+    def facts(self, term: Term) -> dict[str, Tensor]:
+        """What a term works out from whole sets; worked out once."""
+        return self._once(term, term.facts)
+
+    def _once(self, word: Part | Term, make: Callable[[Run], Mask]) -> Mask:
+        if word not in self.memo:
+            self.memo[word] = self._judged(make)
+        found, read = self.memo[word]
+        if word not in self._counted:  # each member would have read them on its own
+            self._counted.add(word)
+            self.ledger.saw(read)
+        return found
+
+    def _judged(self, make: Callable[[Run], Mask]) -> Judged:
+        """A part or a fact, and the examples that were read to judge it."""
         own, self.ledger = self.ledger, Ledger()
         try:
-            return part.mask(self), self.ledger.examples
+            return make(self), self.ledger.examples
         finally:
             self.ledger = own
 
@@ -169,6 +182,14 @@ class Run:
         rows = torch.arange(len(data)) if positions is None else positions
         self.ledger.saw({name: len(rows)})
         return mean_gradient(self.original, data, rows)
+
+    def importance(self, name: str) -> dict[str, Tensor]:
+        """How much each weight of the original matters to one set: the diagonal of its Fisher."""
+        return importance(self, name)
+
+    def forget_parts(self) -> None:
+        """Remember no part or fact any more: for a run whose sets are others now."""
+        self.memo, self._counted = {}, set()
 
     def fresh(self, purpose: str) -> nn.Module:
         """A newly initialised model of the same shape, from the member's own stream."""
@@ -186,12 +207,39 @@ class Run:
             )
         return fresh.to(device)
 
+    def keep_teacher(self, name: str) -> None:
+        """Remember the model as it is now as a teacher."""
+        twin = copy.deepcopy(self.original)
+        twin.load_state_dict(self.model.state_dict())
+        self._teachers[name] = twin.eval().requires_grad_(False)
+
     def teacher(self, name: str) -> nn.Module:
-        """A fixed model to compare with; the random one is this member's own."""
+        """A fixed model to compare with; the random one and the oracle are this member's own."""
+        if name == "taught" and name not in self._teachers:
+            raise BadSentence(
+                "A term asks the teacher 'taught', and no step has made it; put Teach((...)) "
+                "before, as in Teach((Reset(), Train(CE('retain'))))."
+            )
         if name not in self._teachers:
             made = self._made(self.role, self.seed, "teacher")
+            if name == "oracle":
+                self._retrain(made)
             self._teachers[name] = made.eval().requires_grad_(False)
         return self._teachers[name]
+
+
+    @torch.enable_grad()
+    def _retrain(self, model: nn.Module) -> None:
+        """Train a model by the recipe on the retain set alone, at this run's cost.
+
+        The role is no oracle's of an experiment: the model that one is measured against must not
+        be the one that was looked at.
+        """
+        method = self.problem.from_scratch("retain", "oracle teacher")
+        inner = Run(model, frozen(model), self.problem, self.seed, f"{self.role}'s teacher")
+        inner.ledger.examples = self.ledger.examples
+        for _ in perform(method.steps, Solo(inner)):
+            continue
 
 
 def unlearn(model: nn.Module, method: Any, problem: Problem, *, seed: int = 0) -> Unlearned:
@@ -212,7 +260,7 @@ def unlearn(model: nn.Module, method: Any, problem: Problem, *, seed: int = 0) -
     from expunge.grammar import as_method
 
     wanted = as_method(method)
-    check_sets(wanted, problem)
+    check_fit(wanted, problem)
     refuse_broken(model, "The model")
     original = frozen(model)
     run = Run(copy.deepcopy(original).requires_grad_(True), original, problem, seed)
@@ -232,15 +280,12 @@ def shapes(model: nn.Module) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in model.state_dict().items()}
 
 
-def check_sets(method: Method, problem: Problem) -> None:
-    """Refuse a method that names a set it may not see, before anything is done."""
-    for name in method.sets:
-        problem.data(name)
-
-
 def perform(steps: tuple[Step, ...], crew: Crew) -> Iterator[Epoch]:
-    """Carry out the steps for all members of a crew, yielding after each epoch of training."""
-    for place, turn, step in unrolled(steps):
+    """Carry out the steps for all members of a crew, yielding after each epoch of training.
+
+    A crew of several goes one way: its members are those whom every `Mixture` sends the same way.
+    """
+    for place, turn, step in unrolled(steps, seed=crew.runs[0].seed):
         for run in crew.runs:
             run.place, run.turn = place, turn
         if isinstance(step, Train):

@@ -16,7 +16,7 @@ from expunge.batch import Tensors
 from expunge.curvature import CHUNK, conjugate_gradient, full_gradient, importance
 from expunge.descent import Solo
 from expunge.problem import Problem
-from expunge.steps import Dampen, Newton, Noise, Step, Train, curved
+from expunge.steps import Dampen, Newton, Noise, Step, Train, dampening
 from expunge.streams import stream
 from expunge.terms import CE, MSE
 from expunge.unlearn import Run, perform
@@ -65,7 +65,7 @@ def test_dampen_by_hand() -> None:
     with torch.no_grad():
         run.model.weight.fill_(8.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curved, "importance", lambda run, name: {"weight": ratio[name]})
+        patch.setattr(dampening, "importance", lambda run, name: {"weight": ratio[name]})
         Dampen(alpha=2.0, strength=2.0)(run)
     assert run.model.weight.tolist() == [[4.0, 8.0]]
 

@@ -154,7 +154,7 @@ def test_the_curve_has_one_point_an_epoch() -> None:
     [
         Noise(0.0),
         Train(CE("retain"), lr=0.0),
-        Dampen(alpha=1e9),
+        Dampen(alpha=1e9, against="retain"),
         Blend(1.0),
         (Noise(1.0), Blend(1.0)),
     ],
@@ -308,7 +308,7 @@ def test_oracles_need_an_architecture_and_a_recipe() -> None:
     with pytest.raises(Unsupported, match="no architecture"):
         tiny.problem(architecture=None).untrained("x")
     with pytest.raises(Unsupported, match="no recipe"):
-        tiny.problem().from_scratch("retain", "retrain")
+        tiny.problem(recipe=None).from_scratch("retain", "retrain")
 
 
 class Reading(Dataset[Any]):

@@ -21,7 +21,7 @@ from expunge.methods import PUBLISHED
 from expunge.plan import plan_for
 from expunge.store import Store
 
-COMMANDS = ("demo", "run", "rank", "status", "report", "methods", "show")
+COMMANDS = ("demo", "run", "rank", "status", "report", "methods", "show", "forecast")
 CALL = [sys.executable, "-c", "from expunge.cli import main; main()"]
 Result = tuple[int, str, str]
 
@@ -94,8 +94,8 @@ def test_each_mistake_has_a_code_of_its_own() -> None:
         if isinstance(kind, type) and issubclass(kind, errors.ExpungeError)
     ]
     codes = [kind.exit_code for kind in kinds]
-    assert len(set(codes)) == len(kinds) == 9
-    assert set(codes) == set(range(2, 11))
+    assert len(set(codes)) == len(kinds) == 10
+    assert set(codes) == set(range(2, 12))
 
 
 # Arguments -> exit code and a piece of the sentence.
@@ -133,6 +133,8 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "show a term": (["show", "CE('forget')"], 3, "Expected a method"),
     "show a set that is not there": (["show", "Train(CE('forgot'))"], 4, "Did you mean forget"),
     "show what is off limits": (["show", "Train(CE('test'))"], 7, "for measuring only"),
+    "a misspelt method": (["methods", "winner", "scurb"], 3, "Did you mean scrub?"),
+    "methods on nothing": (["methods", "--on", "digit"], 3, "Did you mean digits?"),
     "jobs below 0": (["run", "my.toml", "--jobs", "-1"], 2, "--jobs"),
     "an unknown option": (["run", "my.toml", "--member", "4"], 2, "--members"),
     "an unknown command": (["rum"], 2, "No such command 'rum'"),
@@ -272,9 +274,10 @@ def test_a_foreign_title_writes_no_report_elsewhere(called: object, tmp_path: Pa
 def test_every_published_method_is_shown(name: str) -> None:
     method = PUBLISHED[name]
     lines = list(explained(method, plan_for(load("digits"))))
-    assert lines[0].startswith(f"{name}: {len(method.steps)} steps, on a network of ")
+    steps = f"{len(method.steps)} step{'' if len(method.steps) == 1 else 's'}"
+    assert lines[0].startswith(f"{name}: {steps}, on a network of ")
     assert method.source in lines[1]
-    assert sum("touches" in line for line in lines) >= len(method.steps)
+    assert sum("touches" in line or "in all" in line for line in lines) >= len(method.steps)
 
 
 def test_what_a_step_reads_and_touches_is_counted() -> None:
@@ -286,26 +289,38 @@ def test_what_a_step_reads_and_touches_is_counted() -> None:
     last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
     share = sum(w.numel() for w in last.parameters()) / sum(w.numel() for w in network.parameters())
     lines = list(explained(as_method(said), plan))
-    assert f"reads no examples; touches {share:.1%} of the weights" in lines[2]
-    assert lines[3].strip() == "Repeat, 3 times"
-    assert "reads retain; touches 100.0% of the weights" in lines[5]
+    text = "\n".join(lines)
+    assert f"reads no examples; touches {share:.1%} of the weights" in text
+    assert "\n  2. Repeat, 3 times\n" in text
+    assert "reads retain (2,568 examples); touches 100.0% of the weights" in text
     # 1,284 examples in hundreds: 13 minibatches a pass, two passes.
-    assert "26 minibatches of 100 a set; an epoch is a pass over retain (1284" in lines[6]
+    assert "26 minibatches of 100 a set; an epoch is a pass over retain (1284" in text
 
 
-def test_methods_are_listed_with_sentence_and_source(called: object) -> None:
-    code, out, _ = called("methods")  # type: ignore[operator]
-    said = " ".join(out.split())
+def test_methods_are_listed_with_needs_and_source(called: object) -> None:
+    code, out, _ = called("methods", "--on", "my.toml")  # type: ignore[operator]
     assert code == 0
-    for method in PUBLISHED.values():
-        for text in (method.name, method.sentence, method.source):
-            assert " ".join(text.split()) in said
+    assert "epochs: its cost on tiny (1,284 retain and 13 forget examples)" in " ".join(out.split())
+    rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    assert set(PUBLISHED) < set(rows)
+    assert "forget (no labels), retain" in rows["winner"]
+    assert "article, item 9; first prize of the NeurIPS 2023 challenge" in rows["winner"]
+
+
+def test_methods_that_are_named_are_explained_as_show_does(called: object) -> None:
+    def told(*arguments: str) -> str:
+        code, out, _ = called(*arguments, "--on", "my.toml")  # type: ignore[operator]
+        assert code == 0
+        return out
+
+    alone = told("show", "retrain"), told("show", "winner")
+    assert told("methods", "retrain", "winner") == "\n".join(alone)
 
 
 def test_show_prints_what_explain_says(called: object) -> None:
     code, out, _ = called("show", "finetune", "--on", "my.toml")  # type: ignore[operator]
     assert code == 0
-    assert out.startswith("finetune: 1 steps, on a network of ")
+    assert out.startswith("finetune: 1 step, on a network of ")
 
 
 def test_a_pipe_that_closes_is_no_traceback(tmp_path: Path) -> None:
@@ -313,7 +328,8 @@ def test_a_pipe_that_closes_is_no_traceback(tmp_path: Path) -> None:
     said = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, check=False, env=environment()
     )
-    assert said.stdout == "nothing\n"
+    assert said.stdout.startswith("The controls of every experiment.")
+    assert said.stdout.count("\n") == 1
     assert "Traceback" not in said.stderr
 
 

@@ -35,6 +35,8 @@ WRONG = {
     "no member": ("members = 0\n" + PLAIN, "expected 2 to"),
     "less than no member": ("members = -4\n" + PLAIN, "expected 2 to"),
     "too many members": ("members = 1000001\n" + PLAIN, "expected 2 to"),
+    "odd shadows": ("shadows = 3\n" + PLAIN, "shadows = 3: expected an even number"),
+    "fewer shadows than none": ("shadows = -2\n" + PLAIN, "shadows = -2: expected an even"),
     "huge seed": ("seed = 9000000000000000000\n" + PLAIN, "expected a number up to"),
     "huge number": ("seed = " + "9" * 5000 + "\n" + PLAIN, "is not TOML"),
     "protocol": ('protocol = "pared"\n' + PLAIN, "Did you mean paired?"),
@@ -169,7 +171,7 @@ def test_what_is_written_reads_back(
 
 def test_every_field_is_written_and_read() -> None:
     base = read(PLAIN, "x")
-    others: dict[str, object] = {"protocol": "paired", "rule": "exact"}
+    others: dict[str, object] = {"protocol": "paired", "rule": "exact", "shadows": 8}
     for field in dataclasses.fields(Experiment):
         if field.name not in ("recipe", "methods"):
             value = getattr(base, field.name)

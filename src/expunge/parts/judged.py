@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -10,6 +11,7 @@ from expunge.parts.part import Mask, Part, is_share, lowest, quantile, whole_ten
 from expunge.words import word
 
 if TYPE_CHECKING:
+    from expunge.problem import Problem
     from expunge.unlearn import Run
 
 
@@ -41,6 +43,9 @@ class Salient(Part):
     def check(self) -> None:
         is_share("Salient", self.share)
 
+    def reads(self, problem: Problem) -> Counter[str]:
+        return Counter({self.set: len(problem.data(self.set))})
+
     def mask(self, run: Run) -> Mask:
         gradient = run.gradient(self.set)
         sizes = {name: -g.abs() for name, g in gradient.items()}
@@ -65,6 +70,10 @@ class Similar(Part):
     def check(self) -> None:
         is_share("Similar", self.share)
 
+    def reads(self, problem: Problem) -> Counter[str]:
+        theirs, ours = len(problem.data(self.a)), len(problem.data(self.b))
+        return Counter({self.a: min(theirs, ours)}) + Counter({self.b: ours})
+
     @property
     def redraws(self) -> bool:
         return True
@@ -84,6 +93,7 @@ class Similar(Part):
 class Random(Part):
     """A `share` of all weights, drawn anew for each member and each time."""
 
+    sees_original: ClassVar[bool] = False
     share: float
 
     def check(self) -> None:

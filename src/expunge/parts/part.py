@@ -7,8 +7,9 @@ same weights all along a method; only `Random` draws anew each time.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,20 @@ from expunge.errors import BadSentence, Unsupported
 from expunge.words import word
 
 if TYPE_CHECKING:
+    from expunge.problem import Problem
     from expunge.unlearn import Run
 
 Mask = dict[str, Tensor]
 
 
 class Part(ABC):
-    """Which weights; abstract."""
+    """Which weights; abstract.
+
+    Args:
+        sees_original: whether the original's weights decide, and not their names and shapes alone.
+    """
+
+    sees_original: ClassVar[bool] = True
 
     @abstractmethod
     def mask(self, run: Run) -> Mask:
@@ -33,6 +41,10 @@ class Part(ABC):
     def redraws(self) -> bool:
         """Whether the part belongs to one member and one moment, so that it is never remembered."""
         return False
+
+    def reads(self, problem: Problem) -> Counter[str]:
+        """Examples of each set that are read to judge it, without those of parts inside it."""
+        return Counter()
 
     def __or__(self, other: object) -> Either:
         return Either(self, other) if isinstance(other, Part) else NotImplemented
@@ -48,6 +60,7 @@ class Part(ABC):
 class Either(Part):
     """The weights of one part or the other; written `a | b`."""
 
+    sees_original: ClassVar[bool] = False
     a: Part
     b: Part
 
@@ -67,6 +80,7 @@ class Either(Part):
 class Both(Part):
     """The weights of both parts; written `a & b`."""
 
+    sees_original: ClassVar[bool] = False
     a: Part
     b: Part
 
@@ -86,6 +100,7 @@ class Both(Part):
 class Outside(Part):
     """The weights that are not in the part; written `~part`."""
 
+    sees_original: ClassVar[bool] = False
     part: Part
 
     def mask(self, run: Run) -> Mask:

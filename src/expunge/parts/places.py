@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class Everything(Part):
     """All weights."""
 
+    sees_original: ClassVar[bool] = False
+
     def mask(self, run: Run) -> Mask:
         return whole_tensors(run.original, lambda name: True)
 
@@ -27,6 +29,7 @@ class Everything(Part):
 class Last(Part):
     """The last `layers` layers: each a weight matrix or kernel with its bias and normalisation."""
 
+    sees_original: ClassVar[bool] = False
     layers: int = 1
 
     def check(self) -> None:
@@ -41,6 +44,7 @@ class Last(Part):
 class First(Part):
     """The first `layers` layers: each a weight matrix or kernel with its bias and normalisation."""
 
+    sees_original: ClassVar[bool] = False
     layers: int = 1
 
     def check(self) -> None:
@@ -55,6 +59,8 @@ class First(Part):
 class Convs(Part):
     """The kernels of all convolutions, without their biases."""
 
+    sees_original: ClassVar[bool] = False
+
     def mask(self, run: Run) -> Mask:
         kinds = nn.Conv1d | nn.Conv2d | nn.Conv3d
         modules = run.original.named_modules()
@@ -68,6 +74,7 @@ class Convs(Part):
 class Named(Part):
     """The parameters whose names match a regular expression somewhere (`re.search`)."""
 
+    sees_original: ClassVar[bool] = False
     pattern: str
 
     def check(self) -> None:

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from expunge.steps.curved import Dampen, Newton
+from expunge.steps.classwise import Expand, Impair
+from expunge.steps.curved import Newton, WoodFisher
+from expunge.steps.dampening import AdaptiveDampen, Dampen, FisherNoise
 from expunge.steps.edits import Blend, Noise, Reset, Zero
+from expunge.steps.rectified import Rectify
+from expunge.steps.rewrites import Half, Transpose
 from expunge.steps.step import Step
-from expunge.steps.training import Negate, Repeat, Train, unrolled
+from expunge.steps.strata import Strata
+from expunge.steps.teaching import Teach
+from expunge.steps.training import Mixture, Negate, Repeat, Train, unrolled
+from expunge.steps.watched import Lotus, Rewind, Until
 
 __all__ = [
+    "AdaptiveDampen",
     "Blend",
     "Dampen",
+    "Expand",
+    "FisherNoise",
+    "Half",
+    "Impair",
+    "Lotus",
+    "Mixture",
     "Negate",
     "Newton",
     "Noise",
+    "Rectify",
     "Repeat",
     "Reset",
+    "Rewind",
     "Step",
+    "Strata",
+    "Teach",
     "Train",
+    "Transpose",
+    "Until",
+    "WoodFisher",
     "Zero",
     "unrolled",
 ]

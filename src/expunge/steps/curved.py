@@ -1,44 +1,28 @@
-"""Steps that follow gradients or curvature of whole sets: dampening, a Newton step."""
+"""Steps that follow gradients or curvature of whole sets: Newton steps and their kin."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from expunge.curvature import conjugate_gradient, full_gradient, hessian_times, importance
+from expunge.curvature import (
+    conjugate_gradient,
+    full_gradient,
+    hessian_times,
+    pieces,
+)
 from expunge.errors import BadSentence
+from expunge.fisher import fisher_times
+from expunge.passes import ANSWERS, more_than_one
 from expunge.steps.step import Step
-from expunge.terms import Term
+from expunge.terms import CE, Term
 from expunge.words import word
 
 if TYPE_CHECKING:
+    from expunge.problem import Problem
     from expunge.unlearn import Run
-
-
-@word
-class Dampen(Step):
-    """Shrink the weights that matter much more to the forget set than to the training set.
-
-    Where F_forget > alpha F_train: weight *= min(strength F_train / F_forget, 1), with F the mean
-    of the *squared gradients of single examples*, so that no batch size or order enters.
-
-    Source: Foster et al., Selective Synaptic Dampening, arXiv 2308.07707, equations 3 and 4;
-    if-loops/selective-synaptic-dampening squares gradients of batches instead.
-    """
-
-    alpha: float = 10.0
-    strength: float = 1.0
-    set: str = "forget"
-    against: str = "train"
-
-    @torch.no_grad()
-    def __call__(self, run: Run) -> None:
-        ours, theirs = importance(run, self.set), importance(run, self.against)
-        for name, weight in run.model.named_parameters():
-            factor = (self.strength * theirs[name] / ours[name].clamp_min(1e-30)).clamp_max(1.0)
-            chosen = ours[name] > self.alpha * theirs[name]
-            weight.mul_(torch.where(chosen, factor, torch.ones_like(factor)))
 
 
 @word
@@ -51,6 +35,9 @@ class Newton(Step):
     Source: Guo et al., Certified Data Removal, arXiv 1911.03030, equation 3.
     """
 
+    sees_original: ClassVar[bool] = False
+    may_stop_early: ClassVar[bool] = True
+
     objective: Term
     damping: float = 0.01
     iterations: int = 20
@@ -62,6 +49,13 @@ class Newton(Step):
         if not self.objective.sets:
             raise BadSentence(f"Newton: {self.objective!r} reads no set, so it has no gradient.")
 
+    def reads(self, problem: Problem) -> Counter[str]:
+        once: Counter[str] = Counter()
+        for where in pieces(problem, self.objective):
+            once.update({name: len(rows) for name, rows in where.items()})
+        once[ANSWERS] = more_than_one(self.objective, once)
+        return Counter({name: (1 + self.iterations) * count for name, count in once.items()})
+
     def __call__(self, run: Run) -> None:
         gradient = full_gradient(run, self.objective)
         times = hessian_times(run, self.objective, self.damping)
@@ -69,3 +63,59 @@ class Newton(Step):
         with torch.no_grad():
             for name, weight in run.model.named_parameters():
                 weight.sub_(self.scale * change[name])
+
+
+@word
+class WoodFisher(Step):
+    """One influence step away from the forget set: weights += alpha (F + damping)^-1 gradient.
+
+    The gradient is n_forget / n times that on the forget set less that on the retain set; F is the
+    mean of g g' over some retain examples. As many rank-one Woodbury updates as examples would
+    give the same inverse; it is solved by conjugate gradients here, since the updates need every
+    example's gradient kept. (The authors' recursion keeps one vector, which stays parallel to the
+    first gradient, so that its step departs from the plain gradient along that one alone.)
+
+    Args:
+        alpha: size of the step; 0.2 is the default of the authors' command line, who tune it.
+        examples: retain examples that F is taken over, drawn for each member.
+        damping: what stands on F's diagonal.
+        iterations: conjugate gradients at the most.
+
+    Source: Izzo et al., arXiv 2002.10077, and Koh and Liang, arXiv 1703.04730, as in Jia et al.,
+    arXiv 2304.04934 (IU); Singh and Alistarh, WoodFisher, arXiv 2004.14340;
+    OPTML-Group/Unlearn-Sparse@16a2dbc, unlearn/Wfisher.py.
+    """
+
+    draws: ClassVar[bool] = True
+    sees_original: ClassVar[bool] = False
+    may_stop_early: ClassVar[bool] = True
+
+    alpha: float = 0.2
+    examples: int = 1000
+    damping: float = 1.0
+    iterations: int = 50
+    set: str = "forget"
+    against: str = "retain"
+
+    def check(self) -> None:
+        if self.examples < 1 or self.iterations < 1 or self.damping <= 0:
+            raise BadSentence(
+                "WoodFisher: examples and iterations must be 1 or more, and damping above 0."
+            )
+
+    def reads(self, problem: Problem) -> Counter[str]:
+        ours, theirs = len(problem.data(self.set)), len(problem.data(self.against))
+        solving = self.iterations * min(self.examples, theirs)
+        return Counter({self.set: ours}) + Counter({self.against: theirs + solving})
+
+    def __call__(self, run: Run) -> None:
+        ours, theirs = (full_gradient(run, CE(name)) for name in (self.set, self.against))
+        sizes = [len(run.data(name)) for name in (self.set, self.against)]
+        share = sizes[0] / sum(sizes)
+        away = {name: share * (ours[name] - theirs[name]) for name in ours}
+        rows = torch.randperm(sizes[1], generator=run.stream("woodfisher"))[: self.examples]
+        times = fisher_times(run, self.against, rows, self.damping)
+        change = conjugate_gradient(times, away, self.iterations)
+        with torch.no_grad():
+            for name, weight in run.model.named_parameters():
+                weight.add_(self.alpha * change[name])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
+from expunge.draws import Draw, Own
 from expunge.errors import BadSentence
 from expunge.parts import Everything, Part
+from expunge.schedules import Schedule, value
 from expunge.steps.step import Step
 from expunge.words import word
 
@@ -18,21 +21,29 @@ if TYPE_CHECKING:
 
 @word
 class Noise(Step):
-    """Add Gaussian noise of one standard deviation to some weights."""
+    """Add Gaussian noise of one standard deviation to some weights.
 
-    std: float
+    Args:
+        std: standard deviation, a number or a schedule over the turns of a `Repeat`.
+        where: the weights.
+    """
+
+    draws: ClassVar[bool] = True
+    sees_original: ClassVar[bool] = False
+    std: float | Schedule
     where: Part = Everything()
 
     def check(self) -> None:
-        if self.std < 0:
+        if not isinstance(self.std, Schedule) and self.std < 0:
             raise BadSentence(f"Noise: std must be 0 or more, got {self.std}.")
 
     @torch.no_grad()
     def __call__(self, run: Run) -> None:
         stream, mask = run.stream("noise"), run.mask(self.where)
+        std = value(self.std, run.turn[0] / run.turn[1])
         for name, weight in run.model.named_parameters():
             drawn = torch.randn(weight.shape, generator=stream).to(weight)
-            weight.add_(self.std * drawn * mask[name])
+            weight.add_(std * drawn * mask[name])
 
 
 @word
@@ -40,19 +51,27 @@ class Reset(Step):
     """Initialise some weights anew, and the buffers of layers that are wholly among them.
 
     Buffers matter: running statistics of normalisation layers have seen the forget set.
+
+    Args:
+        where: the weights.
+        draw: how they are drawn; buffers are always those of a new layer.
     """
 
+    draws: ClassVar[bool] = True
+    sees_original: ClassVar[bool] = False
     where: Part = Everything()
+    draw: Draw = Own()
 
     @torch.no_grad()
     def __call__(self, run: Run) -> None:
-        mask, fresh = run.mask(self.where), run.fresh("reset")
-        new_weights, new_buffers = dict(fresh.named_parameters()), dict(fresh.named_buffers())
-        for name, weight in run.model.named_parameters():
-            weight.copy_(torch.where(mask[name], new_weights[name], weight))
+        mask, fresh = run.mask(self.where), cache(partial(run.fresh, "reset"))
+        chosen = {n: w for n, w in run.model.named_parameters() if bool(mask[n].any())}
+        drawn = self.draw.weights(run, chosen, fresh)
+        for name, weight in chosen.items():
+            weight.copy_(torch.where(mask[name], drawn[name], weight))
         for name, buffer in run.model.named_buffers():
             if _owner_is_inside(name, mask):
-                buffer.copy_(new_buffers[name])
+                buffer.copy_(dict(fresh().named_buffers())[name])
 
 
 def _owner_is_inside(buffer: str, mask: dict[str, Tensor]) -> bool:
@@ -66,6 +85,7 @@ def _owner_is_inside(buffer: str, mask: dict[str, Tensor]) -> bool:
 class Zero(Step):
     """Set some weights to zero: prune them."""
 
+    sees_original: ClassVar[bool] = False
     where: Part
 
     @torch.no_grad()

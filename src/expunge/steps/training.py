@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from collections import Counter
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
 from expunge import descent
 from expunge.errors import BadSentence
-from expunge.optimisers import SGD, Optimiser
+from expunge.optimisers import SGD, Optimiser, Slowed
 from expunge.parts import Everything, Part
 from expunge.schedules import Schedule
 from expunge.steps.step import Step
@@ -16,6 +18,7 @@ from expunge.terms import Term
 from expunge.words import word
 
 if TYPE_CHECKING:
+    from expunge.problem import Problem
     from expunge.unlearn import Run
 
 MOST_TURNS = 10_000
@@ -35,8 +38,11 @@ class Train(Step):
             with no weight among them works in evaluation mode.
         over: the set that an epoch is a pass over; the largest when empty.
         clip: largest L2 norm of the gradient; 0 for none.
+        slowed: weights whose gradients are made smaller, judged when the step begins.
     """
 
+    draws: ClassVar[bool] = True
+    sees_original: ClassVar[bool] = False
     objective: Term
     epochs: float = 1.0
     lr: float | Schedule = 0.01
@@ -45,6 +51,7 @@ class Train(Step):
     where: Part = Everything()
     over: str = ""
     clip: float = 0.0
+    slowed: Slowed | None = None
 
     def check(self) -> None:
         if self.epochs <= 0 or self.batch < 1 or self.clip < 0:
@@ -54,6 +61,9 @@ class Train(Step):
         if self.over and self.over not in self.objective.sets:
             sets = ", ".join(self.objective.sets)
             raise BadSentence(f"Train: over={self.over!r} is not among the objective's: {sets}.")
+
+    def reads(self, problem: Problem) -> Counter[str]:
+        return descent.read_by(self, problem)
 
     def __call__(self, run: Run) -> None:
         for _ in descent.descend(self, descent.Solo(run)):
@@ -69,8 +79,12 @@ class Negate(Step):
     Source: Ilharco et al., Editing Models with Task Arithmetic, arXiv 2212.04089, section 3.
     """
 
+    sees_original: ClassVar[bool] = False
     train: Train
     scale: float = 1.0
+
+    def reads(self, problem: Problem) -> Counter[str]:
+        return self.train.reads(problem)
 
     @torch.no_grad()
     def __call__(self, run: Run) -> None:
@@ -92,6 +106,7 @@ class Repeat(Step):
     schedule spans all turns.
     """
 
+    sees_original: ClassVar[bool] = False
     steps: tuple[Step, ...]
     times: int
 
@@ -99,23 +114,92 @@ class Repeat(Step):
         if not 1 <= self.times <= MOST_TURNS or not self.steps:
             raise BadSentence(f"Repeat: expected steps, and times between 1 and {MOST_TURNS}.")
 
+    def reads(self, problem: Problem) -> Counter[str]:
+        turns = (step.reads(problem) for _, _, step in unrolled((self,)))
+        return sum(turns, start=Counter())
+
     def __call__(self, run: Run) -> None:
-        for place, turn, step in unrolled((self,)):
+        for place, turn, step in unrolled((self,), seed=run.seed):
             run.place, run.turn = place, turn
             step(run)
 
 
-def unrolled(steps: tuple[Step, ...], place: str = "", turn: Turn = (0, 1)) -> Plan:
-    """The steps one by one, without `Repeat`: each with its place and (turn, of how many)."""
+# 2^64 over the golden ratio, made odd: Knuth, The Art of Computer Programming 3, section 6.4
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+@word
+class Mixture(Step):
+    """Each member goes one of several ways, as its seed says; in all, in the shares that are given.
+
+    The multiples of the golden ratio by consecutive seeds fall evenly on a line that is cut by the
+    shares, so that of 512 members in a row, shares (246, 266) send 244 to 248 the first way. Two
+    mixtures of the same shares in one sentence send a member the same way.
+
+    Args:
+        shares: parts of all members, each above 0; only their proportions count.
+        ways: steps, as many times as there are shares.
+
+    Source: fifth prize of the NeurIPS 2023 challenge (toshi_k & marvelworld), an ensemble over the
+    members.
+    """
+
+    draws: ClassVar[bool] = True
+    may_stop_early: ClassVar[bool] = True
+    shares: tuple[float, ...]
+    ways: tuple[tuple[Step, ...], ...]
+
+    def check(self) -> None:
+        if len(self.shares) != len(self.ways) or len(self.shares) < 2:
+            raise BadSentence(
+                f"Mixture: {len(self.shares)} shares for {len(self.ways)} ways; expected one share "
+                "a way, and two ways or more."
+            )
+        if min(self.shares) <= 0 or not all(self.ways):
+            raise BadSentence(f"Mixture: shares must be above 0 and ways not empty: {self!r}.")
+
+    def way(self, seed: int) -> int:
+        """The number of the way that a member goes, from 0 on."""
+        place = (seed * GOLDEN % 2**64) / 2**64 * sum(self.shares)
+        return sum(place >= edge for edge in itertools.accumulate(self.shares[:-1]))
+
+    def reads(self, problem: Problem) -> Counter[str]:
+        """Of each set as many as the way that reads most of it."""
+        most: Counter[str] = Counter()
+        for way in self.ways:
+            steps = (step.reads(problem) for _, _, step in unrolled(way))
+            most |= sum(steps, start=Counter[str]())
+        return most
+
+    def __call__(self, run: Run) -> None:
+        way = self.way(run.seed)
+        for place, turn, step in unrolled(self.ways[way], f"{run.place}/{way}", run.turn, run.seed):
+            run.place, run.turn = place, turn
+            step(run)
+
+
+def unrolled(
+    steps: tuple[Step, ...],
+    place: str = "",
+    turn: Turn = (0, 1),
+    seed: int | None = None,
+) -> Plan:
+    """The steps one by one, without `Repeat`: each with its place and (turn, of how many).
+
+    For one member, whose seed is given, without `Mixture` too: the steps of the way that it goes.
+    """
     plan: Plan = []
     for number, step in enumerate(steps):
         here = f"{place}/{number}"
-        if not isinstance(step, Repeat):
+        if isinstance(step, Mixture) and seed is not None:
+            way = step.way(seed)
+            plan.extend(unrolled(step.ways[way], f"{here}/{way}", turn, seed))
+        elif isinstance(step, Repeat):
+            for again in range(step.times):
+                inner = (turn[0] * step.times + again, turn[1] * step.times)
+                plan.extend(unrolled(step.steps, here, inner, seed))
+        else:
             plan.append((here, turn, step))
-            continue
-        for again in range(step.times):
-            inner = (turn[0] * step.times + again, turn[1] * step.times)
-            plan.extend(unrolled(step.steps, here, inner))
     return plan
 
 

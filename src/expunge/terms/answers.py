@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,6 +37,7 @@ class KL(Term):
     Source: Hinton et al., Distilling the Knowledge in a Neural Network, arXiv 1503.02531, 2.
     """
 
+    reads_labels: ClassVar[tuple[str, ...]] = ()
     set: str
     teacher: str = "original"
     temperature: float = 1.0
@@ -57,6 +60,7 @@ class Uniform(Term):
     Source: first stage of the winner of the NeurIPS 2023 challenge (fanchuan).
     """
 
+    reads_labels: ClassVar[tuple[str, ...]] = ()
     set: str
 
     def __call__(self, view: View) -> Tensor:
@@ -72,6 +76,8 @@ class Relabel(Term):
     The draw is a hash of the example's index and the member's seed: it stays the same over epochs
     and under any order of the minibatches.
     """
+
+    draws: ClassVar[bool] = True
 
     set: str
 
@@ -108,6 +114,7 @@ class Repel(Term):
     Source: forget rounds of the winner of the NeurIPS 2023 challenge (fanchuan).
     """
 
+    reads_labels: ClassVar[tuple[str, ...]] = ()
     set: str
     against: str
     temperature: float = 1.15
@@ -130,6 +137,7 @@ class Repel(Term):
 class Entropy(Term):
     """Entropy of the model's answers, nats; minimise its negative to make the model unsure."""
 
+    reads_labels: ClassVar[tuple[str, ...]] = ()
     set: str
 
     def __call__(self, view: View) -> Tensor:
@@ -141,6 +149,7 @@ class Entropy(Term):
 class MSE(Term):
     """Squared distance of the logits from a teacher's, mean over classes and examples."""
 
+    reads_labels: ClassVar[tuple[str, ...]] = ()
     set: str
     teacher: str = "original"
 

@@ -7,8 +7,9 @@ for one model and for logits [b, *t, k], and average over the b (and t) scored t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,12 +19,27 @@ from expunge.schedules import Schedule, value
 from expunge.view import View
 from expunge.words import word
 
-TEACHERS = ("original", "random")
+if TYPE_CHECKING:
+    from expunge.problem import Problem
+    from expunge.unlearn import Run
+
+TEACHERS = ("original", "random", "oracle", "taught")
 Coefficient = float | Schedule
 
 
 class Term(ABC):
-    """A scalar to minimise; abstract."""
+    """A scalar to minimise; abstract.
+
+    A term may say `reads_labels`, the sets whose targets it uses (all of its sets, unless it
+    does), and `draws = True` where its value depends on the member's seed.
+
+    Args:
+        reads_features: whether it asks for the inputs of the model's last linear layer.
+        reads_whole_sets: whether it has `facts` to work out before the training begins.
+    """
+
+    reads_features: ClassVar[bool] = False
+    reads_whole_sets: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, view: View) -> Tensor: ...
@@ -39,6 +55,34 @@ class Term(ABC):
         """The fixed models that the term compares with."""
         name = getattr(self, "teacher", None)
         return (name,) if name else ()
+
+    @property
+    def within(self) -> tuple[Term, ...]:
+        """The terms that a term shows other minibatches, and whose facts and features it needs."""
+        return ()
+
+    @property
+    def asks(self) -> tuple[tuple[str, str], ...]:
+        """Who answers which of its sets: "" for the model itself, or the name of a teacher."""
+        return tuple((who, name) for who in ("", *self.teachers) for name in self.sets)
+
+    @property
+    def extra_passes(self) -> int:
+        """Forward passes on inputs of its own, for each minibatch of its first set."""
+        return 0
+
+    @property
+    def alters(self) -> str:
+        """A name for what it does to the inputs that the terms inside it see; "" for nothing."""
+        return ""
+
+    def facts(self, run: Run) -> dict[str, Tensor]:
+        """What it works out from whole sets and the original; asked for if `reads_whole_sets`."""
+        return {}
+
+    def reads(self, problem: Problem) -> Counter[str]:
+        """Examples of each set that `facts` reads, once for each run."""
+        return Counter()
 
     def __add__(self, other: object) -> Sum:
         if not isinstance(other, Term):
@@ -74,6 +118,43 @@ def _product(a: Coefficient, b: Coefficient) -> Coefficient:
     if isinstance(a, Schedule):
         return a.scaled(float(b))  # type: ignore[arg-type]
     return b.scaled(float(a)) if isinstance(b, Schedule) else float(a) * float(b)
+
+
+@word
+class Pooled(Term):
+    """Two terms weighted by the sizes of their sets, as if minibatches came from both together.
+
+    Code that shuffles the forget set and the retain set together minimises this on average: each
+    example weighs the same, where `a + b` would give each set the same weight.
+
+    Args:
+        a: a term on one set.
+        b: a term on another.
+        share: of the examples of b's set that are put into the pool.
+    """
+
+    a: Term
+    b: Term
+    share: float = 1.0
+
+    def check(self) -> None:
+        if not 0 < self.share <= 1:
+            raise BadSentence(f"Pooled: share must lie above 0 and at most at 1, got {self.share}.")
+        if len(self.a.sets) != 1 or len(self.b.sets) != 1:
+            raise BadSentence(f"Pooled: each term reads one set, got {self.a!r} and {self.b!r}.")
+
+    def __call__(self, view: View) -> Tensor:
+        ours, theirs = view.size(self.a.sets[0]), self.share * view.size(self.b.sets[0])
+        weight = ours / (ours + theirs)
+        return weight * self.a(view) + (1 - weight) * self.b(view)
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.a.sets, *self.b.sets)))
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.a.teachers, *self.b.teachers)))
 
 
 @word
@@ -114,8 +195,16 @@ def _signed(part: tuple[Coefficient, Term], plus: str, minus: str) -> str:
 
 def leaves(term: Term) -> Iterator[Term]:
     """The terms that a sum is made of."""
-    for _, part in _weighted(term):
-        yield part
+    if isinstance(term, Sum):
+        for _, part in term.parts:
+            yield from leaves(part)
+    elif isinstance(term, Pooled):
+        yield from (*leaves(term.a), *leaves(term.b))
+    elif term.within:
+        for inner in term.within:
+            yield from leaves(inner)
+    else:
+        yield term
 
 
 def check_teacher(owner: Any) -> None:

@@ -1,0 +1,205 @@
+"""Steps that forget whole classes: an output too many, and noise in the place of examples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from expunge.batch import Data, Joined, Subset, Tensors, all_targets, classes_in
+from expunge.descent import cuts
+from expunge.errors import BadSentence, Unsupported
+from expunge.optimisers import Adam, Optimiser
+from expunge.parts import Everything
+from expunge.passes import MADE
+from expunge.steps.step import Step
+from expunge.steps.training import Train
+from expunge.streams import isolated
+from expunge.view import last_linear
+from expunge.words import word
+
+if TYPE_CHECKING:
+    from expunge.problem import Problem
+    from expunge.unlearn import Run
+
+
+@word
+class Expand(Step):
+    """Train with one output more than there are classes, and cut it off again.
+
+    The last linear layer gets a further row, drawn by Xavier's normal rule with a bias of 0. Taught
+    to give that output (`OneClass`), the model leaves the classes that it had.
+
+    Source: Chen et al., Boundary Unlearning, arXiv 2303.11570, section 4.2 (Boundary Expanding);
+    TY-LEE-KR/Boundary-Unlearning-Code@19f9f23.
+    """
+
+    draws: ClassVar[bool] = True
+
+    train: Train
+
+    def check(self) -> None:
+        if not isinstance(self.train.where, Everything):
+            raise BadSentence("Expand: its Train moves all weights, so leave out where.")
+
+    def __call__(self, run: Run) -> None:
+        narrow = last_linear(run.model)
+        wide = _widened(narrow, run.stream("expand"))
+        _replace(run.model, narrow, wide)
+        run.optimisers.pop(run.place, None)  # one of an earlier turn holds that turn's wide layer
+        try:
+            self.train(run)
+        finally:
+            _replace(run.model, wide, narrow)
+        with torch.no_grad():
+            for name, weight in narrow.named_parameters():
+                weight.copy_(wide.get_parameter(name)[:-1])
+
+    def reads(self, problem: Problem) -> Counter[str]:
+        return self.train.reads(problem)
+
+
+@torch.no_grad()
+def _widened(narrow: nn.Linear, stream: torch.Generator) -> nn.Linear:
+    """The same layer with one output more, drawn from a stream."""
+    outputs, bias = narrow.out_features + 1, narrow.bias is not None
+    wide = skip_init(nn.Linear, narrow.in_features, outputs, bias=bias)
+    nn.init.xavier_normal_(wide.weight, generator=stream)
+    if bias:
+        nn.init.zeros_(wide.bias)
+    wide.to(narrow.weight)
+    for name, weight in narrow.named_parameters():
+        wide.get_parameter(name)[:-1] = weight
+    return wide
+
+
+def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put one layer in the place of another, wherever the model uses it.
+
+    Raises:
+        Unsupported: the model is nothing but that layer.
+    """
+    if model is old:
+        raise Unsupported("The model is one linear layer; put it into an nn.Sequential.")
+    for parent in model.modules():
+        for name, child in parent.named_children():
+            if child is old:
+                setattr(parent, name, new)
+
+
+@word
+class Impair(Step):
+    """Teach noise that the model finds least like a class as that class, beside retained examples.
+
+    For each class of `set`, noise images are learned that maximise the model's loss for the class,
+    with an L2 penalty. Then the model is trained for one epoch on all of them, each labelled with
+    its own class, and on `sample` examples of each class of `against`. `set` itself shows nothing
+    but its classes. Follow it by a `Train` on the retain set, the authors' repair.
+
+    Args:
+        lr: of the training, by `optimiser`.
+        batch: noise images of each class, and minibatch of the training.
+        copies: how often each noise image is shown.
+        rounds: steps in which the noise is learned, by Adam.
+        speed: learning rate of the noise.
+        penalty: on the mean squared L2 norm of the noise images.
+        sample: examples of each retained class.
+        optimiser: how gradients become changes.
+        set: to be forgotten: all training examples of its classes.
+        against: to be retained.
+
+    Source: Tarun et al., UNSIR, arXiv 2111.08947, section 4; vikram2000b/Fast-Machine-Unlearning
+    @252bc92 (ResNet-18, CIFAR-10), whose loop shows only 3 noise images of each batch, as many as
+    an image has channels, and labels all noise as class 0.
+    """
+
+    draws: ClassVar[bool] = True
+    class_wise: ClassVar[bool] = True
+
+    lr: float = 0.02
+    batch: int = 256
+    copies: int = 20
+    rounds: int = 40
+    speed: float = 0.1
+    penalty: float = 0.1
+    sample: int = 1000
+    optimiser: Optimiser = Adam()
+    set: str = "forget"
+    against: str = "retain"
+
+    def check(self) -> None:
+        if min(self.batch, self.copies, self.rounds, self.sample) < 1:
+            raise BadSentence("Impair: batch, copies, rounds and sample must be 1 or more.")
+
+    def __call__(self, run: Run) -> None:
+        forget = run.data(self.set)
+        shape = forget.batch(torch.zeros(1, dtype=torch.int64)).inputs.shape[1:]
+        classes = sorted(classes_in(forget))
+        stream = run.stream("noise")
+        first = [torch.randn((self.batch, *shape), generator=stream) for _ in classes]
+        noise = [self._learned(run, *pair) for pair in zip(first, classes, strict=True)]
+        run.ledger.saw({self.set: len(forget)})
+        self._train(run, self._pool(run, torch.cat(noise), classes))
+
+    def _learned(self, run: Run, noise: Tensor, label: int) -> Tensor:
+        """Noise that raises the current model's loss for a class, [batch, *shape]."""
+        run.model.eval()
+        noise = noise.to(next(run.model.parameters()), copy=True).requires_grad_()
+        labels = torch.full((len(noise),), label, device=noise.device)
+        optimiser = torch.optim.Adam([noise], lr=self.speed)
+        for _ in range(self.rounds):
+            size = noise.square().flatten(1).sum(1).mean()
+            loss = self.penalty * size - F.cross_entropy(run.model(noise), labels)
+            (noise.grad,) = torch.autograd.grad(loss, noise)
+            optimiser.step()
+        return noise.detach().cpu()
+
+    def _pool(self, run: Run, noise: Tensor, classes: list[int]) -> Joined:
+        """The noise images, `copies` times, and the sample of retained examples."""
+        labels = torch.tensor(classes).repeat_interleave(self.batch)
+        shown = torch.arange(len(noise)).repeat(self.copies)
+        retain = run.data(self.against)
+        order = torch.randperm(len(retain), generator=run.stream("sample"))
+        chosen = order[_first_of_each(all_targets(retain)[order], self.sample)]
+        run.ledger.saw({self.against: len(chosen)})
+        return Joined(Subset(Tensors(noise, labels), shown), Subset(retain, chosen))
+
+    def _train(self, run: Run, pool: Data) -> None:
+        """One epoch of cross-entropy on the pool."""
+        weights = list(run.model.requires_grad_(True).train().parameters())
+        optimiser = self.optimiser.over(weights)
+        optimiser.param_groups[0]["lr"] = self.lr
+        order = torch.randperm(len(pool), generator=run.stream("order of the pool"))
+        with isolated(run.role, run.seed, run.place, run.turn, "dropout"):
+            for first, last in cuts(len(pool), self.batch):
+                batch = pool.batch(order[first:last]).to(weights[0].device)
+                optimiser.zero_grad()
+                F.cross_entropy(batch.logits(run.model), batch.targets).backward()
+                optimiser.step()
+
+    def reads(self, problem: Problem) -> Counter[str]:
+        counts = all_targets(problem.data(self.against)).bincount().clamp_max(self.sample)
+        ours = problem.data(self.set)
+        noise = (self.rounds + self.copies) * self.batch * len(classes_in(ours))
+        read = Counter({self.set: len(ours)}) + Counter({self.against: int(counts.sum())})
+        return read + Counter({MADE: noise})
+
+    def unfit(self, problem: Problem) -> str:
+        """Why it cannot work on a problem; empty when it can."""
+        ours, theirs = (classes_in(problem.data(name)) for name in (self.set, self.against))
+        if not ours & theirs:
+            return ""
+        return (
+            f"it forgets whole classes, and {len(ours & theirs)} of the {len(ours)} classes of "
+            f"{self.set!r} occur in {self.against!r} too"
+        )
+
+
+def _first_of_each(targets: Tensor, most: int) -> Tensor:
+    """Positions of the first `most` examples of each class."""
+    picked = [(targets == one).nonzero().flatten()[:most] for one in targets.unique()]
+    return torch.cat(picked)
