@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from expunge import methods
+from expunge import methods, schedules
 from expunge.descent import course
 from expunge.errors import ExpungeError
 from expunge.method import Method
@@ -191,8 +191,9 @@ def _objective(objective: Term) -> Iterator[str]:
     """The terms of an objective, and which way each is driven."""
     parts = objective.parts if isinstance(objective, Sum) else ((1.0, objective),)
     for factor, term in parts:
-        raised = not isinstance(factor, Schedule) and factor < 0
-        size = factor if isinstance(factor, Schedule) else abs(factor)
+        raised = schedules.value(factor, 0.1) < 0  # a schedule may begin at 0
+        sign = -1.0 if raised else 1.0
+        size = factor.scaled(sign) if isinstance(factor, Schedule) else sign * factor
         weight = "" if size == 1 else f" {size!r} times"
         verb = "raise" if raised else "lower"
         yield f"{verb}{weight} {term!r}: {gloss(term)}"

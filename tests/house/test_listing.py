@@ -118,6 +118,13 @@ def test_an_explanation_by_hand() -> None:
     assert any("10.0 passes over the retain set of digits, 100% of retraining" in x for x in exact)
 
 
+def test_a_coefficient_that_changes_keeps_its_sign() -> None:
+    sentence = "Train(Cosine(-25.0) * CE('forget') + Warmup(2.0) * CE('retain'))"
+    said = "\n".join(explained(as_method(sentence), digits()))
+    assert "raise Cosine(25.0) times CE('forget')" in said.replace(", end=-0.0", "")
+    assert "lower Warmup(2.0) times CE('retain')" in said
+
+
 def test_a_word_is_told_with_its_own_numbers() -> None:
     assert gloss(Cosine(0.1, 0.01)) == "from 0.1 to 0.01 along half a cosine wave"
     assert gloss(Last(3)).startswith("the last 3 layers: ")
