@@ -127,6 +127,6 @@ def _largest(sizes: np.ndarray, requests: int) -> float:
     total = float(gains[:requests].sum())
     further = max(0, requests - shards)
     for saved, there in enumerate(sizes.sum(0)[::-1], start=1):
-        taken = min(further, int(there) - (shards if saved == slices else 0))
+        taken = min(further, int(there))
         total, further = total - saved * taken, further - taken
     return total
