@@ -1,0 +1,164 @@
+"""How much of what the original knows is left: a ratio of differences, by linear contrasts.
+
+With s, o, g the means of unlearned, retrained and original models, recovered = (s - o) / (g - o).
+A ratio has no standard error of its own where its denominator is noisy, so every question about it
+is asked of s - (1 - r) o - r g, which is 0 where recovered is r.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import t as student
+
+from expunge.errors import BadEvidence
+from expunge.statistics.checks import inside, positive, values
+from expunge.statistics.power import detectable_mean, excludable_mean
+from expunge.statistics.result import Effect, Interval
+
+FARTHEST = 1e9
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Values of unlearned, retrained and original models, one a model.
+
+    A group of one takes the spread of the retrained models: what one model alone cannot tell.
+
+    Args:
+        subject, oracle, original: float [model]; at least two oracles.
+        grain: what values are rounded to, such as one step or one example of a share; a spread
+            below that of rounding is counted as rounding's. 0 where they are not rounded.
+
+    Raises:
+        BadEvidence: an empty group, one oracle only, values that are not finite, or values that
+            are all the same where nothing is rounded.
+    """
+
+    subject: tuple[float, ...]
+    oracle: tuple[float, ...]
+    original: tuple[float, ...]
+    grain: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("subject", 1), ("oracle", 2), ("original", 1)):
+            values(f"values of {name} models", getattr(self, name), least=least)
+        largest = max(map(abs, self.subject + self.oracle + self.original))
+        if self._variance(self.oracle) <= (ROUNDING * largest) ** 2:
+            raise BadEvidence(
+                f"All {len(self.oracle)} retrained models score {self.oracle[0]:g}, so that "
+                "their spread is not known; expected models that differ."
+            )
+
+    def _variance(self, group: tuple[float, ...]) -> float:
+        """Variance over models, at least that of rounding."""
+        spread = float(np.var(group, ddof=1)) if len(group) > 1 else 0.0
+        return max(spread, self.grain**2 / 12)
+
+    def contrast(self, weights: tuple[float, float, float]) -> tuple[float, float, float]:
+        """A weighted sum of the means (subject, oracle, original): value, error, freedom."""
+        groups = (self.subject, self.oracle, self.original)
+        value = sum(w * float(np.mean(g)) for w, g in zip(weights, groups, strict=True))
+        shares = [0.0, weights[1] ** 2 / len(self.oracle), 0.0]
+        for place in (0, 2):
+            alone = len(groups[place]) == 1
+            shares[1 if alone else place] += weights[place] ** 2 / len(groups[place])
+        parts = np.array([s * self._variance(g) for s, g in zip(shares, groups, strict=True)])
+        counts = np.array([max(len(g) - 1, 1) for g in groups])
+        return value, math.sqrt(parts.sum()), float(parts.sum() ** 2 / (parts**2 / counts).sum())
+
+
+def told_apart(groups: Groups) -> float:
+    """Return the p-value of the test that originals score as retrained models, two-sided.
+
+    Source: Welch (1947).
+    """
+    gap, error, freedom = groups.contrast((0.0, -1.0, 1.0))
+    return 2 * float(student.sf(abs(gap) / error, freedom))
+
+
+def compare_recovered(
+    groups: Groups, *, margin: float, alpha: float = 0.05, name: str = "recovered"
+) -> tuple[Interval, Effect]:
+    """Return the share of the original's knowledge that is left, and the effect that judges it.
+
+    Where originals and retrained models are not told apart at alpha, the share means nothing and
+    its interval has no end.
+
+    Args:
+        groups: the values.
+        margin: the smallest share that matters, above 0.
+        alpha: level of each test, and of the interval.
+        name: of the audit.
+
+    Returns:
+        The interval of level 1 - alpha, and the effect in shares of the original's lead.
+
+    Raises:
+        BadEvidence: originals that score exactly as retrained models.
+        ExpungeError: alpha outside (0, 0.5), a margin that is not above 0.
+
+    Source: Fieller (1954); Welch (1947); Sasabuchi (1988) for the equivalence test of a ratio.
+    """
+    positive("margin", margin)
+    inside("2 alpha", 2 * alpha)
+    gap = groups.contrast((0.0, -1.0, 1.0))[0]
+    if gap == 0:
+        raise BadEvidence("Originals score exactly as retrained models: there is no lead to share.")
+    place = groups.contrast((1.0, -1.0, 0.0))[0] / gap
+
+    def z(truth: float) -> tuple[float, float]:
+        _, error, freedom = groups.contrast((1.0, truth - 1.0, -truth))
+        return (place - truth) * abs(gap) / error, freedom
+
+    def ends(level: float) -> tuple[float, float]:
+        low = _reach(lambda r: z(r)[0] - float(student.isf(level, z(r)[1])), place, -1.0)
+        return low, _reach(lambda r: -z(r)[0] - float(student.isf(level, z(r)[1])), place, 1.0)
+
+    n = (len(groups.subject), len(groups.oracle), len(groups.original))
+    _, error, freedom = groups.contrast((1.0, -1.0, 0.0))
+    above, below = float(student.cdf(*z(margin))), float(student.sf(*z(-margin)))
+    effect = Effect(
+        name, "of the original's lead", place, *ends(alpha),
+        2 * float(student.sf(abs(z(0.0)[0]), freedom)), max(above, below), margin, alpha, n,
+        detectable_mean(error / abs(gap), freedom, alpha),
+        excludable_mean(error / abs(gap), freedom, alpha),
+    )  # fmt: skip
+    return Interval(place, *ends(alpha / 2), alpha, n[0]), effect
+
+
+def compare_apart(
+    groups: Groups, *, margin: float, alpha: float = 0.05, unit: str = "mean", name: str = "apart"
+) -> Effect:
+    """Return the difference of unlearned and retrained models in their own unit.
+
+    As `compare_means`, but with the least spread that rounding gives, and for one model too.
+
+    Args, Raises, Source: as for `compare_recovered`.
+    """
+    positive("margin", margin)
+    inside("2 alpha", 2 * alpha)
+    gap, error, freedom = groups.contrast((1.0, -1.0, 0.0))
+    half = float(student.isf(alpha, freedom)) * error
+    below = float(student.sf((gap + margin) / error, freedom))
+    above = float(student.cdf((gap - margin) / error, freedom))
+    return Effect(
+        name, unit, gap, gap - half, gap + half, 2 * float(student.sf(abs(gap) / error, freedom)),
+        max(below, above), margin, alpha, (len(groups.subject), len(groups.oracle)),
+        detectable_mean(error, freedom, alpha), excludable_mean(error, freedom, alpha),
+    )  # fmt: skip
+
+
+def _reach(over: Callable[[float], float], start: float, way: float) -> float:
+    """Where a function that is below 0 at the start first is 0, or infinity."""
+    step = 1e-6
+    while over(start + way * step) < 0:
+        step *= 2
+        if step > FARTHEST:
+            return way * math.inf
+    return float(brentq(over, start, start + way * step, xtol=1e-12))
