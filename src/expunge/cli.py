@@ -78,6 +78,9 @@ def run(
     forget: Forget = "",
     rule: Rule = "",
     protocol: Protocol = "",
+    forecast: Annotated[
+        bool, typer.Option("--forecast", help="Only say what it will cost.")
+    ] = False,
 ) -> None:
     """Carry out an experiment; run the same command again and it goes on, or says it is done.
 
@@ -94,7 +97,7 @@ def run(
     }
     # All are read before the first is begun: a slip in the last one is told at once.
     for chosen in [adjusted(one, only, method, **changes) for one in load_all(experiment)]:
-        carry_out(chosen, store, jobs)
+        (foretell if forecast else carry_out)(chosen, store, jobs)
 
 
 @app.command()
@@ -226,6 +229,20 @@ def wide_console() -> Console:
     A width in COLUMNS is heeded by neither, so that a log says the same everywhere.
     """
     return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+def foretell(experiment: Experiment, store: Path, jobs: int) -> None:
+    """Print what an experiment will cost on this machine."""
+    import torch
+
+    from expunge import foresight
+    from expunge.hardware import hardware
+    from expunge.plan import plan_for
+    from expunge.store import Store
+
+    torch.set_num_threads(1)
+    at_once = jobs or int(hardware()["cores"])
+    foresight.draw(plan_for(experiment), Store(store), at_once, wide_console())
 
 
 def report_path(store: Path, name: str) -> Path:

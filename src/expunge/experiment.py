@@ -200,8 +200,8 @@ def _method(origin: str, name: str, said: Any) -> Method:
     unknown = set(entry) - {"sentence", "source"}
     if unknown:
         raise BadSentence(f"{origin}: {name} has an unknown key {min(unknown)!r}.")
-    source = _text(origin, name, entry.get("source", ""))
-    return Method(name, as_method(sentence, name).steps, source)
+    found = as_method(sentence, name)
+    return Method(name, found.steps, _text(origin, name, entry.get("source", found.source)))
 
 
 def _typed(origin: str, table: Mapping[str, Any]) -> dict[str, Any]:
