@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from expunge.data.canaries import Canaries, PatternCanaries
 from expunge.data.forget import CoherentGroup, Given, Mislabelled, RandomShare, WholeClass
 from expunge.errors import BadData, BadSentence, did_you_mean
 from expunge.grammar import as_method, parse
@@ -26,7 +27,15 @@ RESERVED = ("retrain", "nothing")
 # Seeds of two experiments stay apart, and every one of them is a whole number of 64 bits.
 MOST_MEMBERS = 1_000_000
 LARGEST_SEED = 1_000_000_000_000
-CHOOSERS = (RandomShare, WholeClass, Given, CoherentGroup, Mislabelled)
+CHOOSERS = (
+    RandomShare,
+    WholeClass,
+    Given,
+    CoherentGroup,
+    Mislabelled,
+    Canaries,
+    PatternCanaries,
+)
 
 
 @dataclass(frozen=True)

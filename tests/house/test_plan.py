@@ -295,3 +295,14 @@ def test_modules_with_the_same_layers_and_another_forward_have_other_keys() -> N
     ]
     assert repr(Halved()) == repr(whole())
     assert specs[0] != specs[1]
+
+
+@pytest.mark.parametrize("sentence", ["Canaries(6)", "PatternCanaries(6)"])
+def test_canaries_are_planted_in_what_the_original_is_trained_on(sentence: str) -> None:
+    plain, made = (plan_for(replace(load("digits"), forget=f)) for f in ("Given((0,))", sentence))
+    forget, before = made.problem.sets["forget"], plain.problem.sets["train"]
+    assert len(forget) == 6
+    known = before.batch(forget.index)  # type: ignore[attr-defined]
+    seen = forget.batch(torch.arange(6))
+    changed = (known.targets != seen.targets) | (known.inputs != seen.inputs).flatten(1).any(1)
+    assert changed.all()

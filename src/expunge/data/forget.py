@@ -27,10 +27,13 @@ class ForgetSet:
         indices: int64 [f], sorted, unique positions in the training set.
         targets: int64 [n], a target for every training example; they differ from the true ones
             only where the forget set is mislabelled.
+        pictures: [f, c, h, w], stored pictures that replace those of `indices`, in their order;
+            None where they stay as they are.
     """
 
     indices: Tensor
     targets: Tensor
+    pictures: Tensor | None = None
 
 
 class Chooser(Protocol):

@@ -33,6 +33,7 @@ from expunge.statistics.power import (
     units_to_exclude_auc,
 )
 from expunge.statistics.rank import Agreement, rank_agreement, smallest_rank_p
+from expunge.statistics.recovered import Groups, compare_apart, compare_recovered, told_apart
 from expunge.statistics.resample import mean_over_both, over_both, over_examples, over_models
 from expunge.statistics.result import Effect, Interval
 from expunge.statistics.split import (
@@ -47,13 +48,14 @@ from expunge.statistics.verdict import Verdict, decide
 
 __all__ = [
     "Agreement", "Band", "Blind", "Component", "Decomposition", "Effect", "EpsilonBound", "Errors",
-    "Family", "Interval", "Permuted", "Seeds", "Verdict", "band_epsilon", "blind",
-    "blind_features", "clopper_pearson", "compare_auc", "compare_distributions", "compare_means",
-    "compare_pairs", "compare_rates", "decide", "decompose", "detectable_auc",
-    "detectable_epsilon", "detectable_mean", "dkw_band", "epsilon_effect", "epsilon_lower",
-    "epsilon_of", "epsilon_power", "epsilon_upper", "excludable_auc", "excludable_mean", "holm",
-    "lower_limit", "mean_over_both", "most_provable", "negatives_needed", "over_both",
-    "over_examples", "over_models", "permute_groups", "permute_pairs", "rank_agreement",
-    "simulated_power", "smallest_p", "smallest_rank_p", "split_epsilon", "split_epsilons",
-    "threshold_epsilon", "tpr_at", "units_to_exclude_auc", "upper_limit",
+    "Family", "Groups", "Interval", "Permuted", "Seeds", "Verdict", "band_epsilon", "blind",
+    "blind_features", "clopper_pearson", "compare_apart", "compare_auc", "compare_distributions",
+    "compare_means", "compare_pairs", "compare_rates", "compare_recovered", "decide", "decompose",
+    "detectable_auc", "detectable_epsilon", "detectable_mean", "dkw_band", "epsilon_effect",
+    "epsilon_lower", "epsilon_of", "epsilon_power", "epsilon_upper", "excludable_auc",
+    "excludable_mean", "holm", "lower_limit", "mean_over_both", "most_provable", "negatives_needed",
+    "over_both", "over_examples", "over_models", "permute_groups", "permute_pairs",
+    "rank_agreement", "simulated_power", "smallest_p", "smallest_rank_p", "split_epsilon",
+    "split_epsilons", "threshold_epsilon", "told_apart", "tpr_at", "units_to_exclude_auc",
+    "upper_limit",
 ]  # fmt: skip

@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.special import stdtrit
 from scipy.stats import t as student
 
 from expunge.errors import BadEvidence
@@ -60,17 +62,25 @@ class Groups:
         spread = float(np.var(group, ddof=1)) if len(group) > 1 else 0.0
         return max(spread, self.grain**2 / 12)
 
+    @cached_property
+    def _moments(self) -> tuple[tuple[float, float, int], ...]:
+        """Mean, variance and number of the models of each group."""
+        groups = (self.subject, self.oracle, self.original)
+        return tuple((float(np.mean(one)), self._variance(one), len(one)) for one in groups)
+
     def contrast(self, weights: tuple[float, float, float]) -> tuple[float, float, float]:
         """A weighted sum of the means (subject, oracle, original): value, error, freedom."""
-        groups = (self.subject, self.oracle, self.original)
-        value = sum(w * float(np.mean(g)) for w, g in zip(weights, groups, strict=True))
-        shares = [0.0, weights[1] ** 2 / len(self.oracle), 0.0]
-        for place in (0, 2):
-            alone = len(groups[place]) == 1
-            shares[1 if alone else place] += weights[place] ** 2 / len(groups[place])
-        parts = np.array([s * self._variance(g) for s, g in zip(shares, groups, strict=True)])
-        counts = np.array([max(len(g) - 1, 1) for g in groups])
-        return value, math.sqrt(parts.sum()), float(parts.sum() ** 2 / (parts**2 / counts).sum())
+        value, parts = 0.0, [0.0, 0.0, 0.0]
+        for place, (weight, (mean, spread, n)) in enumerate(
+            zip(weights, self._moments, strict=True)
+        ):
+            value += weight * mean
+            own = 1 if n == 1 else place
+            parts[own] += weight**2 / n * (self._moments[1][1] if n == 1 else spread)
+        lost = sum(
+            part**2 / max(n - 1, 1) for part, (_, _, n) in zip(parts, self._moments, strict=True)
+        )
+        return value, math.sqrt(sum(parts)), sum(parts) ** 2 / lost
 
 
 def told_apart(groups: Groups) -> float:
@@ -110,18 +120,21 @@ def compare_recovered(
     gap = groups.contrast((0.0, -1.0, 1.0))[0]
     if gap == 0:
         raise BadEvidence("Originals score exactly as retrained models: there is no lead to share.")
-    place = groups.contrast((1.0, -1.0, 0.0))[0] / gap
+    apart, error, freedom = groups.contrast((1.0, -1.0, 0.0))
+    place, first = apart / gap, error / abs(gap)
 
     def z(truth: float) -> tuple[float, float]:
         _, error, freedom = groups.contrast((1.0, truth - 1.0, -truth))
         return (place - truth) * abs(gap) / error, freedom
 
     def ends(level: float) -> tuple[float, float]:
-        low = _reach(lambda r: z(r)[0] - float(student.isf(level, z(r)[1])), place, -1.0)
-        return low, _reach(lambda r: -z(r)[0] - float(student.isf(level, z(r)[1])), place, 1.0)
+        def beyond(truth: float) -> float:
+            found, freedom = z(truth)
+            return abs(found) + float(stdtrit(freedom, level))  # the quantile is below 0
+
+        return _reach(beyond, place, -first), _reach(beyond, place, first)
 
     n = (len(groups.subject), len(groups.oracle), len(groups.original))
-    _, error, freedom = groups.contrast((1.0, -1.0, 0.0))
     above, below = float(student.cdf(*z(margin))), float(student.sf(*z(-margin)))
     effect = Effect(
         name, "of the original's lead", place, *ends(alpha),
@@ -154,11 +167,11 @@ def compare_apart(
     )  # fmt: skip
 
 
-def _reach(over: Callable[[float], float], start: float, way: float) -> float:
-    """Where a function that is below 0 at the start first is 0, or infinity."""
-    step = 1e-6
-    while over(start + way * step) < 0:
-        step *= 2
-        if step > FARTHEST:
-            return way * math.inf
-    return float(brentq(over, start, start + way * step, xtol=1e-12))
+def _reach(beyond: Callable[[float], float], start: float, step: float) -> float:
+    """Where a function that is below 0 at the start first is 0 on one side, or infinity."""
+    inner, outer = start, start + step
+    while beyond(outer) < 0:
+        if abs(outer - start) > FARTHEST:
+            return math.copysign(math.inf, step)
+        inner, outer = outer, start + 2 * (outer - start)
+    return float(brentq(beyond, inner, outer, xtol=1e-12))

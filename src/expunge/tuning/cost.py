@@ -12,7 +12,6 @@ from expunge.errors import BadSentence
 from expunge.method import Method
 from expunge.needs import forecast
 from expunge.problem import Problem
-from expunge.steps import Repeat, Step
 from expunge.tuning.ranges import floored
 
 HALVINGS = 12
@@ -59,12 +58,16 @@ def shortened(method: Method, factor: float) -> Method:
     return dataclasses.replace(method, steps=_scaled(method.steps, factor))
 
 
-def _halved(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """Half as many turns of every `Repeat`, one at the least."""
-    return tuple(
-        Repeat(_halved(step.steps), max(1, step.times // 2)) if isinstance(step, Repeat) else step
-        for step in steps
-    )
+def _halved(thing: Any) -> Any:
+    """Half as many turns wherever steps take turns, one at the least."""
+    if isinstance(thing, tuple):
+        return tuple(_halved(item) for item in thing)
+    if not dataclasses.is_dataclass(thing) or isinstance(thing, type):
+        return thing
+    inner = {f.name: _halved(getattr(thing, f.name)) for f in dataclasses.fields(thing)}
+    if "times" in inner:
+        inner["times"] = max(1, inner["times"] // 2)
+    return dataclasses.replace(thing, **inner)
 
 
 def _scaled(thing: Any, factor: float) -> Any:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from expunge.batch import Data, Subset, all_targets
-from expunge.data import with_targets
+from expunge.data.canaries import planted
 from expunge.data.forget import (
     CoherentGroup,
     ForgetSet,
@@ -99,7 +99,7 @@ def held_out(experiment: Experiment, oracles: int, forget: str = "") -> Ground:
     scored = ranking(pool.train, targets, seed=experiment.forget_seed)
     chosen, said = _drawn(ranking, experiment, pool.train, targets, scored, forget)
     problem = Problem.split(
-        with_targets(pool.train, chosen.targets),
+        planted(pool.train, chosen),
         chosen.indices,
         name=experiment.problem,
         val=pool.val if len(pool.val) else None,
@@ -184,7 +184,8 @@ def _elsewhere(
     found = changed(Subset(train, rows), left, seed=seed)
     patched = targets.clone()
     patched[rows] = found.targets
-    return ForgetSet(rows[found.indices].sort()[0], patched)
+    # Both are sorted, so what belongs to an example stays beside it.
+    return replace(found, indices=rows[found.indices], targets=patched)
 
 
 def _moved(ranking: Any, count: int, targets: Tensor, left: Tensor, seed: int) -> Any:

@@ -133,14 +133,11 @@ def draw(found: Tuning, console: Console) -> None:
 
 
 def cells(found: Tuned, tuning: Tuning) -> list[str]:
-    """One row; a method that could not be tuned has its reason in the last column."""
+    """One row; of a method that could not be tuned `notes` has the reason."""
     name, winner, given = found.method.name, found.winner, found.given
     if winner is None:
-        reason = found.trials[0].verdict.reason
-        return [name, *["-"] * (len(COLUMNS) - 3), str(len(found.trials)), reason]
+        return [name, *["-"] * (len(COLUMNS) - 3), str(len(found.trials)), ""]
     told = curve(found.trials)
-    if "best" not in told:  # the finalists come from the trials
-        raise AssertionError(name)
     most = max(found.importances, key=lambda pair: pair[1], default=("", 0.0))
     return [
         name,
@@ -180,3 +177,7 @@ def notes(found: Tuning) -> Iterator[str]:
         "optimism: distance when tuned less the fresh one. best to near: of all trials; near is "
         "the share within 10 % of the best."
     )
+    for each in found.methods:
+        if each.winner is None:
+            first = each.trials[0].verdict.reason or "it failed with fresh seeds"
+            yield f"{each.method.name} could not be tuned: {first}"

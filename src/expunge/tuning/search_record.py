@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -95,12 +96,21 @@ def finding(summary: Summary) -> str:
         return "Nothing to compare: no sentence was found, or no published entry could be scored."
     best, rival = new[0], max(old, key=_quality)
     gap, noise = _quality(best) - _quality(rival), math.hypot(_half(best), _half(rival))
-    numbers = f"F {_quality(best):.3f} against {_quality(rival):.3f}, noise {noise:.3f}"
-    if gap > noise:
-        return f"{best['name']} is better than the best published, {rival['name']}: {numbers}."
-    if -gap > noise:
-        return f"{best['name']} is worse than the best published, {rival['name']}: {numbers}."
-    return f"{best['name']} is not better than the best published, {rival['name']}: {numbers}."
+    how = "better" if gap > noise else "worse" if -gap > noise else "not better"
+    return (
+        f"{best['name']} is {how} than the best published, {rival['name']}: "
+        f"F {_quality(best):.3f} against {_quality(rival):.3f}, noise {noise:.3f}.{_kin(best, old)}"
+    )
+
+
+def _kin(best: Row, published: Sequence[Row]) -> str:
+    """Whether what was found is a published sentence with other numbers."""
+    alike = [row["name"] for row in published if _words(row) == _words(best)]
+    return f" Its words are those of {alike[0]}; only numbers differ." if alike else ""
+
+
+def _words(row: Row) -> list[str]:
+    return re.findall(r"[A-Z]\w*|'\w+'", row["sentence"])
 
 
 def written_with(found: Searched) -> str:

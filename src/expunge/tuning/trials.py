@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 from expunge.errors import BadSentence, ExpungeError
 from expunge.method import Method
-from expunge.needs import check_fit
 from expunge.problem import Problem
 from expunge.streams import derived
 from expunge.tuning.answers import Bench
@@ -149,9 +148,8 @@ def tuned(method: Method, bench: Bench, budget: Budget) -> Tuned:
     """
     problem = bench.ground.problem
     try:
-        check_fit(method, problem)
         space = limited(knobs(method, budget.hold), method, problem, budget.cost)
-    except ExpungeError as fault:  # no number can mend that
+    except ExpungeError as fault:  # a set that is not there: no number can mend that
         return Tuned(method, (Trial(0, method, (), failure(fault)),), (), ())
     sampler = Sampler(space, derived("tune", method.sentence))
     trials = []
@@ -196,7 +194,7 @@ def _tried(
     numbers = tuple((knob.name, value) for knob, value in chosen)
     wanted = method
     try:
-        wanted = configured(method, chosen) if number else method
+        wanted = configured(method, chosen)
         allowed = within(wanted, bench.ground.problem, budget.cost)
     except ExpungeError as fault:
         return Trial(number, wanted, numbers, failure(fault))

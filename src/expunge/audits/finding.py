@@ -1,0 +1,172 @@
+"""What an audit found: values of every model, what they recover, and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from expunge.audits.audit import Audit
+from expunge.metrics.score import Unscored
+from expunge.statistics.recovered import Groups, compare_apart, compare_recovered, told_apart
+from expunge.statistics.result import Effect, Interval
+from expunge.statistics.verdict import Verdict, decide
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one audit says of one group of models.
+
+    Args:
+        audit: its sentence.
+        unit: what the values count.
+        more: what a larger value says of a model.
+        subject, oracle, original: values, one a model; equal models count once.
+        recovered: (subject - oracle) / (original - oracle), 0 as retrained and 1 as the original,
+            with its interval; Unscored for an audit that originals are no anchor of.
+        effect: what the test against the retrained models gave, with its power.
+        verdict: excluded, found or inconclusive; Unscored with the reason where the audit cannot
+            say anything.
+    """
+
+    audit: str
+    unit: str
+    more: str
+    subject: tuple[float, ...]
+    oracle: tuple[float, ...]
+    original: tuple[float, ...]
+    recovered: Interval | Unscored
+    effect: Effect | Unscored
+    verdict: Verdict | Unscored
+
+    @property
+    def word(self) -> str:
+        """The verdict in one word; "unscored" where there is none."""
+        return self.verdict.word if isinstance(self.verdict, Verdict) else "unscored"
+
+    @property
+    def reason(self) -> str:
+        """Why, in a sentence."""
+        return self.verdict.reason
+
+
+Values = tuple[float, ...]
+
+
+def judge(
+    audit: Audit,
+    subject: Sequence[float],
+    oracle: Sequence[float],
+    original: Sequence[float],
+    *,
+    grain: float = 0.0,
+    margin: float | None = None,
+    alpha: float = 0.05,
+) -> Finding:
+    """Return what an audit found from the values of all models; no model is needed.
+
+    Args:
+        audit: which.
+        subject, oracle, original: one value a model: unlearned, retrained, untouched.
+        grain: what values are rounded to, `audit.grain(scene)`.
+        margin: the smallest effect that matters; the audit's own unless given.
+        alpha: level of the tests.
+
+    Raises:
+        BadEvidence: no value in a group, fewer than two oracles, values that are not finite.
+    """
+    limit = audit.margin if margin is None else margin
+    values = _plain(subject), _plain(oracle), _plain(original)
+    if len(values[1]) > 1 and len(set(values[1])) == 1 and grain == 0:
+        return _unscored(audit, values, _no_spread(values[1]))
+    groups = Groups(*values, grain)
+    if not audit.anchored:
+        effect = compare_apart(groups, margin=limit, alpha=alpha, unit=audit.unit, name=repr(audit))
+        no_anchor = Unscored("Originals are no anchor of this audit.")
+        return _finding(audit, values, no_anchor, effect, _sided(audit, effect, alpha))
+    if reason := _no_lead(audit, groups, alpha):
+        return _unscored(audit, values, reason)
+    recovered, effect = compare_recovered(groups, margin=limit, alpha=alpha, name=repr(audit))
+    return _finding(audit, values, recovered, effect, _sided(audit, effect, alpha))
+
+
+def together(findings: Sequence[Finding], *, alpha: float = 0.05) -> Verdict | Unscored:
+    """Return the verdict on several audits of the same models, with Holm's correction.
+
+    Audits that are unscored are left out.
+
+    Raises:
+        BadEvidence: no findings, or two of the same audit.
+    """
+    effects = [one.effect for one in findings if isinstance(one.effect, Effect)]
+    if effects or not findings:
+        return decide(effects, alpha=alpha)
+    return Unscored("No audit of these can tell originals from retrained models here.")
+
+
+def _no_lead(audit: Audit, groups: Groups, alpha: float) -> str:
+    """Why originals and retrained models do not span a scale; empty if they do."""
+    gap, p = groups.contrast((0.0, -1.0, 1.0))[0], told_apart(groups)
+    away = gap * (-1 if audit.more == "knows less" else 1)
+    means = f"originals score {_mean(groups.original):.3g} {audit.unit}, retrained models "
+    means += f"{_mean(groups.oracle):.3g}"
+    if p > alpha or gap == 0:
+        return (
+            f"This audit does not tell originals from retrained models: {means} (p {p:.2g}). "
+            "What it says of unlearned ones would mean nothing."
+        )
+    if away < 0:
+        return f"This audit calls originals the ones that know less: {means}. It is void here."
+    return ""
+
+
+def _no_spread(oracle: Values) -> str:
+    return (
+        f"All {len(oracle)} retrained models score {oracle[0]:g}, so that their spread is not "
+        "known, and nothing can be held against it."
+    )
+
+
+def _sided(audit: Audit, effect: Effect, alpha: float) -> Verdict:
+    """The verdict, with a word on which side of the retrained models was found."""
+    verdict = decide([effect], alpha=alpha)
+    if verdict.word != "found":
+        return verdict
+    above = effect.value > 0
+    if audit.anchored:
+        told = "More is left than in retrained models." if above else (
+            "Less is there than in retrained models: over-unlearning, which can be seen too."
+        )  # fmt: skip
+    else:
+        told = f"{'More' if above else 'Less'} than in retrained models."
+    return replace(verdict, reason=f"{verdict.reason} {told}")
+
+
+def _finding(
+    audit: Audit,
+    values: tuple[Values, Values, Values],
+    recovered: Interval | Unscored,
+    effect: Effect | Unscored,
+    verdict: Verdict | Unscored,
+) -> Finding:
+    subject, oracle, original = values
+    return Finding(
+        repr(audit), audit.unit, audit.more, subject, oracle, original, recovered, effect, verdict
+    )
+
+
+def _unscored(audit: Audit, values: tuple[Values, Values, Values], reason: str) -> Finding:
+    why = Unscored(reason)
+    return _finding(audit, values, why, why, why)
+
+
+def unfit(audit: Audit, reason: str) -> Finding:
+    """The finding of an audit that makes no sense on a problem, with no model measured."""
+    return _unscored(audit, ((), (), ()), f"{audit!r} does not fit the problem: {reason}.")
+
+
+def _plain(group: Sequence[float]) -> Values:
+    return tuple(map(float, group))
+
+
+def _mean(group: Values) -> float:
+    return sum(group) / len(group)

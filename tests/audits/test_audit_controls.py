@@ -1,0 +1,129 @@
+"""The controls on the digits: what must pass passes, what must fail fails, the sham is caught."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+
+import pytest
+import torch
+from torch import nn
+
+from expunge.audits import (
+    ForgetConfidence,
+    LinearProbe,
+    NearestClassCentre,
+    PrototypeRelearn,
+    RecoveryArea,
+    Relearn,
+)
+from expunge.audits.audit import accuracy_on
+from expunge.audits.finding import Finding, together
+from expunge.audits.frame import run_audits
+from expunge.batch import Subset, all_targets
+from expunge.data import WholeClass, digits
+from expunge.method import Method
+from expunge.models import digits_net
+from expunge.optimisers import SGD
+from expunge.parts import Last
+from expunge.problem import Problem
+from expunge.schedules import Cosine
+from expunge.stack import Vmapped, members
+from expunge.statistics import Verdict
+from expunge.steps import Train
+from expunge.terms import CE, KL, Relabel
+from expunge.unlearn import Run, frozen
+
+RECIPE = Method(
+    "recipe",
+    (Train(CE("train"), 10, Cosine(0.1), 32, SGD(weight_decay=0.0005)),),
+)
+# as in the digits' experiment: answers are hidden in the last layer, and nothing beneath is touched
+SHAM = Method(
+    "sham",
+    (Train(0.05 * Relabel("forget") + KL("retain"), epochs=0.9, lr=0.1, batch=32, where=Last(1)),),
+)
+BENEATH = (
+    Relearn(),
+    RecoveryArea(),
+    LinearProbe(),
+    NearestClassCentre(),
+    PrototypeRelearn(blend=0.9),
+)
+MEMBERS = 8
+
+pytestmark = pytest.mark.slow
+
+
+@cache
+def problem() -> Problem:
+    pool = digits()
+    chosen = WholeClass(3)(pool.train, all_targets(pool.train), seed=0)
+    return Problem.split(
+        pool.train,
+        chosen.indices,
+        name="digits",
+        test=pool.test,
+        architecture=partial(digits_net, 10),
+        recipe=RECIPE,
+    )
+
+
+def made(method: Method, role: str, starts: list[nn.Module] | None = None) -> list[nn.Module]:
+    runs = []
+    for seed in range(MEMBERS):
+        start = starts[seed] if starts else problem().untrained(role, seed)
+        runs.append(Run(frozen(start).requires_grad_(True), frozen(start), problem(), seed, role))
+    *_, done = members(runs, method, Vmapped())
+    return [one.model for one in done]  # type: ignore[union-attr]
+
+
+@cache
+def world() -> tuple[dict[str, list[nn.Module]], dict[str, tuple[Finding, ...]]]:
+    task = problem()
+    originals = made(task.from_scratch("train", "original"), "original")
+    rows = {
+        "oracle": made(task.from_scratch("retain", "oracle"), "oracle"),
+        "retrain": made(task.from_scratch("retain", "retrain"), "retrain"),
+        "nothing": originals,
+        "sham": made(SHAM, "unlearned", originals),
+    }
+    judged = {name: models for name, models in rows.items() if name != "oracle"}
+    audits = (ForgetConfidence(), *BENEATH)
+    return rows, run_audits(audits, judged, rows["oracle"], originals, task)
+
+
+def test_outputs_tell_the_sham_from_nothing_and_not_from_a_retrained_model() -> None:
+    rows, found = world()
+    task = problem()
+    for name in ("oracle", "sham"):
+        for model in rows[name]:
+            assert accuracy_on(model, task.sets["forget"]) == 0
+            assert accuracy_on(model, task.sets["retain"]) > 0.98
+    unseen = task.sets["test"]
+    kept = Subset(unseen, (all_targets(unseen) != 3).nonzero()[:, 0])
+    means = {
+        name: torch.tensor([accuracy_on(m, kept) for m in rows[name]]).mean()
+        for name in ("oracle", "sham")
+    }
+    assert abs(means["oracle"] - means["sham"]) < 0.02
+    assert found["sham"][0].word == "excluded"
+
+
+def test_the_sham_is_found_beneath_the_outputs() -> None:
+    _, found = world()
+    told = {one.audit: one.word for one in found["sham"][1:]}
+    assert told == dict.fromkeys(map(repr, BENEATH), "found")
+    # only the last layer was touched, so that what goes into it is all there
+    for one in found["sham"][3:5]:
+        assert one.recovered.value == pytest.approx(1.0)  # type: ignore[union-attr]
+
+
+def test_nothing_is_found_by_every_audit_and_retrained_models_by_no_family() -> None:
+    _, found = world()
+    for one in found["nothing"]:
+        assert one.word == "found"
+        assert one.recovered.value == pytest.approx(1.0)  # type: ignore[union-attr]
+    verdict = together(found["retrain"])
+    assert isinstance(verdict, Verdict)
+    assert verdict.word != "found"
+    assert found["retrain"][0].word == "excluded"
