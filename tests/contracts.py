@@ -67,9 +67,12 @@ from expunge.steps import (
 )
 from expunge.terms import (
     CE,
+    CEU,
     KL,
     L1,
     MSE,
+    NPO,
+    WGA,
     AdaptiveCE,
     AnyClass,
     BalancedCE,
@@ -87,14 +90,20 @@ from expunge.terms import (
     Reference,
     Relabel,
     Repel,
+    SatImp,
+    SimNPO,
     Tempered,
     Term,
+    TopKL,
+    Undial,
     Uniform,
     WeightedCE,
     Without,
 )
 from expunge.unlearn import Unlearned, unlearn
 
+# Words that need a language model; tests/text holds them to the contracts.
+TOKENS_ONLY = {"DPO", "Instead", "LoRA", "Match", "Steer"}
 STEPS: tuple[Step, ...] = (
     Noise(0.05),
     Reset(),
@@ -145,6 +154,13 @@ TERMS: tuple[Term, ...] = (
     EntropyMatch("forget", teacher="random"),
     CE("retain") + Mistakes("forget", teacher="random"),
     Jittered(MSE("forget", teacher="random"), 0.1),
+    NPO("forget"),
+    SimNPO("forget"),
+    Undial("forget"),
+    WGA("forget"),
+    SatImp("forget"),
+    CEU("forget"),
+    CE("retain") + TopKL("forget", likeliest=3),
 )
 PARTS: tuple[Part, ...] = (
     Everything(),

@@ -1,16 +1,24 @@
-"""Examples and minibatches: only this file knows how inputs, targets and index hang together."""
+"""Examples and minibatches: only this file knows how inputs, targets and index hang together.
+
+A minibatch is of `Images`, one answer each, or of `Tokens`, one answer a token. Both have inputs,
+targets, an index, `scored` and `logits(model)`. The shift of language models, by which the answer
+at one token is scored by the next, happens here and only here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.data import Dataset, default_collate
 
-from expunge.errors import BadData
+from expunge.errors import BadData, Unsupported
+
+UNSCORED = -100
 
 
 @dataclass(frozen=True)
@@ -35,9 +43,122 @@ class Images:
         moved = (part.to(device) for part in (self.inputs, self.targets, self.index))
         return Images(*moved)
 
+    @property
+    def scored(self) -> Tensor | None:
+        """Which targets count; None, since each image's does."""
+        return None
+
+    def rows(self, some: slice) -> Images:
+        """Some of the examples."""
+        return Images(self.inputs[some], self.targets[some], self.index[some])
+
     def logits(self, model: Any) -> Tensor:
         """The model's answers, [b, k]; `model` is any callable on the inputs."""
         return model(self.inputs)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One minibatch of token sequences, padded to one length on either side.
+
+    Args:
+        inputs: int64 [b, t], token ids; what stands where `mask` is False never matters.
+        mask: bool [b, t], True for a token and False for padding. It is explicit, since the id
+            that pads may be one that also ends a text.
+        labels: int64 [b, t], each token's own id where it is scored, UNSCORED where it is not: in
+            prompts and in padding.
+        index: int64 [b], the row of each example in its data set; it survives shuffling.
+        instead: the same prompts with other answers, row by row; None where there are none.
+    """
+
+    inputs: Tensor
+    mask: Tensor
+    labels: Tensor
+    index: Tensor
+    instead: Tokens | None = None
+
+    def __len__(self) -> int:
+        return self.index.shape[0]
+
+    @property
+    def targets(self) -> Tensor:
+        """The next token, which each answer is scored by, int64 [b, t - 1], or UNSCORED.
+
+        The first token of a text follows nothing, so that no answer is scored by it, and after
+        padding on the left neither.
+        """
+        both = self.mask[:, :-1] & self.mask[:, 1:]
+        return torch.where(both, self.labels[:, 1:], UNSCORED)
+
+    @property
+    def scored(self) -> Tensor:
+        """Which targets count, bool [b, t - 1]."""
+        return self.targets != UNSCORED
+
+    def to(self, device: torch.device) -> Tokens:
+        """The same minibatch where the model is."""
+        inputs, mask, labels = (p.to(device) for p in (self.inputs, self.mask, self.labels))
+        other = self.instead.to(device) if self.instead else None
+        return Tokens(inputs, mask, labels, self.index.to(device), other)
+
+    def rows(self, some: slice) -> Tokens:
+        """Some of the examples, without columns that are padding in all of them."""
+        used = self.mask[some].any(0).nonzero().flatten()
+        columns = slice(int(used.min()), int(used.max()) + 1) if len(used) else slice(0, 1)
+        inputs, mask, labels = (p[some, columns] for p in (self.inputs, self.mask, self.labels))
+        other = self.instead.rows(some) if self.instead else None
+        return Tokens(inputs, mask, labels, self.index[some], other)
+
+    def logits(self, model: Any) -> Tensor:
+        """The model's answers in single precision or better, [b, t - 1, k], one for each target.
+
+        `model` takes input_ids and attention_mask by name, as causal language models of
+        transformers do, and position_ids where there is padding on the left.
+        """
+        named = {"input_ids": self.inputs, "attention_mask": self.mask.long(), "use_cache": False}
+        if not bool(self.mask[:, 0].all()):
+            named["position_ids"] = (self.mask.cumsum(1) - 1).clamp_min(0)
+        answers = model(**named).logits[:, :-1]
+        return answers.to(torch.promote_types(answers.dtype, torch.float32))
+
+    def aligned(self, states: Tensor) -> Tensor:
+        """Of states at every token, [b, t, d], those that answer a target, [b, t - 1, d]."""
+        return states[:, :-1]
+
+    def widened(self, width: int) -> Tokens:
+        """The same minibatch with padding on the right up to a width."""
+        more = (0, width - self.inputs.shape[1])
+        if not more[1]:
+            return self
+        inputs, labels = pad(self.inputs, more), pad(self.labels, more, value=UNSCORED)
+        return Tokens(inputs, pad(self.mask, more), labels, self.index, self.instead)
+
+
+Batch = Images | Tokens
+
+
+def stacked(pieces: Sequence[Batch], order: Tensor, index: Tensor) -> Batch:
+    """Minibatches one under the other, their rows then put in an order, under a new index.
+
+    Raises:
+        BadData: some are of images and some of tokens.
+    """
+    images = [piece for piece in pieces if isinstance(piece, Images)]
+    tokens = [piece for piece in pieces if isinstance(piece, Tokens)]
+    if images and tokens:
+        raise BadData("One set holds images and the other tokens; no model reads both.")
+    if images:
+        inputs = torch.cat([piece.inputs for piece in images])[order]
+        return Images(inputs, torch.cat([piece.targets for piece in images])[order], index)
+    others = [piece.instead for piece in tokens if piece.instead]
+    other = stacked(others, order, index) if len(others) == len(tokens) else None
+    width = max(piece.inputs.shape[1] for piece in tokens)
+    wide = [piece.widened(width) for piece in tokens]
+    inputs, mask, labels = (
+        torch.cat([getattr(piece, name) for piece in wide])[order]
+        for name in ("inputs", "mask", "labels")
+    )
+    return Tokens(inputs, mask, labels, index, other if isinstance(other, Tokens) else None)
 
 
 @runtime_checkable
@@ -46,7 +167,7 @@ class Data(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, positions: Tensor) -> Images:
+    def batch(self, positions: Tensor) -> Batch:
         """The examples at `positions`, int64 [b], each between 0 and len - 1."""
         ...
 
@@ -149,7 +270,7 @@ class Subset:
     def __len__(self) -> int:
         return len(self.index)
 
-    def batch(self, positions: Tensor) -> Images:
+    def batch(self, positions: Tensor) -> Batch:
         """The examples at `positions` of this subset."""
         return self.base.batch(self.index[positions])
 
@@ -164,7 +285,7 @@ class Joined:
     def __len__(self) -> int:
         return len(self.first) + len(self.second)
 
-    def batch(self, positions: Tensor) -> Images:
+    def batch(self, positions: Tensor) -> Batch:
         """The examples at `positions`, int64 [b], in their order."""
         late = positions >= len(self.first)
         pieces = [
@@ -176,9 +297,7 @@ class Joined:
             if rows.any()
         ]
         back = torch.cat([(~late).nonzero(), late.nonzero()]).flatten().argsort()
-        inputs = torch.cat([piece.inputs for piece in pieces])[back]
-        targets = torch.cat([piece.targets for piece in pieces])[back]
-        return Images(inputs, targets, positions)
+        return stacked(pieces, back, positions)
 
 
 def as_data(source: Any) -> Data:
@@ -204,13 +323,39 @@ def in_memory(data: Data) -> bool:
     return in_memory(data.base) if isinstance(data, Subset) else isinstance(data, Tensors)
 
 
+def holds_tokens(data: Data) -> bool:
+    """Whether the examples are token sequences."""
+    if isinstance(data, Joined):
+        return holds_tokens(data.first)
+    inner = getattr(data, "base", None) or getattr(data, "data", None)
+    return holds_tokens(inner) if isinstance(inner, Data) else hasattr(data, "token_counts")
+
+
+def scored_in(data: Data, positions: Tensor) -> int:
+    """How many targets of some examples are scored: one an image, and every token of an answer."""
+    if not holds_tokens(data):
+        return len(positions)
+    return sum(int(data.batch(rows).targets.ne(UNSCORED).sum()) for rows in positions.split(256))
+
+
+def chunk_of(data: Data, images: int) -> int:
+    """How many examples to answer at once: token sequences, with an answer a token, are fewer."""
+    return min(images, 16) if holds_tokens(data) else images
+
+
 def classes_in(data: Data) -> frozenset[int]:
     """The classes that occur in a set."""
     return frozenset(all_targets(data).unique().tolist())
 
 
 def all_targets(data: Data, chunk: int = 1024) -> Tensor:
-    """Every target, int64 [n], read without the inputs where the data allow it."""
+    """Every target, int64 [n], read without the inputs where the data allow it.
+
+    Raises:
+        Unsupported: the examples are texts, which have no class.
+    """
+    if holds_tokens(data):
+        raise Unsupported("Classes were asked for, and texts have none.")
     if isinstance(data, Tensors):
         return data.targets.long()
     if isinstance(data, Subset):

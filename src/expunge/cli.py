@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from expunge.cli_exact import forecast
+from expunge.cli_text import unlearn
 from expunge.cli_tuning import search, tune
 from expunge.errors import BadSentence, ExpungeError, StoreError, did_you_mean
 from expunge.experiment import Experiment, load, load_all, read
@@ -174,6 +175,7 @@ def show(
 app.command()(forecast)
 app.command()(tune)
 app.command()(search)
+app.command()(unlearn)
 
 
 def adjusted(

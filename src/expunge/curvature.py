@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from expunge.batch import Data
+from expunge.batch import Data, chunk_of, holds_tokens, scored_in
 from expunge.descent import known_to
 from expunge.terms import Term
 from expunge.view import View
@@ -29,10 +30,11 @@ def mean_gradient(model: nn.Module, data: Data, positions: Tensor) -> Weights:
     """Gradient of the mean cross-entropy over some examples, in evaluation mode."""
     twin = copy.deepcopy(model).eval().requires_grad_(True)
     device = next(twin.parameters()).device
-    for part in positions.split(CHUNK):
+    count = scored_in(data, positions)
+    for part in positions.split(chunk_of(data, CHUNK)):
         batch = data.batch(part).to(device)
-        logits = batch.logits(twin)
-        loss = F.cross_entropy(logits, batch.targets, reduction="sum") / len(positions)
+        logits, targets = batch.logits(twin).flatten(0, -2), batch.targets.flatten()
+        loss = F.cross_entropy(logits, targets, reduction="sum") / count
         loss.backward()
     pairs = twin.named_parameters()
     return {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in pairs}
@@ -60,6 +62,8 @@ def mean_over_examples(
         size: made of each gradient before the mean: its square, or its absolute value.
     """
     model, data = copy.deepcopy(run.original).eval(), run.data(name)
+    if holds_tokens(data):
+        return _mean_over_texts(run, model, name, of, size)
     weights = {n: w.detach() for n, w in model.named_parameters()}
     buffers = dict(model.named_buffers())
     device = next(model.parameters()).device
@@ -74,6 +78,27 @@ def mean_over_examples(
         batch = data.batch(part).to(device)
         for n, g in single(weights, batch.inputs, batch.targets).items():
             total[n] += size(g).sum(0)
+    run.ledger.saw({name: len(data)})
+    return {n: t / len(data) for n, t in total.items()}
+
+
+def _mean_over_texts(
+    run: Run,
+    model: nn.Module,
+    name: str,
+    of: Callable[[Tensor, Tensor], Tensor],
+    size: Callable[[Tensor], Tensor],
+) -> Weights:
+    """The same for token sequences, one after another: of all answers of one sequence together."""
+    data, device = run.data(name), next(model.parameters()).device
+    weights = dict(model.requires_grad_(True).named_parameters())
+    total = {n: torch.zeros_like(w) for n, w in weights.items()}
+    for row in torch.arange(len(data)).split(1):
+        batch = data.batch(row).to(device)
+        scalar = of(batch.logits(model).flatten(0, -2), batch.targets.flatten())
+        found = torch.autograd.grad(scalar, list(weights.values()), materialize_grads=True)
+        for slope, sum_ in zip(found, total.values(), strict=True):
+            sum_ += size(slope)
     run.ledger.saw({name: len(data)})
     return {n: t / len(data) for n, t in total.items()}
 
@@ -99,8 +124,8 @@ def objective_at(run: Run, objective: Term, weights: Weights, where: dict[str, T
     buffers = dict(run.model.named_buffers())
     run.model.eval()
 
-    def model(inputs: Tensor) -> Tensor:
-        return functional_call(run.model, (weights, buffers), (inputs,))
+    def model(*inputs: Tensor, **named: Any) -> Any:
+        return functional_call(run.model, (weights, buffers), inputs, named)
 
     device = next(run.model.parameters()).device
     batches = {name: run.data(name).batch(rows).to(device) for name, rows in where.items()}
@@ -130,7 +155,9 @@ def hessian_times(run: Run, objective: Term, damping: float) -> Callable[[Weight
         leaves = {n: w.detach().clone().requires_grad_() for n, w in run.model.named_parameters()}
         result = {n: damping * v for n, v in vector.items()}
         for where in plan:
-            loss = objective_at(run, objective, leaves, where) / len(plan)
+            # of the kinds of attention in torch, this one alone has a second derivative
+            with sdpa_kernel(SDPBackend.MATH):
+                loss = objective_at(run, objective, leaves, where) / len(plan)
             slopes = torch.autograd.grad(
                 loss, list(leaves.values()), create_graph=True, materialize_grads=True
             )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from expunge.batch import Data, Joined, Subset
+from expunge.batch import Data, Joined, Subset, holds_tokens
 from expunge.curvature import CHUNK
 from expunge.descent import Solo
 from expunge.problem import Problem
@@ -82,6 +82,8 @@ def divided(total: int, half: Half) -> Counter[str]:
 
 def refusal(problem: Problem, count: int) -> str:
     """Why datamodels cannot be had for a problem; empty when they can."""
+    if holds_tokens(problem.data("forget")):
+        return "Datamodels predict one answer an example; on tokens there are many."
     if problem.recipe is None or problem.architecture is None:
         return f"Datamodels train {count} models, so Problem needs an architecture and a recipe."
     reads = cost(problem, count).total()

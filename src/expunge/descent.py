@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from expunge.batch import Images
+from expunge.batch import Batch
 from expunge.errors import BadData, Diverged
 from expunge.parts import Everything, Mask, Part
 from expunge.passes import ANSWERS, more_than_one
+from expunge.pieces import checkpointed, mixed, pieces_of
 from expunge.schedules import value
 from expunge.streams import isolated
 from expunge.terms import Term, leaves
-from expunge.view import Known, View, last_linear
+from expunge.view import Known, View, last_linear, layer_of
 
 if TYPE_CHECKING:
     from expunge.problem import Problem
@@ -51,11 +52,11 @@ class Crew(ABC):
     slowed: dict[str, Tensor]
 
     @abstractmethod
-    def gather(self, name: str, positions: Tensor) -> Images:
+    def gather(self, name: str, positions: Tensor) -> Batch:
         """The minibatch at positions [m, b] of each member's own set of that name."""
 
     @abstractmethod
-    def losses(self, objective: Term, batches: dict[str, Images], progress: float) -> Tensor:
+    def losses(self, objective: Term, batches: dict[str, Batch], progress: float) -> Tensor:
         """The objective of each member, [m]."""
 
     @abstractmethod
@@ -146,7 +147,7 @@ class Solo(Crew):
     def modules(self) -> nn.Module:
         return self.runs[0].model
 
-    def gather(self, name: str, positions: Tensor) -> Images:
+    def gather(self, name: str, positions: Tensor) -> Batch:
         return self.runs[0].data(name).batch(positions[0])
 
     def masks(self, where: Part) -> Mask:
@@ -155,7 +156,7 @@ class Solo(Crew):
     def marked(self, where: Part) -> Mask:
         return self.runs[0].mask(where)
 
-    def losses(self, objective: Term, batches: dict[str, Images], progress: float) -> Tensor:
+    def losses(self, objective: Term, batches: dict[str, Batch], progress: float) -> Tensor:
         run = self.runs[0]
         teachers = {name: run.teacher(name) for name in objective.teachers}
         free = {name: w for name, w in self.weights.items() if w.requires_grad}
@@ -175,10 +176,14 @@ def known_to(objective: Term, run: Run) -> Known:
     """
     sizes = {name: len(run.data(name)) for name in objective.sets}
     facts = {repr(term): run.facts(term) for term in leaves(objective) if term.reads_whole_sets}
-    if not any(term.reads_features for term in leaves(objective)):
+    numbers = {n for term in leaves(objective) for n in term.reads_layers}
+    featured = any(term.reads_features for term in leaves(objective))
+    if not numbers and not featured:
         return Known(sizes, facts)
-    teachers = {name: last_linear(run.teacher(name)) for name in objective.teachers}
-    return Known(sizes, facts, {"": last_linear(run.model), **teachers})
+    models = {"": run.model, **{name: run.teacher(name) for name in objective.teachers}}
+    heads = {name: last_linear(model) for name, model in models.items()} if featured else {}
+    layers = {(name, n): layer_of(model, n) for name, model in models.items() for n in numbers}
+    return Known(sizes, facts, heads, layers)
 
 
 def descend(train: Train, crew: Crew) -> Iterator[Epoch]:
@@ -197,7 +202,7 @@ def descend(train: Train, crew: Crew) -> Iterator[Epoch]:
     for first in range(0, total, length):
         last, summed = min(first + length, total), torch.zeros(len(crew.runs))
         # closed before each yield, so that the caller's generator is his own again
-        with crew.randomness(first):
+        with crew.randomness(first), checkpointed(crew.modules(), train.checkpointing):
             for number in range(first, last):
                 batches = {name: crew.gather(name, next(feeds[name])) for name in sets}
                 batches = {name: batch.to(device) for name, batch in batches.items()}
@@ -230,9 +235,9 @@ def read_by(train: Train, problem: Problem) -> Counter[str]:
     return +read
 
 
-def note_read(crew: Crew, batches: dict[str, Images]) -> None:
+def note_read(crew: Crew, batches: dict[str, Batch]) -> None:
     """Write one minibatch of each set into every member's ledger."""
-    counts = {name: batch.targets.shape[-1] for name, batch in batches.items()}
+    counts = {name: batch.index.shape[-1] for name, batch in batches.items()}
     for run in crew.runs:
         run.ledger.saw(counts)
 
@@ -241,25 +246,29 @@ def one_step(
     train: Train,
     crew: Crew,
     optimiser: torch.optim.Optimizer,
-    batches: dict[str, Images],
+    batches: dict[str, Batch],
     share: float,
 ) -> Tensor:
     """One minibatch: gradient, change, and what must not move put back."""
     turn, turns = crew.runs[0].turn
     progress = (turn + share) / turns
     optimiser.param_groups[0]["lr"] = value(train.lr, progress)
-    try:
-        losses = crew.losses(train.objective, batches, progress)
-    except IndexError as fault:  # torch's word for a class that the model has no output for
-        raise BadData(f"A class lies beyond the model's outputs: {fault}") from None
     optimiser.zero_grad()
-    losses.sum().backward()
+    losses = torch.zeros(len(crew.runs))
+    for objective, piece in pieces_of(train.objective, batches, train.accumulate):
+        try:
+            with mixed(train.precision, next(iter(crew.weights.values())).device):
+                found = crew.losses(objective, piece, progress)
+        except IndexError as fault:  # torch's word for a class that the model has no output for
+            raise BadData(f"A class or token lies beyond the model's outputs: {fault}") from None
+        found.sum().backward()
+        losses = losses.to(found) + found.detach()
     crew.slow()
     if train.clip:
         crew.clip(train.clip)
     optimiser.step()
     crew.restore()
-    return losses.detach()
+    return losses
 
 
 def finished(run: Run, crew: Crew, number: float, of: float, losses: Tensor) -> Epoch:

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from expunge.batch import Images
+from expunge.batch import Batch, holds_tokens
 from expunge.curvature import CHUNK, Weights, mean_over_examples
+from expunge.errors import Unsupported
 
 if TYPE_CHECKING:
     from expunge.unlearn import Run
@@ -38,6 +39,8 @@ def fisher_times(run: Run, name: str, rows: Tensor, damping: float) -> Callable[
     gradient.
     """
     model, data = copy.deepcopy(run.model).eval().requires_grad_(True), run.data(name)
+    if holds_tokens(data):
+        raise Unsupported("Fisher products need one answer an example; on tokens there are many.")
     device = next(model.parameters()).device
 
     def times(vector: Weights) -> Weights:
@@ -52,7 +55,7 @@ def fisher_times(run: Run, name: str, rows: Tensor, damping: float) -> Callable[
 
 
 @torch.enable_grad()
-def _bent(model: nn.Module, batch: Images, vector: Weights) -> Weights:
+def _bent(model: nn.Module, batch: Batch, vector: Weights) -> Weights:
     """Sum over a minibatch of (g'v) g."""
     weights: Weights = dict(model.named_parameters())
     losses = F.cross_entropy(batch.logits(model), batch.targets, reduction="none")

@@ -9,8 +9,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from expunge import draws, method, optimisers, parts, schedules, steps, terms
-from expunge.data import forget
+from expunge import audits, draws, method, optimisers, parts, schedules, steps, terms
+from expunge.data import canaries, forget, strata
 from expunge.errors import BadSentence, did_you_mean
 from expunge.method import Method
 from expunge.parts import Part
@@ -28,6 +28,9 @@ ROOMS: tuple[ModuleType, ...] = (
     optimisers,
     method,
     forget,
+    canaries,
+    strata,
+    audits,
 )
 
 
@@ -72,10 +75,10 @@ def parse(text: str) -> Any:
 
 def as_method(source: Any, name: str = "mine") -> Method:
     """Take a Method, a step, steps, a published method's name, or a sentence."""
-    from expunge.methods import PUBLISHED
+    from expunge.methods import NAMED
 
     if isinstance(source, str):
-        found = PUBLISHED.get(source.strip())
+        found = NAMED.get(source.strip())
         source = found or parse_steps(source)
     if isinstance(source, Method):
         return source
@@ -87,11 +90,11 @@ def as_method(source: Any, name: str = "mine") -> Method:
 
 def parse_steps(text: str) -> Any:
     """Read a method; a bare word that is no sentence is taken for a misspelt method's name."""
-    from expunge.methods import PUBLISHED
+    from expunge.methods import NAMED
 
     if text.strip().isidentifier():
-        known = ", ".join(PUBLISHED)
-        hint = did_you_mean(text.strip(), PUBLISHED)
+        known = ", ".join(NAMED)
+        hint = did_you_mean(text.strip(), NAMED)
         raise BadSentence(f"No method is called {text.strip()!r}.{hint} There are {known}.")
     return parse(text)
 

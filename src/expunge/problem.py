@@ -10,7 +10,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from expunge.batch import Data, Indexed, Joined, Subset, Tensors, all_targets, as_data
+from expunge.batch import (
+    Data,
+    Indexed,
+    Joined,
+    Subset,
+    Tensors,
+    all_targets,
+    as_data,
+    holds_tokens,
+)
 from expunge.data.forget import check_indices
 from expunge.errors import BadData, OffLimits, Unsupported, did_you_mean
 from expunge.method import Method, renamed
@@ -153,10 +162,24 @@ def _refuse_overlap(forget: Data, retain: Data) -> None:
     """Two subsets of one data set must not share a row; the same object is never two sets."""
     if forget is retain or _examples(forget) is _examples(retain):
         raise BadData("The forget set and the retain set are the same object.")
+    if keys := _texts(forget) & _texts(retain):
+        raise BadData(
+            f"{len(keys)} texts are in the forget set and in the retain set; what shall be "
+            "forgotten cannot be retained. Take them out of one of the two."
+        )
     if isinstance(forget, Subset) and isinstance(retain, Subset) and forget.base is retain.base:
         both = torch.isin(forget.index, retain.index).sum()
         if both:
             raise BadData(f"{int(both)} examples are in the forget set and in the retain set.")
+
+
+def _texts(data: Data) -> frozenset[object]:
+    """What tells each text of a set in memory from others; empty for images."""
+    if isinstance(data, Subset) and callable(whole := getattr(data.base, "keys", None)):
+        found = whole()
+        return frozenset(found[row] for row in data.index.tolist())
+    keys = getattr(data, "keys", None)
+    return frozenset(keys()) if holds_tokens(data) and callable(keys) else frozenset()
 
 
 def _examples(data: Data) -> object:

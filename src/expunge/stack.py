@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from expunge.batch import Data, Images, Subset, in_memory
+from expunge.batch import Batch, Data, Images, Subset, holds_tokens, in_memory
 from expunge.descent import Crew, Epoch, Solo, cuts, has_dropout, known_to
 from expunge.errors import Unsupported
 from expunge.method import Method
@@ -62,7 +62,7 @@ class Stacked(Crew):
     def modules(self) -> nn.Module:
         return self.skeleton
 
-    def gather(self, name: str, positions: Tensor) -> Images:
+    def gather(self, name: str, positions: Tensor) -> Batch:
         if name not in self.sources:
             self.sources[name] = shared([run.data(name) for run in self.runs])
         base, rows = self.sources[name]
@@ -77,7 +77,7 @@ class Stacked(Crew):
     def marked(self, where: Part) -> Mask:
         return _stacked([run.mask(where) for run in self.runs])
 
-    def losses(self, objective: Term, batches: dict[str, Images], progress: float) -> Tensor:
+    def losses(self, objective: Term, batches: dict[str, Batch], progress: float) -> Tensor:
         teachers = {name: self._teacher(name) for name in objective.teachers}
         free = [name for name, w in self.weights.items() if w.requires_grad]
         common = known_to(objective, self.runs[0])
@@ -237,6 +237,10 @@ def stackable(runs: Sequence[Run], method: Method) -> str:
     if has_dropout(runs[0].model):
         return "dropout draws other numbers when models are stacked"
     for train in trains:
+        if any(holds_tokens(runs[0].data(name)) for name in train.objective.sets):
+            return "language models are trained one after another: their minibatches are ragged"
+        if train.accumulate > 1 or train.precision or train.checkpointing:
+            return "minibatches in pieces, bf16 and checkpointing are for models on their own"
         lazy = [name for name in train.objective.sets if not in_memory(runs[0].data(name))]
         if lazy:
             return f"the set {lazy[0]} is read from disk"

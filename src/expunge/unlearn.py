@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,12 +19,14 @@ from expunge.curvature import importance, mean_gradient
 from expunge.descent import Crew, Epoch, Solo, descend
 from expunge.errors import BadData, BadSentence, Diverged, NothingChanged
 from expunge.method import Method
-from expunge.needs import check_fit
+from expunge.needs import check_fit, whole_set_terms
+from expunge.originals import Lookup, adapter_alone, change, compares, on_disk, sharing, weights_of
 from expunge.parts import Mask, Part
 from expunge.problem import Problem, reinitialised
 from expunge.steps import Step, Train, unrolled
 from expunge.streams import stream
 from expunge.terms import Term
+from expunge.text.fitting import check_model
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Ledger:
 
     examples: dict[str, int] = field(default_factory=dict)
     curve: list[tuple[str, float, float]] = field(default_factory=list)
+    drawn: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def saw(self, counts: dict[str, int]) -> None:
         """Add the examples of one minibatch."""
@@ -75,6 +78,7 @@ class Receipt:
         touched: share of the weights that are no longer what they were.
         largest: largest absolute change of any weight or statistic.
         curve: (place of the step, epoch, mean loss) for each epoch of each `Train`.
+        drawn: what a term drew once and aimed at, such as the direction of a `Steer`.
     """
 
     method: str
@@ -87,6 +91,7 @@ class Receipt:
     touched: float
     largest: float
     curve: tuple[tuple[str, float, float], ...]
+    drawn: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         read = ", ".join(f"{count} of {name}" for name, count in self.examples.items()) or "none"
@@ -133,6 +138,7 @@ class Run:
         self.seed, self.role = seed, role
         self.memo: Memo = {} if memo is None else memo
         self._counted: set[Part | Term] = set()
+        self._drawn: dict[Term, Mask] = {}
         self.place, self.turn = "", (0, 1)
         self.ledger = Ledger()
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
@@ -156,8 +162,12 @@ class Run:
         return part.mask(self) if part.redraws else self._once(part, part.mask)
 
     def facts(self, term: Term) -> dict[str, Tensor]:
-        """What a term works out from whole sets; worked out once."""
-        return self._once(term, term.facts)
+        """What a term works out from whole sets; once, or once a member where it draws."""
+        if not getattr(term, "draws", False):
+            return self._once(term, term.facts)
+        if term not in self._drawn:
+            self._drawn[term] = term.facts(self)
+        return self._drawn[term]
 
     def _once(self, word: Part | Term, make: Callable[[Run], Mask]) -> Mask:
         if word not in self.memo:
@@ -189,7 +199,7 @@ class Run:
 
     def forget_parts(self) -> None:
         """Remember no part or fact any more: for a run whose sets are others now."""
-        self.memo, self._counted = {}, set()
+        self.memo, self._counted, self._drawn = {}, set(), {}
 
     def fresh(self, purpose: str) -> nn.Module:
         """A newly initialised model of the same shape, from the member's own stream."""
@@ -227,7 +237,6 @@ class Run:
             self._teachers[name] = made.eval().requires_grad_(False)
         return self._teachers[name]
 
-
     @torch.enable_grad()
     def _retrain(self, model: nn.Module) -> None:
         """Train a model by the recipe on the retain set alone, at this run's cost.
@@ -242,14 +251,23 @@ class Run:
             continue
 
 
-def unlearn(model: nn.Module, method: Any, problem: Problem, *, seed: int = 0) -> Unlearned:
+def unlearn(
+    model: nn.Module, method: Any, problem: Problem, *, seed: int = 0, in_place: bool = False
+) -> Unlearned:
     """Make a copy of a model forget; the caller's model is left as it is.
+
+    In memory are the caller's model, which is looked at as the original, and the copy; for a method
+    that is `LoRA` alone no copy either. In place there is one model, and a second one only where
+    the method compares with the original as it goes (KL, MSE, Match, Undial, and parts judged on
+    it); a language model's terms that need no more than the original's likelihood of each answer
+    (NPO, DPO) work it out first and keep a number an example.
 
     Args:
         model: the original, trained on "train"; any module from inputs to logits.
         method: a Method, a step or steps, a published method's name, or a sentence.
         problem: the named sets; `Problem.of(forget=..., retain=...)` is enough for most methods.
         seed: all that is drawn at random follows from it.
+        in_place: give the model away: it is changed itself, and is what comes out.
 
     Raises:
         NothingChanged: the method left every weight as it was.
@@ -262,12 +280,36 @@ def unlearn(model: nn.Module, method: Any, problem: Problem, *, seed: int = 0) -
     wanted = as_method(method)
     check_fit(wanted, problem)
     refuse_broken(model, "The model")
-    original = frozen(model)
-    run = Run(copy.deepcopy(original).requires_grad_(True), original, problem, seed)
+    check_model(model, problem, wanted.sets)
+    if in_place:
+        return _in_place(model, wanted, problem, seed)
+    original = sharing(model)
+    mine = sharing(model) if adapter_alone(wanted) else copy.deepcopy(original)
+    run = Run(mine.requires_grad_(True), original, problem, seed)
+    return _carried_out(run, wanted, weights_of(original))
+
+
+def _in_place(model: nn.Module, method: Method, problem: Problem, seed: int) -> Unlearned:
+    """Change the model itself; its weights as they were wait on disk for the receipt."""
+    original = sharing(model) if adapter_alone(method) else model
+    if compares(method) and original is model:
+        original = frozen(model)
+    model.eval()
+    with on_disk(model) as before:
+        run = Run(model.requires_grad_(True), original, problem, seed)
+        # while the model still is the original
+        for place, turn, step in unrolled(method.steps, seed=seed):
+            run.place, run.turn = place, turn
+            for term in whole_set_terms(step):
+                run.facts(term)
+        return _carried_out(run, method, before)
+
+
+def _carried_out(run: Run, method: Method, before: Lookup) -> Unlearned:
     start = Spent.until_now()
-    for epoch in perform(wanted.steps, Solo(run)):
+    for epoch in perform(method.steps, Solo(run)):
         note(epoch, (run,))
-    return finish(run, wanted, "alone", start.to_now())
+    return finish(run, method, "alone", start.to_now(), before)
 
 
 def frozen(model: nn.Module) -> nn.Module:
@@ -302,10 +344,12 @@ def note(epoch: Epoch, runs: tuple[Run, ...] | list[Run]) -> None:
             run.ledger.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
 
 
-def finish(run: Run, method: Method, engine: str, spent: Spent) -> Unlearned:
-    """Check what came out, and write the receipt."""
+def finish(
+    run: Run, method: Method, engine: str, spent: Spent, before: Lookup | None = None
+) -> Unlearned:
+    """Check what came out, and write the receipt; `before` tells the weights as they were."""
     refuse_broken(run.model, f"After {method.name}, member {run.seed}: the model")
-    moved, touched, largest = change(run.original, run.model)
+    moved, touched, largest = change(before or weights_of(run.original), run.model)
     if method.steps and touched == 0:
         raise NothingChanged(
             f"{method.name} left every weight as it was: {method.sentence}. "
@@ -323,6 +367,7 @@ def finish(run: Run, method: Method, engine: str, spent: Spent) -> Unlearned:
         touched,
         largest,
         tuple(run.ledger.curve),
+        dict(run.ledger.drawn),
     )
     return Unlearned(run.model, receipt)
 
@@ -334,18 +379,3 @@ def refuse_broken(model: nn.Module, who: str) -> None:
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise Diverged(f"{who} has NaN or infinite values in {name}.")
-
-
-def change(before: nn.Module, after: nn.Module) -> tuple[float, float, float]:
-    """How far the weights moved: share of their norm, share of them, and the largest change.
-
-    The largest change counts running statistics too (not counters of minibatches); the other two
-    are of weights alone.
-    """
-    old, new = (torch.cat([w.detach().flatten() for w in m.parameters()]) for m in (before, after))
-    size, distance = old.double().norm(), (new.double() - old.double()).norm()
-    moved = float(distance / size) if size > 0 else float(distance > 0)
-    pairs = zip(before.state_dict().values(), after.state_dict().values(), strict=True)
-    steps = [(b.double() - a.double()).abs().max() for a, b in pairs if a.is_floating_point()]
-    largest = max(map(float, steps))
-    return moved, float((new != old).double().mean()), largest

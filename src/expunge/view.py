@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from expunge.batch import Images
+from expunge.batch import Batch, Tokens
 from expunge.errors import Unsupported
 
 
@@ -22,11 +24,13 @@ class Known:
         facts: repr of a term -> what that term worked out once from whole sets.
         heads: name of a model ("" is the model itself) -> its last linear layer, whose inputs are
             its features; empty where no term asks for them.
+        layers: (name of a model, number of a layer) -> that layer of a transformer, likewise.
     """
 
     sizes: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     heads: Mapping[str, nn.Module] = field(default_factory=dict)
+    layers: Mapping[tuple[str, int], nn.Module] = field(default_factory=dict)
 
 
 class View:
@@ -44,9 +48,9 @@ class View:
 
     def __init__(
         self,
-        model: Callable[[Tensor], Tensor],
-        batches: Mapping[str, Images],
-        teachers: Mapping[str, Callable[[Tensor], Tensor]],
+        model: Callable[..., Any],
+        batches: Mapping[str, Batch],
+        teachers: Mapping[str, Callable[..., Any]],
         weights: Mapping[str, Tensor],
         progress: float,
         seed: int | Tensor,
@@ -55,15 +59,39 @@ class View:
         self._model, self._batches, self._teachers = model, batches, teachers
         self._answers: dict[tuple[str, str], Tensor] = {}
         self._features: dict[tuple[str, str], Tensor] = {}
+        self._hidden: dict[tuple[str, str, int], Tensor] = {}
         self._known = known or Known()
         self._changed: dict[str, View] = {}
         self.weights, self.progress, self.seed = weights, progress, seed
 
-    def batch(self, name: str) -> Images:
+    def batch(self, name: str) -> Batch:
         """The minibatch of one set."""
         return self._batches[name]
 
-    def seeing(self, key: str, change: Callable[[Images], Images]) -> View:
+    def mean(self, name: str, each: Tensor) -> Tensor:
+        """Mean over the scored targets of one set: [b, *t] or [b, *t, ...] -> [].
+
+        Prompts and padding of token sequences count nothing, whatever stands there.
+        """
+        scored = self._batches[name].scored
+        if scored is None:
+            return each.mean()
+        wide = scored.reshape(*scored.shape, *[1] * (each.ndim - scored.ndim)).expand_as(each)
+        return torch.where(wide, each, 0.0).sum() / wide.sum().clamp_min(1)
+
+    def mean_square(self, name: str, ours: Tensor, theirs: Tensor) -> Tensor:
+        """Mean squared difference over the scored targets of one set."""
+        if self._batches[name].scored is None:
+            return F.mse_loss(ours, theirs)
+        return self.mean(name, F.mse_loss(ours, theirs, reduction="none"))
+
+    def losses(self, name: str) -> Tensor:
+        """-log p of each true target, nats, [b, *t]; 0 where nothing is scored."""
+        logits, targets = self.logits(name), self._batches[name].targets
+        flat = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none")
+        return flat.view(targets.shape)
+
+    def seeing(self, key: str, change: Callable[[Batch], Batch]) -> View:
         """The same model at changed minibatches; terms that give the same key share one view."""
         if key not in self._changed:
             self._changed[key] = View(
@@ -89,6 +117,18 @@ class View:
         self._cached(teacher, name, self._teachers[teacher] if teacher else self._model)
         return self._features[teacher, name]
 
+    def hidden(self, name: str, layer: int, teacher: str = "") -> Tensor:
+        """What a layer of the model or a teacher gives at each token that has a target, [b, *t, d].
+
+        Raises:
+            Unsupported: the minibatch is not of tokens.
+        """
+        batch = self._batches[name]
+        if not isinstance(batch, Tokens):
+            raise Unsupported("Hidden states are asked of the layers of a language model's tokens.")
+        self._cached(teacher, name, self._teachers[teacher] if teacher else self._model)
+        return batch.aligned(self._hidden[teacher, name, layer])
+
     def teacher(self, teacher: str, name: str) -> Tensor:
         """A teacher's answers on the minibatch of one set, [b, *t, k], without gradients."""
         return self._cached(teacher, name, self._teachers[teacher])
@@ -105,22 +145,28 @@ class View:
         """What a term worked out from whole sets before the training began."""
         return self._known.facts[repr(term)]
 
-    def _cached(self, who: str, name: str, model: Callable[[Tensor], Tensor]) -> Tensor:
+    def _cached(self, who: str, name: str, model: Callable[..., Any]) -> Tensor:
         if (who, name) not in self._answers:
-            with inputs_of(self._known.heads.get(who)) as seen:
+            with ExitStack() as hooks:
+                seen = hooks.enter_context(inputs_of(self._known.heads.get(who)))
+                own = {
+                    n: layer for (model_, n), layer in self._known.layers.items() if model_ == who
+                }
+                given = {n: hooks.enter_context(outputs_of(layer)) for n, layer in own.items()}
                 self._answers[who, name] = self._batches[name].logits(model)
             if seen:
                 self._features[who, name] = seen[-1]
+            self._hidden |= {(who, name, n): states[-1] for n, states in given.items()}
         return self._answers[who, name]
 
 
-class _Changed(dict[str, Images]):
+class _Changed(dict[str, Batch]):
     """Minibatches, each changed when it is first asked for."""
 
-    def __init__(self, source: Mapping[str, Images], change: Callable[[Images], Images]) -> None:
+    def __init__(self, source: Mapping[str, Batch], change: Callable[[Batch], Batch]) -> None:
         self.source, self.change = source, change
 
-    def __missing__(self, name: str) -> Images:
+    def __missing__(self, name: str) -> Batch:
         self[name] = self.change(self.source[name])
         return self[name]
 
@@ -141,6 +187,46 @@ def inputs_of(layer: nn.Module | None) -> Iterator[list[Tensor]]:
         yield seen
     finally:
         handle.remove()
+
+
+@contextmanager
+def outputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect what comes out of a layer while the block runs; the first of several things."""
+    seen: list[Tensor] = []
+
+    def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        seen.append(output[0] if isinstance(output, tuple) else output)
+
+    handle = layer.register_forward_hook(note)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def blocks(model: nn.Module) -> nn.ModuleList:
+    """The layers of a transformer, one after another.
+
+    Raises:
+        Unsupported: the model does not say how many it has, or there is no list of so many.
+    """
+    count = getattr(getattr(model, "config", None), "num_hidden_layers", 0)
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count > 0:
+            return module
+    raise Unsupported("The model is no transformer whose layers are known; it has no hidden ones.")
+
+
+def layer_of(model: nn.Module, number: int) -> nn.Module:
+    """One layer of a transformer, counted from 0.
+
+    Raises:
+        Unsupported: there is none of that number.
+    """
+    there = blocks(model)
+    if not 0 <= number < len(there):
+        raise Unsupported(f"Layer {number} was asked for; the model has 0 to {len(there) - 1}.")
+    return there[number]
 
 
 def last_linear(model: nn.Module) -> nn.Linear:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from expunge.batch import Data, Images, Subset
+from expunge.batch import Batch, Data, Subset
 from expunge.errors import BadSentence
 from expunge.problem import Problem, reinitialised
 from expunge.unlearn import Receipt, unlearn
@@ -58,7 +58,7 @@ class Watched:
     def __len__(self) -> int:
         return len(self.data)
 
-    def batch(self, positions: Tensor) -> Images:
+    def batch(self, positions: Tensor) -> Batch:
         """The examples at `positions`."""
         found = self.data.batch(positions)
         self.seen.append(found.index.flatten())

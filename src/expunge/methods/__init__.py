@@ -9,6 +9,7 @@ from expunge.methods.classes import CLASSES
 from expunge.methods.controls import CONTROLS, nothing, sham
 from expunge.methods.curvature import CURVATURE
 from expunge.methods.geometry import GEOMETRY
+from expunge.methods.language import LANGUAGE
 from expunge.methods.matching import MATCHING
 from expunge.methods.teachers import TEACHERS
 
@@ -26,6 +27,9 @@ PUBLISHED: dict[str, Method] = {
     )
 }
 
+# What `as_method` knows by name: language models have methods of their own besides.
+NAMED: dict[str, Method] = {**PUBLISHED, **{method.name: method for method in LANGUAGE}}
+
 __all__ = [
     "ARTICLE",
     "CHALLENGE",
@@ -33,7 +37,9 @@ __all__ = [
     "CONTROLS",
     "CURVATURE",
     "GEOMETRY",
+    "LANGUAGE",
     "MATCHING",
+    "NAMED",
     "PUBLISHED",
     "TEACHERS",
     "nothing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from expunge.steps.adapter import LoRA
 from expunge.steps.classwise import Expand, Impair
 from expunge.steps.curved import Newton, WoodFisher
 from expunge.steps.dampening import AdaptiveDampen, Dampen, FisherNoise
@@ -22,6 +23,7 @@ __all__ = [
     "FisherNoise",
     "Half",
     "Impair",
+    "LoRA",
     "Lotus",
     "Mixture",
     "Negate",

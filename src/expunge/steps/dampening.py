@@ -10,7 +10,7 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor, nn
 
-from expunge.batch import all_targets
+from expunge.batch import all_targets, holds_tokens
 from expunge.curvature import Weights, importance
 from expunge.errors import BadSentence, Unsupported, did_you_mean
 from expunge.fisher import sensitivity
@@ -185,6 +185,8 @@ def doubt_random(problem: Problem, ours: str, whole: str) -> str:
     Source: in pedroandreou/supreme-unlearning's tables (arXiv 2606.00380), dampening of random
     forget sets does nothing or destroys the model.
     """
+    if holds_tokens(problem.data(ours)):  # texts have no classes
+        return ""
     gone, there = (all_targets(problem.data(name)) for name in (ours, whole))
     if not spread_alike(gone, there):
         return ""

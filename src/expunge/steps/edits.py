@@ -107,7 +107,9 @@ class Blend(Step):
 
     @torch.no_grad()
     def __call__(self, run: Run) -> None:
-        before = run.original.state_dict()
-        for name, now in run.model.state_dict().items():
+        # by parameter and buffer: a state holds weights that two layers share twice
+        theirs = (*run.original.named_parameters(), *run.original.named_buffers())
+        before = dict(theirs)
+        for name, now in (*run.model.named_parameters(), *run.model.named_buffers()):
             if now.is_floating_point():
                 now.lerp_(before[name].to(now), self.share)

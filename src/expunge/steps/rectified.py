@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from expunge import descent
-from expunge.batch import Images
+from expunge.batch import Batch
 from expunge.errors import BadSentence
 from expunge.optimisers import AdamW, Optimiser
 from expunge.schedules import Schedule, value
@@ -88,7 +88,7 @@ class Rectify(Step):
                 optimiser.step()
                 descent.note_read(crew, batches)
 
-    def _slope(self, crew: descent.Solo, batches: dict[str, Images], progress: float) -> None:
+    def _slope(self, crew: descent.Solo, batches: dict[str, Batch], progress: float) -> None:
         """Give every weight its gradient: the two, rectified and weighed."""
         weights = list(crew.weights.values())
         kept, keeping = slopes(crew.losses(self.retain, batches, progress), weights)

@@ -12,6 +12,7 @@ from expunge import descent
 from expunge.errors import BadSentence
 from expunge.optimisers import SGD, Optimiser, Slowed
 from expunge.parts import Everything, Part
+from expunge.pieces import check_pieces
 from expunge.schedules import Schedule
 from expunge.steps.step import Step
 from expunge.terms import Term
@@ -39,6 +40,12 @@ class Train(Step):
         over: the set that an epoch is a pass over; the largest when empty.
         clip: largest L2 norm of the gradient; 0 for none.
         slowed: weights whose gradients are made smaller, judged when the step begins.
+        accumulate: pieces that a minibatch is cut into, to save memory. Each term is weighed by the
+            share of its scored targets that lie in a piece, so that the gradient is that of the
+            whole minibatch (but for batch normalisation, which sees a piece at a time).
+        precision: "bf16" for mixed precision; the weights stay as they are. Empty for none.
+        checkpointing: work out activations anew in the backward pass, to save memory; for models
+            of transformers.
     """
 
     draws: ClassVar[bool] = True
@@ -52,10 +59,16 @@ class Train(Step):
     over: str = ""
     clip: float = 0.0
     slowed: Slowed | None = None
+    accumulate: int = 1
+    precision: str = ""
+    checkpointing: bool = False
 
     def check(self) -> None:
         if self.epochs <= 0 or self.batch < 1 or self.clip < 0:
             raise BadSentence("Train: epochs and batch must be above 0, and clip 0 or more.")
+        check_pieces(self.objective, self.accumulate)
+        if self.precision not in ("", "bf16"):
+            raise BadSentence(f"Train: precision must be 'bf16' or empty, got {self.precision!r}.")
         if not self.objective.sets:
             raise BadSentence(f"Train: {self.objective!r} reads no set, so there is no minibatch.")
         if self.over and self.over not in self.objective.sets:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from expunge.batch import Data, Subset, all_targets, classes_in
+from expunge.batch import Data, Subset, all_targets, chunk_of, classes_in, scored_in
 from expunge.errors import BadSentence
 from expunge.optimisers import AdamW, Optimiser
 from expunge.steps.step import Step
@@ -26,16 +26,16 @@ CHUNK = 512
 
 @torch.no_grad()
 def accuracy(run: Run, model: nn.Module, name: str, data: Data | None = None) -> float:
-    """Share of a set (or of `data`, a part of it) that a model gets right, 0 to 1."""
+    """Share of a set's answers (or of those of `data`, a part of it) that are right, 0 to 1."""
     seen = run.data(name) if data is None else data
     device = next(model.parameters()).device
     model.eval()
     right = 0
-    for rows in torch.arange(len(seen)).split(CHUNK):
+    for rows in torch.arange(len(seen)).split(chunk_of(seen, CHUNK)):
         batch = seen.batch(rows).to(device)
         right += int((batch.logits(model).argmax(-1) == batch.targets).sum())
     run.ledger.saw({name: len(seen)})
-    return right / len(seen)
+    return right / scored_in(seen, torch.arange(len(seen)))
 
 
 def carry_out(run: Run, steps: tuple[Step, ...], place: str, turn: Turn) -> None:

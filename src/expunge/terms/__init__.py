@@ -5,6 +5,7 @@ from __future__ import annotations
 from expunge.terms.adaptive import AdaptiveCE
 from expunge.terms.answers import CE, KL, MSE, Entropy, Relabel, Repel, Uniform, hashed
 from expunge.terms.classes import BalancedCE, WeightedCE
+from expunge.terms.layers import Match, Steer
 from expunge.terms.neighbours import Centroid, Nearest
 from expunge.terms.noisy import Jittered
 from expunge.terms.penalties import L1
@@ -13,12 +14,18 @@ from expunge.terms.smoothness import Lipschitz
 from expunge.terms.targets import AnyClass, Gumbel, OneClass, Reference, Tempered, Without
 from expunge.terms.taught import EntropyMatch, Mistakes
 from expunge.terms.term import Pooled, Sum, Term, leaves
+from expunge.terms.text import CEU, DPO, NPO, WGA, Instead, SatImp, SimNPO, Undial
+from expunge.terms.topk import TopKL
 
 __all__ = [
     "CE",
+    "CEU",
+    "DPO",
     "KL",
     "L1",
     "MSE",
+    "NPO",
+    "WGA",
     "AdaptiveCE",
     "AnyClass",
     "BalancedCE",
@@ -26,8 +33,10 @@ __all__ = [
     "Entropy",
     "EntropyMatch",
     "Gumbel",
+    "Instead",
     "Jittered",
     "Lipschitz",
+    "Match",
     "Mistakes",
     "Nearest",
     "OneClass",
@@ -36,9 +45,14 @@ __all__ = [
     "Reference",
     "Relabel",
     "Repel",
+    "SatImp",
+    "SimNPO",
+    "Steer",
     "Sum",
     "Tempered",
     "Term",
+    "TopKL",
+    "Undial",
     "Uniform",
     "WeightedCE",
     "Without",

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from expunge.errors import BadSentence
+from expunge.terms.targets import images_only
 from expunge.terms.term import Term
 from expunge.view import View
 from expunge.words import word
@@ -31,7 +32,7 @@ class AdaptiveCE(Term):
             raise BadSentence(f"AdaptiveCE: power must be 0 or more, got {self.power}.")
 
     def __call__(self, view: View) -> Tensor:
-        logits, targets = view.logits(self.set).flatten(0, -2), view.batch(self.set).targets
-        losses = F.cross_entropy(logits, targets.flatten(), reduction="none")
+        logits = images_only(self, view)
+        losses = F.cross_entropy(logits, view.batch(self.set).targets, reduction="none")
         shares = torch.softmax(-self.power * losses.detach().clamp_min(1e-15).log(), 0)
         return (shares * losses).sum()

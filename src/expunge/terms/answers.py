@@ -18,6 +18,7 @@ from expunge.words import word
 class CE(Term):
     """Cross-entropy with the true classes, nats."""
 
+    mean_over: ClassVar[str] = "targets"
     set: str
 
     def __call__(self, view: View) -> Tensor:
@@ -37,6 +38,7 @@ class KL(Term):
     Source: Hinton et al., Distilling the Knowledge in a Neural Network, arXiv 1503.02531, 2.
     """
 
+    mean_over: ClassVar[str] = "targets"
     reads_labels: ClassVar[tuple[str, ...]] = ()
     set: str
     teacher: str = "original"
@@ -50,7 +52,8 @@ class KL(Term):
     def __call__(self, view: View) -> Tensor:
         ours = (view.logits(self.set) / self.temperature).log_softmax(-1)
         theirs = (view.teacher(self.teacher, self.set) / self.temperature).log_softmax(-1)
-        return (theirs.exp() * (theirs - ours)).sum(-1).mean() * self.temperature**2
+        each = (theirs.exp() * (theirs - ours)).sum(-1)
+        return view.mean(self.set, each) * self.temperature**2
 
 
 @word
@@ -60,13 +63,14 @@ class Uniform(Term):
     Source: first stage of the winner of the NeurIPS 2023 challenge (fanchuan).
     """
 
+    mean_over: ClassVar[str] = "targets"
     reads_labels: ClassVar[tuple[str, ...]] = ()
     set: str
 
     def __call__(self, view: View) -> Tensor:
         logp = view.logits(self.set).log_softmax(-1)
         classes = torch.tensor(float(logp.shape[-1]))
-        return -logp.mean() - torch.log(classes)
+        return -view.mean(self.set, logp) - torch.log(classes)
 
 
 @word
@@ -77,6 +81,7 @@ class Relabel(Term):
     and under any order of the minibatches.
     """
 
+    mean_over: ClassVar[str] = "targets"
     draws: ClassVar[bool] = True
 
     set: str
@@ -137,18 +142,20 @@ class Repel(Term):
 class Entropy(Term):
     """Entropy of the model's answers, nats; minimise its negative to make the model unsure."""
 
+    mean_over: ClassVar[str] = "targets"
     reads_labels: ClassVar[tuple[str, ...]] = ()
     set: str
 
     def __call__(self, view: View) -> Tensor:
         logp = view.logits(self.set).log_softmax(-1)
-        return -(logp.exp() * logp).sum(-1).mean()
+        return -view.mean(self.set, (logp.exp() * logp).sum(-1))
 
 
 @word
 class MSE(Term):
     """Squared distance of the logits from a teacher's, mean over classes and examples."""
 
+    mean_over: ClassVar[str] = "targets"
     reads_labels: ClassVar[tuple[str, ...]] = ()
     set: str
     teacher: str = "original"
@@ -157,4 +164,5 @@ class MSE(Term):
         check_teacher(self)
 
     def __call__(self, view: View) -> Tensor:
-        return F.mse_loss(view.logits(self.set), view.teacher(self.teacher, self.set))
+        ours, theirs = view.logits(self.set), view.teacher(self.teacher, self.set)
+        return view.mean_square(self.set, ours, theirs)

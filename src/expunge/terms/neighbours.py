@@ -40,6 +40,7 @@ class Nearest(Term):
     TY-LEE-KR/Boundary-Unlearning-Code@19f9f23, which also clips the moved image to pixel values.
     """
 
+    mean_over: ClassVar[str] = "examples"
     set: str
     bound: float = 0.1
     teacher: str = "original"
@@ -83,6 +84,7 @@ class Centroid(Term):
     the centroids from the first 50 minibatches.
     """
 
+    mean_over: ClassVar[str] = "examples"
     reads_features: ClassVar[bool] = True
     reads_whole_sets: ClassVar[bool] = True
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from expunge.batch import Images
+from expunge.batch import Batch, Images
 from expunge.errors import BadSentence, Unsupported
 from expunge.terms.answers import hashed
 from expunge.terms.term import Term
@@ -52,13 +52,17 @@ class Jittered(Term):
         return (self.term,)
 
     @property
+    def mean_over(self) -> str:  # type: ignore[override]
+        return self.term.mean_over
+
+    @property
     def alters(self) -> str:
         return f"jittered {self.std!r}"
 
     def __call__(self, view: View) -> Tensor:
         salt = int(view.progress * 2**40)
 
-        def noisy(batch: Images) -> Images:
+        def noisy(batch: Batch) -> Batch:
             if not batch.inputs.is_floating_point():
                 raise Unsupported("Jittered adds noise to pictures; tokens are whole numbers.")
             noise = gaussian(batch.index, batch.inputs, view.seed, salt)

@@ -39,6 +39,7 @@ class Predicted(Term):
     from none to all for their fixed one.
     """
 
+    mean_over: ClassVar[str] = "examples"
     reads_whole_sets: ClassVar[bool] = True
     reads_labels: ClassVar[tuple[str, ...]] = ("forget", "retain")
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from expunge.batch import Images
+from expunge.batch import Batch
 from expunge.errors import BadSentence, Unsupported
 from expunge.terms.noisy import gaussian
 from expunge.terms.term import Term
@@ -55,7 +55,7 @@ class Lipschitz(Term):
         """The slope towards one noisy copy of each example, mean over the minibatch."""
         salt = int(view.progress * 2**40) * self.samples + number
 
-        def nearby(batch: Images) -> Images:
+        def nearby(batch: Batch) -> Batch:
             x = batch.inputs
             if not x.is_floating_point():
                 raise Unsupported("Lipschitz adds noise to pictures; tokens are whole numbers.")

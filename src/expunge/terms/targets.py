@@ -26,6 +26,7 @@ class Tempered(Term):
     Source: retain term of Cotogni et al., DUCK, arXiv 2312.02052 (authors' temperature 2).
     """
 
+    mean_over: ClassVar[str] = "targets"
     set: str
     temperature: float = 2.0
 
@@ -46,6 +47,7 @@ class AnyClass(Term):
     Source: Unlearn-Saliency's RL for CIFAR-10, OPTML-Group/Unlearn-Saliency@a6e89fd, RL.py.
     """
 
+    mean_over: ClassVar[str] = "targets"
     draws: ClassVar[bool] = True
     reads_labels: ClassVar[tuple[str, ...]] = ()
 
@@ -66,6 +68,7 @@ class OneClass(Term):
         label: the class; -1 is the model's last output.
     """
 
+    mean_over: ClassVar[str] = "targets"
     reads_labels: ClassVar[tuple[str, ...]] = ()
 
     set: str
@@ -73,7 +76,7 @@ class OneClass(Term):
 
     def __call__(self, view: View) -> Tensor:
         logp = view.logits(self.set).log_softmax(-1)
-        return -logp[..., self.label].mean()
+        return -view.mean(self.set, logp[..., self.label])
 
 
 @word
@@ -86,6 +89,7 @@ class Without(Term):
     Source: Zhou et al., DELETE, arXiv 2503.23751, section 3; shaaaaron/DELETE@60018a1.
     """
 
+    mean_over: ClassVar[str] = "targets"
     set: str
     teacher: str = "original"
 
@@ -93,12 +97,12 @@ class Without(Term):
         check_teacher(self)
 
     def __call__(self, view: View) -> Tensor:
-        logits = images_only(self, view)
+        logits = view.logits(self.set)
         true = is_class(view.batch(self.set).targets, logits.shape[-1])
         kept = view.teacher(self.teacher, self.set).masked_fill(true, -torch.inf).softmax(-1)
         # xlogy is 0 at 0, where p log p would be NaN
         divergence = torch.special.xlogy(kept, kept) - kept * logits.log_softmax(-1)
-        return divergence.sum(-1).mean()
+        return view.mean(self.set, divergence.sum(-1))
 
 
 @word
@@ -118,6 +122,7 @@ class Gumbel(Term):
     arXiv 2503.18314, cspartalis/LoTUS@35ae25e.
     """
 
+    mean_over: ClassVar[str] = "targets"
     draws: ClassVar[bool] = True
     reads_labels: ClassVar[tuple[str, ...]] = ()
 
@@ -194,8 +199,8 @@ class Reference(Term):
 
 
 def is_class(targets: Tensor, classes: int) -> Tensor:
-    """True where a column is the target of the row, bool [b, classes]."""
-    return targets[:, None] == torch.arange(classes, device=targets.device)
+    """True where a class is the target, bool [b, *t, classes]; nowhere if nothing is scored."""
+    return targets[..., None] == torch.arange(classes, device=targets.device)
 
 
 def images_only(term: Term, view: View) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from expunge.batch import UNSCORED
 from expunge.errors import BadSentence
 from expunge.terms.term import Term, check_teacher
 from expunge.view import View
@@ -22,6 +23,7 @@ class EntropyMatch(Term):
     the cross-entropy (kaggle.com/c/neurips-2023-machine-unlearning/discussion/459148).
     """
 
+    mean_over: ClassVar[str] = "targets"
     reads_labels: ClassVar[tuple[str, ...]] = ()
     set: str
     teacher: str = "original"
@@ -30,8 +32,8 @@ class EntropyMatch(Term):
         check_teacher(self)
 
     def __call__(self, view: View) -> Tensor:
-        ours = entropies(view.logits(self.set))
-        return F.mse_loss(ours, entropies(view.teacher(self.teacher, self.set)))
+        ours, theirs = view.logits(self.set), view.teacher(self.teacher, self.set)
+        return view.mean_square(self.set, entropies(ours), entropies(theirs))
 
 
 def entropies(logits: Tensor) -> Tensor:
@@ -72,6 +74,7 @@ class Mistakes(Term):
         right = view.batch(self.set).targets.flatten()
         theirs = view.teacher(self.teacher, self.set).flatten(0, -2)
         sure, said = theirs.softmax(-1).max(-1)
-        wrong = ((said != right) & (sure >= self.confidence)).to(theirs.dtype)
+        scored = right != UNSCORED
+        wrong = (scored & (said != right) & (sure >= self.confidence)).to(theirs.dtype)
         losses = F.cross_entropy(view.logits(self.set).flatten(0, -2), said, reduction="none")
         return (wrong * losses).sum() / torch.clamp(wrong.sum(), min=1)

@@ -20,6 +20,7 @@ from expunge.view import View
 from expunge.words import word
 
 if TYPE_CHECKING:
+    from expunge.batch import Batch
     from expunge.problem import Problem
     from expunge.unlearn import Run
 
@@ -36,10 +37,13 @@ class Term(ABC):
     Args:
         reads_features: whether it asks for the inputs of the model's last linear layer.
         reads_whole_sets: whether it has `facts` to work out before the training begins.
+        mean_over: "targets" or "examples" of its first set where it is a plain mean over them, so
+            that a minibatch can be cut into pieces; empty where it is more than that.
     """
 
     reads_features: ClassVar[bool] = False
     reads_whole_sets: ClassVar[bool] = False
+    mean_over: ClassVar[str] = ""
 
     @abstractmethod
     def __call__(self, view: View) -> Tensor: ...
@@ -70,6 +74,17 @@ class Term(ABC):
     def extra_passes(self) -> int:
         """Forward passes on inputs of its own, for each minibatch of its first set."""
         return 0
+
+    def counted(self, batch: Batch) -> int:
+        """How many targets or examples of a minibatch it is the mean over."""
+        if self.mean_over == "examples" or batch.scored is None:
+            return len(batch)
+        return int(batch.scored.sum())
+
+    @property
+    def reads_layers(self) -> tuple[int, ...]:
+        """The layers of a transformer whose outputs it asks for, counted from 0."""
+        return ()
 
     @property
     def alters(self) -> str:

@@ -1,0 +1,106 @@
+"""What saves memory in training: minibatches in pieces, mixed precision, checkpoints."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import nn
+
+from expunge.batch import Batch
+from expunge.errors import BadSentence, Unsupported
+from expunge.terms import Sum, Term
+from expunge.terms.term import Coefficient
+
+
+def check_pieces(objective: Term, pieces: int) -> None:
+    """Refuse to cut a minibatch where a term is no mean over its examples or targets.
+
+    Raises:
+        BadSentence: fewer than one piece, or a term that cannot be cut.
+    """
+    if pieces < 1:
+        raise BadSentence(f"Train: accumulate must be 1 or more, got {pieces}.")
+    whole = [term for _, term in _parts(objective) if term.sets and not term.mean_over]
+    if pieces > 1 and whole:
+        raise BadSentence(
+            f"Train: {whole[0]!r} is no mean over single examples or targets, so a minibatch "
+            "cannot be cut into pieces that add up to it; leave out accumulate."
+        )
+
+
+def pieces_of(
+    objective: Term, batches: dict[str, Batch], count: int
+) -> Iterator[tuple[Term, dict[str, Batch]]]:
+    """A minibatch in so many pieces, each with the objective weighed by its share of the whole.
+
+    The losses of all pieces add up to that of the whole minibatch, and so do the gradients.
+    """
+    if count == 1:
+        yield objective, batches
+        return
+    for number in range(count):
+        piece = {
+            name: batch.rows(_cut(len(batch), number, count)) for name, batch in batches.items()
+        }
+        piece = {name: batch for name, batch in piece.items() if len(batch)}
+        shares = [(_share(term, piece, batches, count), c, term) for c, term in _parts(objective)]
+        weighed = [share * (c * term) for share, c, term in shares if share > 0]
+        if weighed:
+            yield functools.reduce(operator.add, weighed), piece
+
+
+def _cut(size: int, number: int, count: int) -> slice:
+    """The rows of one piece; pieces differ by one row at the most."""
+    return slice(size * number // count, size * (number + 1) // count)
+
+
+def _parts(objective: Term) -> tuple[tuple[Coefficient, Term], ...]:
+    return objective.parts if isinstance(objective, Sum) else ((1.0, objective),)
+
+
+def _share(term: Term, piece: Mapping[str, Batch], whole: Mapping[str, Batch], count: int) -> float:
+    """How much of what a term is the mean over lies in one piece."""
+    if not term.sets:
+        return 1 / count
+    name = term.sets[0]
+    if name not in piece:
+        return 0.0
+    return term.counted(piece[name]) / max(1, term.counted(whole[name]))
+
+
+def mixed(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """The forward pass in bf16 where it is asked for; what needs precision stays as it is."""
+    if not precision:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+@contextmanager
+def checkpointed(model: nn.Module, wanted: bool) -> Iterator[None]:
+    """Let a model of transformers work out its activations anew in the backward pass.
+
+    The variant without reentrance is taken: with the other one no gradient reaches an adapter
+    behind frozen embeddings.
+
+    Raises:
+        Unsupported: the model does not know how.
+    """
+    if not wanted:
+        yield
+        return
+    # later versions of transformers call it activation checkpointing, and warn of the older name
+    names = [f"{kind}_checkpointing" for kind in ("activation", "gradient")]
+    known = [name for name in names if callable(getattr(model, f"{name}_enable", None))]
+    if not known:
+        raise Unsupported(
+            f"A {type(model).__name__} has no gradient checkpointing; leave out checkpointing."
+        )
+    getattr(model, f"{known[0]}_enable")({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        getattr(model, f"{known[0]}_disable")()

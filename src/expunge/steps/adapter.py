@@ -1,0 +1,106 @@
+"""A step that trains a low-rank adapter in the place of the weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor, nn
+
+from expunge import descent
+from expunge.errors import BadSentence, Unsupported
+from expunge.parts import Everything, Mask, Part
+from expunge.steps.step import Step
+from expunge.steps.training import Train, unrolled
+from expunge.streams import isolated
+from expunge.text.extra import peft
+from expunge.words import word
+
+if TYPE_CHECKING:
+    from expunge.problem import Problem
+    from expunge.unlearn import Run
+
+
+@word
+class LoRA(Step):
+    """Carry out training steps on a low-rank adapter, and add it to the weights at the end.
+
+    The weights themselves stay still meanwhile, so that the original, to compare with, is the same
+    model with the adapter away: no second copy is held, and gradients and the optimiser's memory
+    are those of the adapter. The adapted matrices alone are written anew at the end.
+
+    Args:
+        steps: `Train`, or `Repeat` and `Mixture` of it, each with all weights free.
+        rank: of the two factors.
+        alpha: their product is multiplied by alpha / rank.
+        where: the linear layers that are adapted: those with a weight in this part. The one that
+            gives the answers is left out.
+
+    Source: Hu et al., LoRA, arXiv 2106.09685, section 4.1; huggingface/peft.
+    """
+
+    draws: ClassVar[bool] = True
+    sees_original: ClassVar[bool] = False
+    writes_anew: ClassVar[bool] = True
+    steps: tuple[Step, ...]
+    rank: int = 8
+    alpha: float = 16.0
+    where: Part = Everything()
+
+    def check(self) -> None:
+        if self.rank < 1 or self.alpha <= 0:
+            raise BadSentence("LoRA: rank must be 1 or more, and alpha above 0.")
+        inner = [step for _, _, step in unrolled(self.steps)]
+        free = [s for s in inner if isinstance(s, Train) and s.where == Everything()]
+        if not inner or len([s for s in free if s.slowed is None]) < len(inner):
+            raise BadSentence(
+                "LoRA: the steps inside train the adapter, so each is a Train without where and "
+                "slowed; say where at LoRA itself."
+            )
+
+    def reads(self, problem: Problem) -> Counter[str]:
+        return sum((s.reads(problem) for _, _, s in unrolled(self.steps)), start=Counter())
+
+    def __call__(self, run: Run) -> None:
+        tuner = self._adapted(run)
+        place, turn, memory = run.place, run.turn, run.optimisers
+        run.optimisers = {}
+        crew = Adapter(run)
+        for here, now, step in unrolled(self.steps, place, turn, run.seed):
+            run.place, run.turn = here, now
+            assert isinstance(step, Train)
+            for epoch in descent.descend(step, crew):
+                run.ledger.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
+        run.place, run.turn, run.optimisers = place, turn, memory
+        # safe_merge writes new tensors: the old ones may be the original's
+        tuner.merge_and_unload(safe_merge=True)
+        run.model.requires_grad_(True)
+
+    def _adapted(self, run: Run) -> Any:
+        """Put the adapter into the run's model, drawn from the member's own stream."""
+        library, chosen = peft(), self._layers(run)
+        config = library.LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=chosen)
+        with isolated(run.role, run.seed, run.place, run.turn, "adapter"):
+            return library.LoraModel(run.model, config, "default")
+
+    def _layers(self, run: Run) -> list[str]:
+        """Names of the linear layers that are adapted."""
+        mask = run.mask(self.where)
+        linear = [n for n, module in run.model.named_modules() if isinstance(module, nn.Linear)]
+        # tied to the embedding, the last layer's weight has another name, or none
+        chosen = [n for n in linear[:-1] if f"{n}.weight" in mask and mask[f"{n}.weight"].any()]
+        if not chosen:
+            raise Unsupported(f"No linear layer but the last lies in {self.where!r}.")
+        return chosen
+
+
+class Adapter(descent.Solo):
+    """One model whose adapter alone is trained."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        named = run.model.named_parameters()
+        self.weights: dict[str, Tensor] = {n: w for n, w in named if w.requires_grad}
+
+    def masks(self, where: Part) -> Mask:
+        return {name: weight.new_ones(weight.shape).bool() for name, weight in self.weights.items()}

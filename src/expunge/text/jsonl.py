@@ -1,0 +1,92 @@
+"""Reading JSON Lines: question-answer pairs or plain texts, one object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expunge.errors import BadData
+from expunge.text.encode import of_pairs, of_plain
+from expunge.text.rows import Texts
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What a file holds: pairs (with other answers, where there are any) or plain texts."""
+
+    pairs: tuple[tuple[str, str], ...] = ()
+    instead: tuple[str, ...] = ()
+    plain: tuple[str, ...] = ()
+
+    def encoded(
+        self, tokenizer: Any, *, chat: bool = False, context: int = 0, chunk: int = 0
+    ) -> Texts:
+        """As token sequences; the options are those of `of_pairs` and `of_plain`."""
+        if self.plain:
+            return of_plain(self.plain, tokenizer, context=context, chunk=chunk)
+        return of_pairs(self.pairs, tokenizer, chat=chat, context=context, instead=self.instead)
+
+
+def read(path: str | Path, prompt: str = "prompt", answer: str = "answer") -> Lines:
+    """Read a file of {"prompt", "answer"} or of {"text"} objects, one a line.
+
+    An object with a prompt may have another answer under "instead"; then each must. Further keys
+    are passed over.
+
+    Args:
+        path: of the file, UTF-8.
+        prompt, answer: the keys, where they have other names, such as "question".
+
+    Raises:
+        BadData: a file that is missing, empty or not UTF-8, or a line that is not as it should be;
+            the message names the line.
+    """
+    found = list(_objects(Path(path)))
+    if not found:
+        raise BadData(f"{path} holds no line; expected one JSON object a line.")
+    if "text" in found[0][1] and prompt not in found[0][1]:
+        return Lines(plain=tuple(_text(path, number, one, "text") for number, one in found))
+    pairs = tuple(
+        (_text(path, number, one, prompt), _text(path, number, one, answer))
+        for number, one in found
+    )
+    other = "instead" in found[0][1]
+    instead = tuple(_text(path, number, one, "instead") for number, one in found if other)
+    return Lines(pairs, instead)
+
+
+def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        lines = path.read_text("utf-8").split("\n")
+    except FileNotFoundError:
+        raise BadData(f"There is no file {path}.") from None
+    except (OSError, UnicodeDecodeError) as fault:
+        raise BadData(f"Cannot read {path}: {fault}.") from None
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield number, _object(path, number, line)
+
+
+def _object(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as fault:
+        raise BadData(f"{path}, line {number}: no JSON ({fault}).") from None
+    if not isinstance(found, dict):
+        raise BadData(f"{path}, line {number}: expected an object, got {type(found).__name__}.")
+    return found
+
+
+def _text(path: str | Path, number: int, one: dict[str, Any], key: str) -> str:
+    value = one.get(key)
+    if not isinstance(value, str) or not value.strip():
+        said = "is missing" if key not in one else f"is {value!r}"
+        there = ", ".join(map(repr, one)) or "none"
+        raise BadData(
+            f"{path}, line {number}: {key!r} {said}; expected words. Its keys are {there}; all "
+            "lines must be alike."
+        )
+    return value
