@@ -32,8 +32,9 @@ from expunge.make import (
 )
 from expunge.method import Method
 from expunge.plan import Plan, plan_for
+from expunge.shadowing import make_memorisation, memorisation_job
 from expunge.stack import Timing
-from expunge.store import Store
+from expunge.store import Corrupt, Store
 
 ATTEMPTS = 5
 
@@ -125,7 +126,27 @@ class MakeScore:
         return 1
 
 
-Task = MakeBlock | MakeScore
+@dataclass(frozen=True)
+class MakeMemorisation:
+    """Task: how strongly each training example is memorised, from the shadow models."""
+
+    def __call__(self, plan: Plan, store: Store, wait_for_others: bool) -> Outcome:
+        try:
+            make_memorisation(plan, store)
+        except Corrupt:
+            return "again"
+        return "made"
+
+    @property
+    def title(self) -> str:
+        return "memorisation"
+
+    @property
+    def weight(self) -> int:
+        return 1
+
+
+Task = MakeBlock | MakeScore | MakeMemorisation
 _WORKER: list[tuple[Plan, Store]] = []
 
 
@@ -181,6 +202,8 @@ def _stages(plan: Plan, store: Store, timing: Timing) -> list[tuple[str, list[Ta
     models: list[Task] = [MakeBlock(b, timing) for b in todo if b.kind != "original"]
     unscored = [m for m in plan.methods if not store.has(plan.score(m))]
     last: list[Task] = [MakeScore(m) for m in unscored if not store.has(plan.failure(m))]
+    if plan.experiment.shadows and not store.has(memorisation_job(plan)):
+        last.insert(0, MakeMemorisation())
     return [("originals", first), ("models", models), ("scores", last)]
 
 

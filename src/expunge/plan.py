@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from expunge import models
 from expunge.batch import Data, Subset, Tensors, all_targets
-from expunge.data import Pool, cifar10, digits, image_folder, with_targets
+from expunge.data import Pool, cifar10, digits, image_folder
+from expunge.data.canaries import planted
 from expunge.errors import BadData, did_you_mean
 from expunge.experiment import Experiment, forget_chooser
 from expunge.method import Method
@@ -25,7 +26,7 @@ from expunge.streams import stream
 from expunge.words import in_full
 
 MEASURED = ("retain", "forget", "test")
-METRICS_VERSION = 3
+METRICS_VERSION = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +119,8 @@ class Plan:
         spec = f"{self.experiment.rule}/{METRICS_VERSION}"
         subjects = tuple(self.evidence(self.unlearned(method, seed)) for seed in seeds)
         oracles = tuple(self.evidence(self.oracle(seed)) for seed in seeds)
-        return Job("score", spec, len(seeds), subjects + oracles)
+        shadows = tuple(self.evidence(self.shadow(s)) for s in self.experiment.shadow_seeds)
+        return Job("score", spec, len(seeds), subjects + oracles + shadows)
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -145,7 +147,7 @@ def plan_for(experiment: Experiment) -> Plan:
     pool = load_pool(experiment)
     chooser = forget_chooser(experiment.forget)
     chosen = chooser(pool.train, all_targets(pool.train), seed=experiment.forget_seed)
-    train = with_targets(pool.train, chosen.targets)
+    train = planted(pool.train, chosen)
     problem = Problem.split(
         train,
         chosen.indices,

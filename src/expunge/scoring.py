@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from expunge.attacking import attacked, recognised, shadows_of
 from expunge.collect import layout
 from expunge.evidence import Evidence
 from expunge.hardware import hardware
@@ -16,6 +17,7 @@ from expunge.metrics.agreement import Accuracy, ActivationDistance, JensenShanno
 from expunge.metrics.membership import LossAttack
 from expunge.metrics.score import Metric, Score
 from expunge.plan import Plan
+from expunge.retrain_free import retrain_free
 from expunge.store import Job, Store
 from expunge.streams import derived
 
@@ -23,9 +25,17 @@ GALLERY = 6
 CURVE = 60
 
 
-def gather(plan: Plan, store: Store, models: list[Job]) -> Evidence:
-    """The evidence of many models; a model that stands for many members is read once."""
-    read: dict[str, np.ndarray] = {}
+def gather(
+    plan: Plan, store: Store, models: list[Job], read: dict[str, np.ndarray] | None = None
+) -> Evidence:
+    """The evidence of many models; a model that stands for many members is read once.
+
+    Args:
+        plan, store: where the evidence lies.
+        models: whose evidence.
+        read: what was read before, by key; grows.
+    """
+    read = {} if read is None else read
     for model in models:
         if model.key not in read:
             found = store.tensors(plan.evidence(model), "evidence")["logits"]
@@ -38,15 +48,38 @@ def score(plan: Plan, store: Store, method: Method) -> dict[str, Any]:
     """Every number of a method's row, with the method's own part of the pictures."""
     seeds = plan.experiment.seeds
     subjects = [plan.unlearned(method, seed) for seed in seeds]
-    subject = gather(plan, store, subjects)
-    oracle = gather(plan, store, [plan.oracle(seed) for seed in seeds])
+    read: dict[str, np.ndarray] = {}
+    subject = gather(plan, store, subjects, read)
+    oracle = gather(plan, store, [plan.oracle(seed) for seed in seeds], read)
+    original = gather(plan, store, originals(plan), read)
     return {
         "scores": scores(plan, subject, oracle),
+        **told_apart(plan, store, method, subject, oracle, original),
+        "retrain_free": retrain_free(plan, subject, original),
         "accuracy_of_models": spread(plan, subject),
         "epsilons": epsilons(plan, subject, oracle),
         "gallery": gallery(subject, oracle),
         "cost": cost(plan, store, method, subjects),
     }
+
+
+def originals(plan: Plan) -> list[Job]:
+    """The untouched originals, each once: one under the challenge's protocol."""
+    each = (plan.original(seed) for seed in plan.experiment.seeds)
+    return list({job.key: job for job in each}.values())
+
+
+def told_apart(
+    plan: Plan, store: Store, method: Method, subject: Evidence, oracle: Evidence,
+    original: Evidence,
+) -> dict[str, Any]:  # fmt: skip
+    """What the array attacks say, and with shadow models the membership of single examples."""
+    shadows = shadows_of(plan, store)
+    found = {"attacks": attacked(plan, method, subject, oracle, original, shadows)}
+    if shadows is not None:
+        groups = {"original": original, "unlearned": subject, "retrained": oracle}
+        found["membership"] = recognised(plan, shadows, groups)
+    return found
 
 
 def metrics(plan: Plan) -> dict[str, Metric]:

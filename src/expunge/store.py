@@ -45,7 +45,8 @@ class Job:
     """One product: what kind, which sentence, which member, made from what.
 
     Args:
-        kind: "problem", "original", "oracle", "unlearned", "evidence" or "score".
+        kind: "problem", "original", "oracle", "shadow", "unlearned", "evidence", "memorisation",
+            "score" ...
         spec: all that decides the product and is not in its inputs, in full.
         seed: the member.
         inputs: the products that it is made from.

@@ -18,15 +18,18 @@ from expunge.metrics.score import Score, Unscored
 from expunge.metrics.verdict import Row, Spread, flags, normalised, verdict
 from expunge.needs import doubts, unfit
 from expunge.plan import Plan
+from expunge.retrain_free import correlations
 from expunge.store import Job, Store
 
 NOT_SHOWN = (
     "That the information is gone: these numbers compare answers on the measured examples. "
     "A model can hide what it still knows, as the control `sham` does.",
-    "Attacks on single examples with shadow models (U-LiRA, RMIA), relearning, probes of inner "
-    "layers and quantisation were not run.",
-    "The membership attack in the table is weak: one threshold for all examples overstates "
-    "protection. An area near the oracle's is no evidence of forgetting.",
+    "Relearning, probes of inner layers, pruning and quantisation were not run here: the attacks "
+    "read answers and no weights.",
+    "Attacks that were not tried. “Excluded” is said of the listed attacks and of the stated "
+    "margin; “inconclusive” is no evidence of forgetting.",
+    "Loss, entropy, modified entropy and SVC are weak attacks: one threshold for all examples "
+    "overstates protection. An area near the oracle's is no evidence of forgetting.",
     "Only this forget set, this network and this recipe were measured. "
     "Another choice can order the methods otherwise.",
     "Copies of the original, earlier exports and models derived from it still hold everything.",
@@ -46,6 +49,7 @@ def summary(plan: Plan, store: Store) -> dict[str, Any]:
     shown["data"] = Path(plan.experiment.data).name  # reports are passed on, folders are not
     shown["methods"] = {m.name: m.sentence for m in plan.experiment.methods}
     shown["resamples"] = RESAMPLES
+    rows = [row(plan, method, found) for method in plan.methods]
     first = plan.oracle(plan.experiment.seeds[0])
     made = store.about(first)
     return {
@@ -53,10 +57,13 @@ def summary(plan: Plan, store: Store) -> dict[str, Any]:
         "problem": about_problem(plan, store),
         "ceiling": found["retrain"]["scores"]["quality"],
         "floor": found["nothing"]["scores"]["quality"],
-        "rows": [row(plan, method, found) for method in plan.methods],
+        "rows": rows,
         "gallery": gallery(plan, store, found),
         "doubts": {m.name: said for m in plan.methods if (said := doubted(plan, m))},
         "not_shown": [*NOT_SHOWN, *protocol_limits(plan)],
+        "false_alarms": found["retrain"]["attacks"]["false_alarms"],
+        "blind": found["retrain"]["attacks"]["blind"],
+        "retrain_free": correlations(rows, plan.experiment.seed),
         "hardware": made["hardware"],
         "versions": made["versions"],
         "seconds_a_retraining": found["retrain"]["cost"]["retraining_seconds"],
@@ -110,6 +117,9 @@ def row(plan: Plan, method: Method, found: Mapping[str, Any]) -> dict[str, Any]:
         "scores": mine["scores"],
         "cost": mine["cost"],
         "epsilons": mine["epsilons"],
+        "attacks": mine["attacks"],
+        "retrain_free": mine["retrain_free"],
+        **({"membership": mine["membership"]} if "membership" in mine else {}),
         "normalised": share.reason if isinstance(share, Unscored) else share,
         "verdict": verdict(judged),
         "flags": list(flags(judged)),
@@ -185,7 +195,12 @@ def protocol_limits(plan: Plan) -> list[str]:
     if plan.experiment.protocol == "challenge":
         said.append(
             "All unlearned models start from one original (protocol `challenge`); "
-            "another original was not tried."
+            "another original was not tried, and what attacks find may be what these models share."
+        )
+    if not plan.experiment.shadows:
+        said.append(
+            "No shadow models were trained (shadows = 0): whether single retain or forget examples "
+            "are recognised as members of the training set was not tried."
         )
     if few < 16:
         said.append(f"With {few} models a side no method can be ranked; 16 is the least.")

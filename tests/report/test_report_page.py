@@ -81,7 +81,7 @@ def spoiled(thing: Any, spoil: Callable[[str], str], key: str = "") -> Any:
     if isinstance(thing, str):
         return thing if key in ("verdict", "rule", "protocol", "aim") else spoil(thing)
     if isinstance(thing, dict):
-        keep = key in ("", "experiment", "row", "problem", "scores", "cost", "example", "score")
+        keep = key in KEPT
         return {
             name if keep else spoil(name): spoiled(value, spoil, CHILDREN.get(name, name))
             for name, value in thing.items()
@@ -91,6 +91,12 @@ def spoiled(thing: Any, spoil: Callable[[str], str], key: str = "") -> Any:
     return thing
 
 
+# Records whose keys have a meaning; those of others are words of a file.
+KEPT = (
+    "", "experiment", "row", "problem", "scores", "cost", "example", "score", "attacks", "tried",
+    "effect", "exposed", "worst", "low", "worse", "margins", "value", "floor", "retrain_free",
+    "zrf", "rf_jsd", "false_alarms", "rate", "blind", "verdict", "forget",
+)  # fmt: skip
 CHILDREN = {
     "rows": "row", "gallery": "example", "quality": "score", "score": "score", "tow": "score",
     "accuracy_retain": "score", "accuracy_forget": "score", "accuracy_test": "score",

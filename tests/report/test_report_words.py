@@ -133,7 +133,7 @@ def test_cells_of_a_row() -> None:
     made["rows"][-1]["cost"]["time_share"] = 0.3
     cells = {cell.label: cell for cell in table(made).methods[0].cells}
     assert list(cells) == [
-        "Of the way", "Score", "Retain", "Forget", "Test", "ToW", "JS forget", "Weak attack",
+        "Of the way", "Score", "Retain", "Forget", "Test", "ToW", "JS forget", "Attacks",
         "Cost",
     ]  # fmt: skip
     assert (cells["Of the way"].value, cells["Of the way"].note) == (
@@ -148,9 +148,8 @@ def test_cells_of_a_row() -> None:
 
 def test_without_a_test_set_there_are_no_cells_of_it() -> None:
     found = table(records.summary(test=False))
-    assert found.heads == ["Of the way", "Retain", "Forget", "JS forget", "Cost"]
+    assert found.heads == ["Of the way", "Retain", "Forget", "JS forget", "Attacks", "Cost"]
     assert all(len(line.cells) == len(found.heads) for line in found.methods)
-    assert "Weak attack</th>" not in render(records.summary(test=False))
 
 
 def test_the_two_scales_must_not_be_mixed() -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from expunge.errors import StoreError
 from expunge.report import panels, prose
+from expunge.report.attacks import attacks, said
 from expunge.report.glossary import GLOSSARY
 from expunge.report.scatter import scatter
 from expunge.report.table import all_numbers, table
@@ -22,7 +23,7 @@ from expunge.report.table import all_numbers, table
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-TEMPLATES = ("report.html", "plots.html")
+TEMPLATES = ("report.html", "plots.html", "attacks.html")
 PARTS = (
     "experiment", "problem", "ceiling", "floor", "rows", "gallery", "not_shown", "hardware",
     "versions", "seconds_a_retraining",
@@ -90,8 +91,9 @@ def context(summary: Mapping[str, Any]) -> dict[str, Any]:
         "gallery": panels.gallery(summary),
         "coarse": panels.COARSE,
         "curves": panels.curves(rows),
+        "attacks": attacks(summary),
         "glossary": GLOSSARY,
-        "shown": prose.shown(summary),
+        "shown": [*prose.shown(summary), *said(summary)],
         "not_shown": [words.replace("`", "") for words in summary["not_shown"]],
     }
 

@@ -56,10 +56,21 @@ GLOSSARY = (
         "in pairs. Two retrained models differ too: compare with the row retrain.",
     ),
     (
+        "Attacks",
+        "Whether attacks tell unlearned from retrained models. Found: they do, after correction "
+        "for their number. Excluded: no attack that was tried can by more than the margin. "
+        "Inconclusive: too few models to say. Below it the mean area under the ROC curve of an "
+        "attacker with a rule for each forget example; 0.5 is a guess.",
+    ),
+    (
         "Weak attack",
-        "Membership inference by one threshold on the loss, forget against test: area under the "
-        "curve, with the gap to retrained below it. Weak: it overstates protection, and a value "
-        "near retrained's is no evidence of forgetting.",
+        "One threshold for all examples, as on the loss. Weak: it overstates protection, and a "
+        "value near retrained's is no evidence of forgetting.",
+    ),
+    (
+        "Area, AUC",
+        "The area under the ROC curve: the chance that an unlearned model scores above a retrained "
+        "one. 0.5 is a guess; far below 0.5 tells as much as far above.",
     ),
     (
         "Cost",

@@ -88,7 +88,7 @@ def table(summary: Record) -> Table:
         axis=axis,
         ceiling=strip(axis, summary["ceiling"]),
         floor=strip(axis, summary["floor"]),
-        notes=_notes(able),
+        notes=[*_notes(able), *doubts(summary)],
     )
 
 
@@ -96,6 +96,12 @@ def _notes(rows: Sequence[Record]) -> list[str]:
     """Why rows have no place between floor and ceiling, each reason once."""
     reasons = [row["normalised"] for row in rows if isinstance(row["normalised"], str)]
     return [f"Of the way is unscored: {reason}." for reason in dict.fromkeys(reasons)]
+
+
+def doubts(summary: Record) -> list[str]:
+    """What speaks against methods on this problem; summaries of older versions do not say."""
+    said = summary.get("doubts", {}).items()
+    return [f"Doubt about {prose.inline(name)}: {doubt}" for name, each in said for doubt in each]
 
 
 def _line(row: Record, summary: Record, axis: Axis) -> Line:
@@ -117,8 +123,8 @@ def _cells(row: Record, summary: Record) -> list[Cell]:
     if "tow" in row["scores"]:
         found.append(Cell("ToW", fixed(row["scores"]["tow"]["value"], 3)))
     found.append(_divergence(row, summary))
-    if "weak_attack" in row["scores"]:
-        found.append(_attack(row, summary))
+    if "attacks" in row:
+        found.append(_attacked(row))
     return [*found, _cost(row)]
 
 
@@ -164,15 +170,12 @@ def _divergence(row: Record, summary: Record) -> Cell:
     return Cell("JS forget", said["divergence_forget"], f"test {test}" if test else "")
 
 
-def _attack(row: Record, summary: Record) -> Cell:
-    mine, theirs = (each["scores"]["weak_attack"]["value"] for each in (row, _oracle(summary)))
-    note = "" if row["name"] == "retrain" else _signed(mine - theirs)
-    return Cell("Weak attack", fixed(mine, 3), note)
-
-
-def _signed(value: float) -> str:
-    said = fixed(value, 3)
-    return f"+{said}" if value > 0 and said != "0.000" else said
+def _attacked(row: Record) -> Cell:
+    """The verdict of the attacks, the mean area of an attacker with a rule an example below it."""
+    found = row["attacks"]
+    exposed = found["exposed"]
+    note = f"{fixed(exposed['mean_auc'], 2)} an example" if exposed else ""
+    return Cell("Attacks", found["verdict"]["word"], note)
 
 
 def _cost(row: Record) -> Cell:

@@ -1,0 +1,151 @@
+"""Attacks on one method, from the evidence in the store: a record that JSON can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from expunge.batch import Data, all_targets
+from expunge.errors import BadEvidence
+from expunge.evidence import Evidence
+from expunge.method import Method
+from expunge.metrics.battery import (
+    FEWEST,
+    Alarms,
+    Answers,
+    Battery,
+    answers,
+    battery,
+    false_alarms,
+    singles,
+)
+from expunge.metrics.battery.answers import spread_rows
+from expunge.plan import Plan
+from expunge.problem import Problem
+from expunge.shadowing import for_battery, for_singles, of_models, shadow_evidence
+from expunge.statistics import blind_features
+from expunge.store import Store
+from expunge.streams import derived
+
+UNSEEN = "test"
+SEEN = ("train", "forget", "retain")
+# Pictures are compared without a model by their classes and by averages over a grid of so many.
+GRID = 4
+MOST_PICTURES = 1000
+
+
+def evaluation_set(problem: Problem, method: Method, name: str = UNSEEN) -> str:
+    """Return the set of unseen examples that attacks may use against a method.
+
+    Raises:
+        BadEvidence: the models were trained on it, or the method or the recipe reads it.
+    """
+    if name in SEEN:
+        raise BadEvidence(f"The models were trained on {name!r}; attacks need unseen examples.")
+    for reader in (method, problem.recipe):
+        if reader is not None and name in reader.sets:
+            raise BadEvidence(
+                f"{reader.name} reads the set {name!r}, so its examples are not unseen: an attack "
+                f"that takes them for non-members would be fooled. Measure on {UNSEEN!r}."
+            )
+    return name
+
+
+def attacked(
+    plan: Plan, method: Method, subject: Evidence, oracle: Evidence, original: Evidence,
+    shadows: Evidence | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Everything that the array attacks say of one method.
+
+    The control `retrain` also says how often the attacks raise a false alarm between retrained
+    models, and what an attack reaches that never sees a model.
+    """
+    unseen = evaluation_set(plan.problem, method)
+    mine, theirs, start = (answers(each, unseen=unseen) for each in (subject, oracle, original))
+    held = None if shadows is None else for_battery(plan, shadows)
+    draws = np.random.default_rng(derived("score", plan.experiment.seed, "attacks"))
+    found = told(battery(mine, theirs, start, draws, shadows=held))
+    if method.name == "retrain":
+        found["false_alarms"] = alarms(theirs, start, draws)
+        found["blind"] = blindly(plan.problem, draws)
+    return found
+
+
+def told(found: Battery) -> dict[str, Any]:
+    """A battery as plain numbers and words."""
+    tried = []
+    for one in found.tried:
+        effect = one.effect
+        judged = {} if effect is None else {"excluded": effect.excluded, "power": effect.power}
+        tried.append({**asdict(one), **judged})
+    return {**asdict(found), "tried": tried}
+
+
+def alarms(oracle: Answers, original: Answers, rng: np.random.Generator) -> dict[str, Any]:
+    """How often the attacks find something between retrained models, or why that is not known."""
+    if len(oracle) < 2 * FEWEST:
+        return {"reason": f"{len(oracle)} retrained models are too few; {2 * FEWEST} is the least."}
+    found: Alarms = false_alarms(oracle, original, rng)
+    return asdict(found)
+
+
+def blindly(problem: Problem, rng: np.random.Generator) -> dict[str, Any]:
+    """Whether forget and unseen examples are told apart by their classes and pictures alone."""
+    if UNSEEN not in problem.sets:
+        return {"reason": "There is no set of examples that no model has seen."}
+    sides = [seen_blindly(problem.sets[name], problem.class_count) for name in ("forget", UNSEEN)]
+    member = np.repeat([True, False], [len(side) for side in sides])
+    try:
+        found = blind_features(np.concatenate(sides), member, rng)
+    except BadEvidence as fault:
+        return {"reason": str(fault)}
+    effects = [{"name": e.name, "value": e.value, "p": e.p} for e in found.effects]
+    return {"void": found.void, "said": found.reason, "effects": effects}
+
+
+def seen_blindly(data: Data, classes: int) -> NDArray[np.float64]:
+    """Features that need no model: the class, mean, spread, and averages over a coarse grid."""
+    rows = torch.from_numpy(spread_rows(len(data), MOST_PICTURES))
+    inputs = data.batch(rows).inputs.double()
+    one_hot = functional.one_hot(all_targets(data)[rows], classes).double()
+    flat = inputs.flatten(1)
+    if inputs.ndim == 4:
+        coarse = functional.adaptive_avg_pool2d(inputs, GRID).flatten(1)
+    else:
+        coarse = functional.adaptive_avg_pool1d(flat[:, None], min(GRID**2, flat.shape[1]))[:, 0]
+    parts = [one_hot, flat.mean(1, keepdim=True), flat.std(1, keepdim=True), coarse]
+    return torch.cat(parts, dim=1).numpy()
+
+
+def recognised(plan: Plan, shadows: Evidence, groups: Mapping[str, Evidence]) -> dict[str, Any]:
+    """Membership of single examples, forget and retain, by the shadows; or why it is not known.
+
+    Args:
+        plan: with shadows.
+        shadows: their evidence, of `shadow_evidence`.
+        groups: "original", "unlearned", "retrained".
+    """
+    found: dict[str, Any] = {}
+    try:
+        for name in ("forget", "retain"):
+            halved, places = for_singles(plan, shadows, name)
+            signals = {who: of_models(each, name, places) for who, each in groups.items()}
+            by_attack = singles(signals, halved)
+            found[name] = {
+                "places": places.tolist() if len(places) < len(plan.problem.sets[name]) else [],
+                **{attack: asdict(said) for attack, said in by_attack.items()},
+            }
+    except BadEvidence as fault:
+        return {"reason": str(fault)}
+    return {"shadows": len(shadows), **found}
+
+
+def shadows_of(plan: Plan, store: Store) -> Evidence | None:
+    """The shadows' evidence, where the experiment has any."""
+    return shadow_evidence(plan, store) if plan.experiment.shadows else None

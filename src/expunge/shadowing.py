@@ -1,0 +1,190 @@
+"""Shadow models read from the store: who saw what, and whether they may speak of an original."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from expunge.batch import Joined, Subset
+from expunge.collect import layout
+from expunge.errors import BadEvidence
+from expunge.evidence import Evidence
+from expunge.metrics.battery import Halved, Shadows, Signals, memorisation
+from expunge.metrics.battery.answers import spread_rows
+from expunge.metrics.signals import confidence, scaled_confidence, taylor_soft_margin
+from expunge.plan import Plan, digest, network_spec
+from expunge.problem import Problem
+from expunge.store import Job, Store
+
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+UNSEEN = "test"
+# More retained examples than this are thinned evenly before single ones are attacked.
+MOST_EXAMPLES = 2000
+
+
+def differences(plan: Plan, shadows: Plan) -> tuple[str, ...]:
+    """Return how shadow models of another plan are made in another way than this one's originals.
+
+    Args:
+        plan: whose originals are attacked.
+        shadows: whose shadow models are to speak of them; its forget set does not matter.
+    """
+    found = []
+    if network_spec(plan.problem) != network_spec(shadows.problem):
+        found.append("the networks differ")
+    for name in ("train", UNSEEN):
+        held = [each.problem.sets.get(name) for each in (plan, shadows)]
+        mine, theirs = (None if data is None else digest(data) for data in held)
+        if mine != theirs:
+            found.append(f"the examples of {name!r} differ")
+    recipes = [p.problem.from_scratch("train", "shadow").steps for p in (plan, shadows)]
+    return (*found, *changed(recipes[0], recipes[1], "recipe"))
+
+
+def changed(one: Any, other: Any, path: str) -> Iterator[str]:
+    """Yield where two words, or tuples of words, differ: "recipe[1].epochs is 3.0, not 10.0"."""
+    if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other):
+        for place, (mine, theirs) in enumerate(zip(one, other, strict=True)):
+            yield from changed(mine, theirs, f"{path}[{place}]")
+    elif type(one) is type(other) and dataclasses.is_dataclass(one):
+        for field in dataclasses.fields(one):
+            mine, theirs = (getattr(each, field.name) for each in (one, other))
+            yield from changed(mine, theirs, f"{path}.{field.name}")
+    elif one != other:
+        yield f"{path} is {other!r}, not {one!r}"
+
+
+def refuse_other_recipe(plan: Plan, shadows: Plan) -> None:
+    """Refuse shadow models that are made in another way than the original.
+
+    Raises:
+        BadEvidence: they are; the message names the differences.
+    """
+    found = differences(plan, shadows)
+    if found:
+        raise BadEvidence(
+            "These shadow models cannot speak of this original, since they are made in another "
+            f"way: {'; '.join(found)}. Train shadows by the original's own recipe (shadows = K)."
+        )
+
+
+def shadow_evidence(plan: Plan, store: Store, shadows: Plan | None = None) -> Evidence:
+    """What all shadow models answer on the training set and on unseen examples.
+
+    Args:
+        plan: whose originals are attacked.
+        store: holds the shadows' evidence.
+        shadows: another plan that they were made for; None takes the plan's own.
+
+    Raises:
+        BadEvidence: none were asked for, or they are of another recipe.
+    """
+    made = plan if shadows is None else shadows
+    refuse_other_recipe(plan, made)
+    seeds = made.experiment.shadow_seeds
+    if not seeds:
+        raise BadEvidence("The experiment has no shadow models; set shadows = 64, say.")
+    read = [store.tensors(made.evidence(made.shadow(seed)), "evidence") for seed in seeds]
+    targets, rows = layout(made.problem, made.witnessed("shadow"))
+    return Evidence(np.stack([each["logits"].numpy() for each in read]), targets, rows)
+
+
+def members(plan: Plan) -> Flags:
+    """Which training example each shadow was trained on: bool [shadow, example of train]."""
+    seeds = plan.experiment.shadow_seeds
+    found = np.zeros((len(seeds), len(plan.problem.sets["train"])), dtype=np.bool_)
+    for row, seed in enumerate(seeds):
+        found[row, plan.half(seed).numpy()] = True
+    return found
+
+
+def rows_in_train(problem: Problem, name: str) -> Ints:
+    """The rows of the training set that a set consists of.
+
+    Raises:
+        BadEvidence: the set is no part of the training set that rows are known of.
+    """
+    data, train = problem.sets[name], problem.sets["train"]
+    if isinstance(data, Subset) and data.base is train:
+        return data.index.numpy()
+    if isinstance(train, Joined):
+        start = 0
+        for part in (train.first, train.second):
+            if part is data:
+                return np.arange(start, start + len(part))
+            start += len(part)
+    raise BadEvidence(f"It is not known which rows of the training set the set {name!r} has.")
+
+
+def for_battery(plan: Plan, found: Evidence) -> Shadows:
+    """The shadows as the attacks on models read them: on the forget set and on unseen examples."""
+    rows, train = rows_in_train(plan.problem, "forget"), found.on("train")
+    asked = Evidence(train.logits[:, rows], train.targets[rows], {"forget": slice(0, len(rows))})
+    sides = {"forget": asked} | ({UNSEEN: found.on(UNSEEN)} if UNSEEN in found.sets else {})
+    phi = {name: scaled_confidence(side.logits, side.targets) for name, side in sides.items()}
+    soft = {name: taylor_soft_margin(side.logits, side.targets) for name, side in sides.items()}
+    return Shadows(phi, soft, members(plan)[:, rows])
+
+
+def for_singles(plan: Plan, found: Evidence, name: str) -> tuple[Halved, Ints]:
+    """The shadows on one set, and which of its examples are attacked.
+
+    Raises:
+        BadEvidence: there are no unseen examples for RMIA.
+    """
+    whole = rows_in_train(plan.problem, name)
+    places = spread_rows(len(whole), MOST_EXAMPLES)
+    rows, train = whole[places], found.on("train")
+    logits, targets = train.logits[:, rows], train.targets[rows]
+    pair = np.array([seed // 2 for seed in plan.experiment.shadow_seeds], dtype=np.int64)
+    signals = Signals(
+        scaled_confidence(logits, targets), taylor_soft_margin(logits, targets), unseen(found)
+    )
+    return Halved(signals, members(plan)[:, rows], pair), places
+
+
+def of_models(evidence: Evidence, name: str, places: Ints) -> Signals:
+    """What other models answer on the same examples of a set."""
+    side = evidence.on(name)
+    logits, targets = side.logits[:, places], side.targets[places]
+    return Signals(
+        scaled_confidence(logits, targets), taylor_soft_margin(logits, targets), unseen(evidence)
+    )
+
+
+def unseen(evidence: Evidence) -> NDArray[np.float64]:
+    """RMIA's confidences on examples that no model has seen."""
+    side = evidence.on(UNSEEN)
+    return taylor_soft_margin(side.logits, side.targets)
+
+
+def memorisation_job(plan: Plan) -> Job:
+    """The product that holds how strongly each training example is memorised."""
+    shadows = tuple(plan.evidence(plan.shadow(seed)) for seed in plan.experiment.shadow_seeds)
+    return Job("memorisation", "confidence in minus out/1", len(shadows), shadows)
+
+
+def make_memorisation(plan: Plan, store: Store) -> Job:
+    """Work the memorisation scores out, if they are not in the store yet.
+
+    The product's file "memorisation" holds `score` and `error`, float32 [example of train], NaN
+    where fewer than 2 shadows saw, or did not see, an example.
+    """
+    job = memorisation_job(plan)
+    if not store.has(job):
+        train = shadow_evidence(plan, store).on("train")
+        sure = confidence(scaled_confidence(train.logits, train.targets))
+        score, error = memorisation(sure, members(plan))
+        tensors = {
+            name: torch.from_numpy(each.astype(np.float32))
+            for name, each in (("score", score), ("error", error))
+        }
+        store.write(job, {"memorisation": tensors}, {"shadows": len(sure)})
+    return job
