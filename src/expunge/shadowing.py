@@ -14,8 +14,9 @@ from expunge.batch import Joined, Subset
 from expunge.collect import layout
 from expunge.errors import BadEvidence
 from expunge.evidence import Evidence
-from expunge.metrics.battery import Halved, Shadows, Signals, memorisation
+from expunge.metrics.battery import Halved, Shadows, Signals
 from expunge.metrics.battery.answers import spread_rows
+from expunge.metrics.memorisation import memorisation
 from expunge.metrics.signals import confidence, scaled_confidence, taylor_soft_margin
 from expunge.plan import Plan, digest, network_spec
 from expunge.problem import Problem
@@ -23,6 +24,7 @@ from expunge.store import Job, Store
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 UNSEEN = "test"
 # More retained examples than this are thinned evenly before single ones are attacked.
@@ -181,10 +183,16 @@ def make_memorisation(plan: Plan, store: Store) -> Job:
     if not store.has(job):
         train = shadow_evidence(plan, store).on("train")
         sure = confidence(scaled_confidence(train.logits, train.targets))
-        score, error = memorisation(sure, members(plan))
-        tensors = {
-            name: torch.from_numpy(each.astype(np.float32))
-            for name, each in (("score", score), ("error", error))
-        }
-        store.write(job, {"memorisation": tensors}, {"shadows": len(sure)})
+        store.write(job, {"memorisation": scored(sure, members(plan))}, {"shadows": len(sure)})
     return job
+
+
+def scored(sure: Floats, member: Flags) -> dict[str, torch.Tensor]:
+    """Memorisation and its error, [example]; NaN below 2 models on a side, as of a left-out row."""
+    known = (member.sum(axis=0) >= 2) & ((~member).sum(axis=0) >= 2)
+    found = {name: torch.full((len(known),), torch.nan) for name in ("score", "error")}
+    if known.any():
+        told = memorisation(sure[:, known], member[:, known])
+        for name in found:
+            found[name][torch.from_numpy(known)] = torch.from_numpy(getattr(told, name)).float()
+    return found

@@ -29,6 +29,7 @@ from expunge.shadowing import (
     memorisation_job,
     refuse_other_recipe,
     rows_in_train,
+    scored,
     shadow_evidence,
 )
 from expunge.store import Store
@@ -119,6 +120,16 @@ def test_memorisation_is_kept_and_is_that_of_the_stored_evidence(made: Plan, sto
         by_hand = mine[saw, example].mean() - mine[[not s for s in saw], example].mean()
         assert float(kept["score"][example]) == pytest.approx(by_hand, abs=1e-5)
     assert kept["error"].shape == (60,) and bool((kept["error"] > 0).all())
+
+
+def test_memorisation_by_hand() -> None:
+    sure = np.array([[0.9, 0.5], [0.7, 0.1], [0.2, 0.3], [0.4, 0.3]])
+    member = np.array([[True, True], [True, False], [False, False], [False, False]])
+    found = scored(sure, member)
+    assert float(found["score"][0]) == pytest.approx(0.8 - 0.3)
+    assert float(found["error"][0]) == pytest.approx(np.sqrt(0.02 / 2 + 0.02 / 2))
+    # one model alone saw the second example: neither a mean nor an error can be told
+    assert found["score"][1].isnan() and found["error"][1].isnan()
 
 
 def test_a_lost_memorisation_is_made_again(made: Plan, store: Store) -> None:

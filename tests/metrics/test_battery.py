@@ -11,7 +11,7 @@ from scipy.stats import binom
 
 from expunge.errors import BadEvidence
 from expunge.evidence import Evidence
-from expunge.metrics.battery import Answers, answers, battery, false_alarms, memorisation
+from expunge.metrics.battery import Answers, answers, battery, false_alarms
 from expunge.metrics.battery.answers import MOST_EXAMPLES, spread_rows
 from expunge.metrics.battery.battery import disjoint, judged, shown, verdict_of
 from expunge.metrics.battery.examples import got_worse, low_rates
@@ -224,14 +224,3 @@ def test_rows_are_spread_evenly_and_large_sets_are_thinned() -> None:
     assert made.phi["forget"].shape == (3, 6000)
     assert made.phi["test"].shape == (3, MOST_EXAMPLES)
     assert made.thinned(10).phi["forget"].shape == (3, 10)
-
-
-def test_memorisation_by_hand() -> None:
-    sure = np.array([[0.9, 0.5], [0.7, 0.1], [0.2, 0.3], [0.4, 0.3]])
-    member = np.array([[True, True], [True, False], [False, False], [False, False]])
-    score, error = memorisation(sure, member)
-    assert score[0] == pytest.approx(0.8 - 0.3)
-    assert error[0] == pytest.approx(np.sqrt(0.02 / 2 + 0.02 / 2))
-    assert np.isnan(score[1]) and np.isnan(error[1])
-    with pytest.raises(BadEvidence, match="expected"):
-        memorisation(sure, member.astype(float))  # type: ignore[arg-type]

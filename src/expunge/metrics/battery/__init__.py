@@ -18,12 +18,11 @@ from expunge.metrics.battery.singles import (
     Membership,
     Signals,
     Singles,
-    memorisation,
     singles,
 )
 
 __all__ = [
     "ATTACKS", "FEWEST", "MARGIN", "Alarms", "Answers", "Attack", "Battery", "Game", "Halved",
     "Membership", "Shadows", "Signals", "Singles", "Tried", "answers", "battery", "false_alarms",
-    "memorisation", "singles",
+    "singles",
 ]  # fmt: skip

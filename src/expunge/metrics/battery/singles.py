@@ -121,44 +121,6 @@ def singles(groups: Mapping[str, Signals], shadows: Halved) -> dict[str, Singles
     return {name: _singles(by, groups, shadows) for name, by in ATTACKS.items()}
 
 
-def memorisation(confidence: Floats, member: Flags) -> tuple[Floats, Floats]:
-    """Return how much surer models are of an example for having seen it, and the standard error.
-
-    Mean confidence in the right class of the models that saw it less that of those that did not.
-    Feldman and Zhang count right answers; confidences rank examples more finely with few models.
-
-    Args:
-        confidence: float64 [model, example], from 0 to 1.
-        member: bool [model, example].
-
-    Returns:
-        float64 [example] each, from -1 to 1; an example that fewer than 2 models saw or did not
-        see is NaN in both.
-
-    Raises:
-        BadEvidence: arrays that do not match.
-
-    Source: Feldman and Zhang (2008.03703), equation 1, subsampled memorisation.
-    """
-    if confidence.ndim != 2 or confidence.shape != member.shape or member.dtype != np.bool_:
-        raise BadEvidence(
-            f"Got confidences {confidence.shape} and a mask {member.dtype} {member.shape}; "
-            "expected [model, example] and bool of the same shape."
-        )
-    parts = [_moments(confidence, mask) for mask in (member, ~member)]
-    error = np.sqrt(parts[0][1] + parts[1][1])
-    return np.where(np.isnan(error), np.nan, parts[0][0] - parts[1][0]), error
-
-
-def _moments(values: Floats, mask: Flags) -> tuple[Floats, Floats]:
-    """Mean over some models, and its squared standard error; NaN below 2 models."""
-    count = mask.sum(axis=0).astype(np.float64)
-    mean = (values * mask).sum(axis=0) / np.maximum(count, 1)
-    squares = ((values - mean) ** 2 * mask).sum(axis=0)
-    variance = squares / np.maximum(count - 1, 1) / np.maximum(count, 1)
-    return mean, np.where(count >= 2, variance, np.nan)
-
-
 Fitted = Callable[[Signals], Floats]
 
 
