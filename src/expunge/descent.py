@@ -17,7 +17,7 @@ from expunge.batch import Batch
 from expunge.errors import BadData, Diverged
 from expunge.parts import Everything, Mask, Part
 from expunge.passes import ANSWERS, more_than_one
-from expunge.pieces import checkpointed, mixed, pieces_of
+from expunge.pieces import apart, checkpointed, mixed, pieces_of
 from expunge.schedules import value
 from expunge.streams import isolated
 from expunge.terms import Term, leaves
@@ -324,15 +324,25 @@ def slope(
     losses = torch.zeros(len(crew.runs))
     team = crew.runs[0].team
     pieces = pieces_of(objective, batches, train.accumulate * (team.size if team else 1))
-    for term, piece in team.share(pieces) if team else pieces:
-        try:
-            with mixed(train.precision, next(iter(crew.weights.values())).device):
-                found = crew.losses(term, piece, progress)
-        except IndexError as fault:  # torch's word for a class that the model has no output for
-            raise BadData(f"A class or token lies beyond the model's outputs: {fault}") from None
-        found.sum().backward()
-        losses = losses.to(found) + found.detach()
+    for whole, piece in team.share(pieces) if team else pieces:
+        for term in (parts := apart(whole, piece)):
+            found = _lost(term, train, crew, piece, progress)
+            # a part may lie beneath all that moves; a whole objective that does is a mistake
+            if found.requires_grad or len(parts) == 1:
+                found.sum().backward()
+            losses = losses.to(found) + found.detach()
     return losses
+
+
+def _lost(
+    term: Term, train: Train, crew: Crew, batches: dict[str, Batch], progress: float
+) -> Tensor:
+    """The losses of each member, [m], as `train` says; a class beyond the outputs is told."""
+    try:
+        with mixed(train.precision, next(iter(crew.weights.values())).device):
+            return crew.losses(term, batches, progress)
+    except IndexError as fault:  # torch's word for a class that the model has no output for
+        raise BadData(f"A class or token lies beyond the model's outputs: {fault}") from None
 
 
 def finished(run: Run, crew: Crew, number: float, of: float, losses: Tensor) -> Epoch:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import nn
 
-from expunge.batch import Batch
+from expunge.batch import Batch, Tokens
 from expunge.errors import BadSentence, Unsupported
 from expunge.terms import Sum, Term
 from expunge.terms.term import Coefficient
@@ -51,6 +51,24 @@ def pieces_of(
         weighed = [share * (c * term) for share, c, term in shares if share > 0]
         if weighed:
             yield functools.reduce(operator.add, weighed), piece
+
+
+def apart(objective: Term, batches: Mapping[str, Batch]) -> list[Term]:
+    """The parts of an objective that share no minibatch; their losses add up, and gradients do.
+
+    Worked out one after another, each part's activations are gone before the next part's are made.
+    Images are left whole: little is held there, and stacked members share what there is.
+    """
+    if not all(isinstance(batch, Tokens) for batch in batches.values()):
+        return [objective]
+    groups: list[tuple[set[str], list[Term]]] = []
+    for coefficient, term in parts_of(objective):
+        sets, terms = set(term.sets), [coefficient * term]
+        for group in [group for group in groups if sets & group[0]]:
+            groups.remove(group)
+            sets, terms = sets | group[0], group[1] + terms
+        groups.append((sets, terms))
+    return [functools.reduce(operator.add, terms) for _, terms in groups]
 
 
 def _cut(size: int, number: int, count: int) -> slice:

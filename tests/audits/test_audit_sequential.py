@@ -121,12 +121,18 @@ def test_the_first_request_is_asked_about_after_each() -> None:
     for number, one in enumerate(found):
         # the first request's examples, whatever was asked since
         own = tuple(confidence_on(chain[number], task.sets["forget"]) for chain in chains)
-        assert one.subject == own
+        assert one.first.subject == own
         seeds = [derived("oracle", 0, place) for place in range(4)]
         references = retrained(asked[number], seeds)
         theirs = tuple(confidence_on(model, task.sets["forget"]) for model in references[1:])
-        assert one.oracle == theirs
-    assert found[0].original == found[1].original  # the anchor is what never forgot
+        assert one.first.oracle == theirs
+        # what is kept: all 42 or 48 of it, and by retrained models, the yardstick among them
+        kept = asked[number].sets["retain"]
+        told = [confidence_on(chain[number], kept) for chain in chains]
+        assert one.kept == pytest.approx(sum(told) / 3)
+        told = [confidence_on(model, kept) for model in references]
+        assert one.kept_retrained == pytest.approx(sum(told) / 4)
+    assert found[0].first.original == found[1].first.original  # the anchor is what never forgot
     assert sequential(ForgetConfidence(), hide, task, later, originals, oracles=4) == found
 
 

@@ -11,7 +11,7 @@ import pytest
 from house_tools import timed
 
 from expunge import cli
-from expunge.audits import ForgetConfidence, IllusionGap
+from expunge.audits import ForgetConfidence, IllusionGap, Relearn
 from expunge.errors import BadData, BadSentence
 from expunge.experiments.experiment import Experiment, read
 from expunge.experiments.plan import plan_for
@@ -96,8 +96,8 @@ def test_requests_that_cannot_be(changes: dict[str, Any], told: str) -> None:
         replace(ASKED, **changes)
 
 
-def each(word: str, more: bool = True) -> dict[str, Any]:
-    return {"word": word, "more": more, "reason": "why."}
+def each(word: str, more: bool = True, kept: float = 0.9) -> dict[str, Any]:
+    return {"word": word, "more": more, "reason": "why.", "kept": kept, "kept_retrained": 0.95}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,9 @@ def each(word: str, more: bool = True) -> dict[str, Any]:
         ([each("excluded"), each("inconclusive"), each("found")], "No: after request 3"),
         ([each("excluded")] * 3, "Yes, by A() and its margin, after each of 3 requests."),
         ([each("excluded"), each("inconclusive")], "Not shown:"),
+        # a broken model is not said to forget
+        ([each("excluded"), each("excluded", kept=0.2)], "after request 2 the models give what is"),
+        ([each("excluded"), each("found", kept=0.2)], "No: after request 2"),
         # less than retrained models have is no memory of the request
         ([each("found", more=False)] * 2, "Not shown:"),
     ],
@@ -165,3 +168,31 @@ def test_the_experiment_s_own_method_comes_before_a_published_one() -> None:
     assert chosen_method(MADE, "mine=Noise(0.1)").name == "mine"
     other: Experiment = replace(MADE, methods=())
     assert chosen_method(other, "finetune").sentence != MADE.methods[0].sentence
+
+
+PEOPLE = """
+name = "few people"
+problem = "people"
+architecture = "tiny_llama"
+forget = "Subjects(2)"
+train_size = 6
+members = 2
+protocol = "paired"
+recipe = "Train(CE('train'), epochs=12, lr=Warmup(0.008, 0.1), batch=16, optimiser=AdamW())"
+[methods]
+gone = "Train(-CE('forget'), epochs=4, lr=0.003, batch=16, optimiser=AdamW())"
+"""
+
+
+def test_requests_of_texts_are_asked_by_probability_and_gibberish_is_no_forgetting(
+    tmp_path: Path,
+) -> None:
+    experiment, store = read(PEOPLE, "here"), Store(tmp_path / "s")
+    asked = Requests(experiment.methods[0], ForgetConfidence(), 2, 3)
+    told = asked_of(experiment, asked, store)
+    for stage in told["after"]:
+        assert min(stage["original"]) > 0.5 > max(stage["oracle"]) > max(stage["subject"])
+        assert stage["kept"] < 0.1 < 0.5 < stage["kept_retrained"]
+    assert "after request 1 the models give what is to be kept a probability of" in answer(told)
+    unread = asked_of(experiment, replace(asked, audit=Relearn(share=0.5)), store)
+    assert "texts have none" in answer(unread)

@@ -11,17 +11,19 @@ import tiny_text
 import torch
 from torch import nn
 
-from expunge.descent import descend
+import tiny
+from expunge.descent import Solo, descend, slope
 from expunge.errors import BadData, BadSentence, Unsupported
 from expunge.grammar import as_method, parse
 from expunge.models.language import tiny_llama
 from expunge.optimisers import SGD, AdamW, Slowed
 from expunge.originals import adapter_alone, compares, sharing
 from expunge.parts import Last, Named
+from expunge.pieces import apart
 from expunge.problem import Problem
 from expunge.steps import Blend, Dampen, LoRA, Negate, Newton, Noise, Repeat, Train, Until
 from expunge.steps.adapter import Adapter
-from expunge.terms import CE, DPO, KL, NPO, Match, Steer, Term, TopKL
+from expunge.terms import CE, DPO, KL, L1, NPO, Match, RandomAnswers, Steer, Term, TopKL
 from expunge.text.encode import of_plain
 from expunge.unlearn import Run, unlearn
 
@@ -36,6 +38,51 @@ def train(objective: Term = BOTH, **rest: Any) -> Train:
 def same(a: nn.Module, b: nn.Module) -> bool:
     pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
     return all(torch.equal(x, y) for x, y in pairs)
+
+
+def test_sets_are_worked_out_one_after_another() -> None:
+    objective = -CE("forget") + 2.0 * KL("retain") + 0.1 * NPO("forget") + L1()
+    task = tiny_text.problem()
+    read = {name: task.data(name).batch(torch.arange(3)) for name in ("forget", "retain")}
+    parts = apart(objective, read)
+    assert [repr(part) for part in parts] == [
+        "2.0 * KL('retain')", "-CE('forget') + 0.1 * NPO('forget')", "L1()",
+    ]  # fmt: skip
+    joined = apart(CE("forget") + CE("retain") + RandomAnswers("forget", "retain"), read)
+    assert [set(part.sets) for part in joined] == [{"forget", "retain"}]
+    images = tiny.problem()
+    seen = {name: images.data(name).batch(torch.arange(3)) for name in ("forget", "retain")}
+    assert apart(CE("forget") + CE("retain"), seen) == [CE("forget") + CE("retain")]
+
+
+def test_the_first_set_s_gradient_is_there_before_the_second_is_read() -> None:
+    model, step = tiny_text.taught(), train(-CE("forget") + CE("retain"))
+    run = Run(copy.deepcopy(model), sharing(model), tiny_text.problem(), 0)
+    crew = Solo(run)
+    crew.begin(step)
+    read = {name: run.data(name).batch(torch.arange(3)) for name in ("forget", "retain")}
+    known: list[bool] = []
+    weight = next(iter(crew.weights.values()))
+    run.model.register_forward_pre_hook(lambda *_: known.append(weight.grad is not None))
+    losses = slope(step.objective, step, crew, read, 0.0)
+    assert known == [False, True]
+    mine = {name: w.grad.clone() for name, w in crew.weights.items() if w.grad is not None}
+    whole = crew.losses(step.objective, read, 0.0)
+    assert losses.item() == pytest.approx(whole.item(), rel=1e-6)
+    slopes = torch.autograd.grad(whole.sum(), [crew.weights[name] for name in mine])
+    for own, other in zip(mine.values(), slopes, strict=True):
+        assert torch.allclose(own, other, atol=1e-6)
+
+
+def test_a_part_beneath_all_that_moves_is_no_mistake() -> None:
+    upper = Named(r"layers\.1\..*")
+    both = -CE("forget") + Match("retain", layer=0)
+    before, task = tiny_text.taught(), tiny_text.problem()
+    after = unlearn(before, train(both, where=upper, over="forget"), task).model
+    alone = unlearn(before, train(-CE("forget"), where=upper), task).model
+    assert not same(before, after)
+    for a, b in zip(alone.parameters(), after.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
 
 
 def ragged() -> Problem:

@@ -18,8 +18,8 @@ from expunge.words import word
 class ForgetConfidence(Audit):
     """Mean probability of the right class on the forget set, with nothing done to the model.
 
-    The baseline of this room: a model that hides passes it, and an audit that finds no more than
-    this one has not looked beneath the answers.
+    Of texts, of the tokens of their answers. The baseline of this room: a model that hides passes
+    it, and an audit that finds no more than this one has not looked beneath the answers.
     """
 
     unit: ClassVar[str] = "probability"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from expunge.batch import Batch, Data, Subset, all_targets
+from expunge.batch import Batch, Data, Subset, Tokens, all_targets, chunk_of, holds_tokens
 from expunge.errors import BadData, BadSentence, Unsupported
 from expunge.problem import Problem
 from expunge.streams import stream
@@ -117,7 +117,7 @@ class Audit(ABC):
 
 def batches(data: Data) -> list[Batch]:
     """A whole set in minibatches, in order."""
-    return [data.batch(rows) for rows in torch.arange(len(data)).split(CHUNK)]
+    return [data.batch(rows) for rows in torch.arange(len(data)).split(chunk_of(data, CHUNK))]
 
 
 @torch.no_grad()
@@ -145,8 +145,27 @@ def accuracy_on(model: nn.Module, data: Data) -> float:
 
 
 def confidence_on(model: nn.Module, data: Data) -> float:
-    """Mean probability of the right class on a set."""
+    """Mean probability of the right class on a set; of texts, of the answers' tokens."""
+    if holds_tokens(data):
+        return float(answer_probabilities(model, data).mean())
     return confidence(logits_on(model, data), all_targets(data))
+
+
+@torch.no_grad()
+def answer_probabilities(model: nn.Module, data: Data) -> Tensor:
+    """The geometric mean of an answer's tokens' probabilities, float64 [n], on the processor.
+
+    Source: Maini et al., TOFU, arXiv 2401.06121, section 2.2.2, P(a|q)^(1/|a|).
+    """
+    model.eval()
+    device, found = next(model.parameters()).device, []
+    for batch in batches(data):
+        assert isinstance(batch, Tokens)
+        here = batch.to(device)
+        targets = here.targets[here.scored][:, None]
+        logp = here.answers(model).double().log_softmax(-1).gather(-1, targets)[:, 0]
+        found.append((here.spread(logp).sum(-1) / here.scored.sum(-1)).exp().cpu())
+    return torch.cat(found)
 
 
 def within(owner: str, name: str, value: float, low: float, high: float) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from expunge.audits.audit import Audit, Scene
 from expunge.audits.finding import Finding, judge, unfit
-from expunge.batch import all_targets
+from expunge.batch import Tokens, all_targets
 from expunge.errors import BadData, BadEvidence, Diverged, Unsupported
 from expunge.problem import Problem
 from expunge.streams import isolated
@@ -190,18 +190,23 @@ def _check_oracles(groups: Mapping[str, Models]) -> None:
 
 
 def _check_answers(model: nn.Module, problem: Problem) -> None:
-    """Refuse a model whose answers are not [b, k] with all classes of the problem among k."""
+    """Refuse a model whose answers are not [b, k] with all classes of the problem among k.
+
+    Of texts, whose classes are all tokens, answers must only be finite.
+    """
     few = problem.sets["retain"].batch(torch.arange(min(len(problem.sets["retain"]), 2)))
     with torch.no_grad():
         answers = few.to(next(model.parameters()).device).logits(frozen(model))
+    if not torch.isfinite(answers).all():
+        raise Diverged("The original answers with NaN or infinite logits.")
+    if isinstance(few, Tokens):
+        return
     classes = max(problem.class_count, int(all_targets(problem.sets["forget"]).max()) + 1)
     if answers.ndim != 2 or answers.shape[1] < classes:
         raise BadEvidence(
             f"The models answer with shape {tuple(answers.shape)} to {len(few)} examples of a "
             f"problem of {classes} classes; expected one score a class."
         )
-    if not torch.isfinite(answers).all():
-        raise Diverged("The original answers with NaN or infinite logits.")
 
 
 def _difference(first: Mapping[str, torch.Size], other: Mapping[str, torch.Size]) -> str:

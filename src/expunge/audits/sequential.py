@@ -7,13 +7,13 @@ hid. That is asked of a method and a problem, not of one model; every audit can 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from expunge.audits.audit import Audit
+from expunge.audits.audit import Audit, confidence_on
 from expunge.audits.finding import Finding
 from expunge.audits.frame import Models, run_audit
 from expunge.batch import Data, Joined, Subset
@@ -23,6 +23,25 @@ from expunge.problem import Problem
 from expunge.stack import Engine, Looped, members
 from expunge.streams import derived
 from expunge.unlearn import Run, frozen, unlearn
+
+# Of what is kept, so many examples tell whether a model is still whole.
+MOST_KEPT = 512
+
+
+@dataclass(frozen=True)
+class After:
+    """What stands after one of the requests.
+
+    Args:
+        first: what the audit finds of the first request.
+        kept: mean probability of the right class on what is to be kept, of unlearned models; a
+            model that answers nothing has forgotten the first request too.
+        kept_retrained: the same of models retrained for this request.
+    """
+
+    first: Finding
+    kept: float
+    kept_retrained: float
 
 
 def requests(problem: Problem, later: Sequence[Tensor]) -> tuple[Problem, ...]:
@@ -105,7 +124,7 @@ def sequential(
     margin: float | None = None,
     alpha: float = 0.05,
     engine: Engine | None = None,
-) -> tuple[Finding, ...]:
+) -> tuple[After, ...]:
     """Return what an audit finds of the first request after it, after the second, and so on.
 
     After each request the models are held against retrained ones that never saw anything that was
@@ -137,8 +156,17 @@ def sequential(
         subjects = [chain[number] for chain in chains]
         references = retrained(stage, seeds, engine)
         limits: dict[str, Any] = {"seed": seed, "margin": margin, "alpha": alpha}
-        found.append(run_audit(audit, subjects, references, originals, first, **limits))
+        finding = run_audit(audit, subjects, references, originals, first, **limits)
+        found.append(After(finding, *(_kept(each, stage) for each in (subjects, references))))
     return tuple(found)
+
+
+def _kept(models: Models, problem: Problem) -> float:
+    """Mean probability of the right class on examples spread over the retain set."""
+    retain = problem.sets["retain"]
+    count = min(len(retain), MOST_KEPT)
+    some = Subset(retain, torch.arange(count) * len(retain) // count)
+    return sum(confidence_on(model, some) for model in models) / len(models)
 
 
 def _with(problem: Problem, forget: Data, retain: Data) -> Problem:

@@ -83,7 +83,8 @@ def table(found: Mapping[str, Any]) -> Table:
     from rich.text import Text
 
     drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("after request", "forgotten by then", "of the first recovered", "verdict", "why"):
+    names = ("after request", "forgotten by then", "of the first recovered", "kept (retrained)")
+    for name in (*names, "verdict", "why"):
         drawn.add_column(name, justify="left" if name in ("verdict", "why") else "right")
     for number, each in enumerate(found["after"], start=1):
         share = each["recovered"]
@@ -91,7 +92,8 @@ def table(found: Mapping[str, Any]) -> Table:
         if "value" in share:
             shown = f"{share['value']:.2f} [{share['low']:.2f}, {share['high']:.2f}]"
         gone = str(number * found["size"])
-        drawn.add_row(str(number), gone, shown, each["word"], Text(each["reason"]))
+        kept = f"{each['kept']:.2f} ({each['kept_retrained']:.2f})"
+        drawn.add_row(str(number), gone, shown, kept, each["word"], Text(each["reason"]))
     return drawn
 
 
@@ -103,6 +105,7 @@ def legend(found: Mapping[str, Any]) -> str:
         f"({found['size']} of {found['train']} examples), then as many random ones each time; "
         f"{found['members']} originals, {found['oracles']} models retrained for each request "
         f"without all that was asked for until then. {found['audit']} asks of the first request: "
-        "0 as retrained, 1 as the original, 95 % interval over models. Measured on "
+        "0 as retrained, 1 as the original, 95 % interval over models. Kept: mean probability of "
+        "the right class, or of the answer's tokens, on what is still to be known. Measured on "
         f"{machine['processor']}, {machine['cores']} cores."
     )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from expunge.audits import Audit
 from expunge.audits.finding import Finding
-from expunge.audits.sequential import sequential
+from expunge.audits.sequential import After, sequential
 from expunge.errors import BadData, BadSentence
 from expunge.experiments.experiment import Experiment
 from expunge.experiments.graph import choose
@@ -37,10 +37,12 @@ from expunge.statistics.result import Effect, Interval
 from expunge.streams import stream
 from expunge.words import in_full
 
-VERSION = 1
+VERSION = 2
 MOST_REQUESTS = 100
 # The first retrained model is the audit's yardstick, and two more are the least that spread.
 FEWEST_ORACLES = 3
+# Kept by less than this share of what retrained models keep, a model is not said to forget.
+WHOLE = 0.9
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def originals(plan: Plan, store: Store) -> list[nn.Module]:
     return [load_model(plan, store, plan.original(seed)) for seed in plan.experiment.seeds]
 
 
-def record(plan: Plan, requests: Requests, found: Sequence[Finding]) -> dict[str, Any]:
+def record(plan: Plan, requests: Requests, found: Sequence[After]) -> dict[str, Any]:
     """What was found, as JSON can hold it."""
     return {
         "experiment": plan.experiment.name,
@@ -148,7 +150,10 @@ def record(plan: Plan, requests: Requests, found: Sequence[Finding]) -> dict[str
         "train": len(plan.problem.sets["train"]),
         "members": plan.experiment.members,
         "oracles": requests.oracles,
-        "after": [finding(each) for each in found],
+        "after": [
+            {**finding(each.first), "kept": each.kept, "kept_retrained": each.kept_retrained}
+            for each in found
+        ],
         "hardware": hardware(),
     }
 
@@ -185,6 +190,13 @@ def answer(found: Mapping[str, Any]) -> str:
         return "The first request was not forgotten to begin with: the audit finds it right after."
     if kept:
         return f"No: after request {kept[0]} the audit finds the first one again."
+    if broken := [place for place, each in enumerate(after, start=1) if not _whole(each)]:
+        last = after[broken[0] - 1]
+        return (
+            f"Not shown: after request {broken[0]} the models give what is to be kept a "
+            f"probability of {last['kept']:.2f}, retrained ones {last['kept_retrained']:.2f}. A "
+            "model that breaks forgets the first request as well."
+        )
     if all(each["word"] == "excluded" for each in after):
         return f"Yes, by {found['audit']} and its margin, after each of {len(after)} requests."
     return "Not shown: the audit does not find the first request, and cannot exclude it either."
@@ -193,3 +205,8 @@ def answer(found: Mapping[str, Any]) -> str:
 def _left(each: Mapping[str, Any]) -> bool:
     """Whether more was found than retrained models have."""
     return bool(each["word"] == "found" and each["more"])
+
+
+def _whole(each: Mapping[str, Any]) -> bool:
+    """Whether what is to be kept is kept about as well as by retrained models."""
+    return bool(each["kept"] >= WHOLE * each["kept_retrained"])

@@ -25,9 +25,10 @@ from expunge.needs import whole_set_terms
 from expunge.optimisers import SGD
 from expunge.originals import adapter_alone, compares, sharing
 from expunge.parts import Everything, Named
-from expunge.pieces import checkpointed, mixed
+from expunge.pieces import apart, checkpointed, mixed
 from expunge.steps import LoRA, Train
 from expunge.steps.adapter import Adapter
+from expunge.terms import Term
 
 if TYPE_CHECKING:
     from expunge.problem import Problem
@@ -207,6 +208,13 @@ def saved(train: Train, crew: Solo, rows: int) -> tuple[int, int]:
 
 
 def _held(train: Train, crew: Solo, rows: int) -> tuple[int, int]:
+    """The same without checkpoints thought of: of the part of the objective that holds most."""
+    batches = _rows(train, crew, rows)
+    with _going(train, crew):
+        return max((_part(one, crew, batches) for one in apart(train.objective, batches)), key=sum)
+
+
+def _part(objective: Term, crew: Solo, batches: dict[str, Batch]) -> tuple[int, int]:
     weights = {t.untyped_storage().data_ptr() for t in crew.modules().state_dict().values()}
     words, seen = _vocabulary(crew.modules()), dict[int, tuple[int, bool]]()
 
@@ -216,13 +224,12 @@ def _held(train: Train, crew: Solo, rows: int) -> tuple[int, int]:
             seen[storage.data_ptr()] = (storage.nbytes(), tensor.shape[-1:] == (words,))
         return tensor
 
-    batches = _rows(train, crew, rows)
-    watched = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
-    with watched, _going(train, crew):
-        crew.losses(train.objective, batches, 0.0)
-    answers = sum(int(b.scored.sum()) for b in batches.values() if b.scored is not None)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        crew.losses(objective, batches, 0.0)
+    read = (batches[name].scored for name in objective.sets)
+    answers = sum(int(scored.sum()) for scored in read if scored is not None)
     # beside what is kept: the answers of a teacher, or the slopes, whichever pass is on
-    passing = (2 + len(train.objective.teachers)) * 4 * answers * words
+    passing = (2 + len(objective.teachers)) * 4 * answers * words
     sizes = list(seen.values())
     return sum(n for n, logits in sizes if not logits), passing + sum(
         n for n, logits in sizes if logits
@@ -254,10 +261,12 @@ def _seconds(train: Train, crew: Solo, problem: Problem, rows: int, processes: i
     spent = 0.0
     for many in (1, rows):
         start = time.perf_counter()
-        with _going(train, crew):
-            loss = crew.losses(train.objective, _rows(train, crew, many), 0.0)
+        batches = _rows(train, crew, many)
         moving = [w for w in crew.weights.values() if w.requires_grad]
-        torch.autograd.grad(loss.sum(), moving, allow_unused=True)
+        for part in apart(train.objective, batches):
+            with _going(train, crew):
+                loss = crew.losses(part, batches, 0.0)
+            torch.autograd.grad(loss.sum(), moving, allow_unused=True)
         if _device(crew.modules()).type == "cuda":
             torch.cuda.synchronize()
         spent = time.perf_counter() - start

@@ -1,0 +1,7 @@
+"""`python -m expunge`, the same as the command `expunge`."""
+
+from __future__ import annotations
+
+from expunge.cli import main
+
+main()
