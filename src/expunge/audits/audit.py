@@ -122,7 +122,13 @@ def batches(data: Data) -> list[Batch]:
 
 @torch.no_grad()
 def logits_on(model: nn.Module, data: Data) -> Tensor:
-    """What a model answers on a whole set in evaluation mode, float32 [n, k], on the processor."""
+    """What a model answers on a whole set in evaluation mode, float32 [n, k], on the processor.
+
+    Raises:
+        Unsupported: the set holds texts.
+    """
+    if holds_tokens(data):
+        raise Unsupported("The audit reads classes, and texts have none.")
     model.eval()
     device = next(model.parameters()).device
     found = [batch.to(device).logits(model).float().cpu() for batch in batches(data)]
