@@ -79,6 +79,16 @@ def test_dear_methods_and_controls_take_no_rank_and_push_nobody_down() -> None:
     assert told["retrain"] == "control"
 
 
+def test_a_broken_model_takes_no_rank_however_near_it_lies() -> None:
+    made = summary(
+        row("broken", 0.15, 0.16, 0.17, verdict="collapsed"), row("whole", 0.04, 0.05, 0.06)
+    )
+    assert ranks(made) == {"whole": 1, "broken": None, "retrain": None, "nothing": None}
+    shown = markdown(made).splitlines()
+    assert "| - | broken | 0.1600" in "\n".join(shown)
+    assert not any("broken" in line for line in markdown(made, first=10).splitlines())
+
+
 def test_of_the_way_lies_between_the_anchors() -> None:
     place = ranking(summary(row("half", 0.05, 0.1, 0.15)))[0]
     assert place.way == pytest.approx((0.5, 0.25, 0.75))

@@ -19,6 +19,8 @@ from expunge.metrics.verdict import LARGEST_COST
 
 # A method's epochs are counted in whole minibatches, which may exceed the cap by a few examples.
 CAP = LARGEST_COST * 1.025
+# A broken model may lie nearer to retrained ones than any other, and is of no use to anybody.
+BROKEN = "collapsed"
 COLUMNS = ("rank", "method", "score", "of the way", "retain", "test", "read", "time", "verdict")
 
 
@@ -28,7 +30,7 @@ class Place:
 
     Args:
         rank: 1 is best; equal where intervals overlap with the same rows above; None for controls,
-            methods above the cost cap, and methods without a score.
+            methods above the cost cap, collapsed ones, and methods without a score.
         name: the method.
         score, low, high: the challenge's score with its 95 % interval.
         way: (score - floor) / (ceiling - floor), with the interval scaled alike; floor and ceiling
@@ -66,7 +68,7 @@ def without_rank(row: Mapping[str, Any]) -> str:
         return "control"
     if row["cost"]["examples_share"] > CAP:
         return f"above {LARGEST_COST:.0%} of retraining's cost"
-    return ""
+    return BROKEN if row["verdict"] == BROKEN else ""
 
 
 def _scored(row: Mapping[str, Any]) -> tuple[float, float, float]:
@@ -120,7 +122,8 @@ def legend(summary: Mapping[str, Any]) -> str:
         f"models a row and as many oracles, protocol {experiment['protocol']}, rule "
         f"{experiment['rule']}. score: the challenge's, F times the retain and test accuracies' "
         "ratios, with a 95 % interval over models; of the way: 0 = the original, 1 = held-out "
-        "retrained models; rank: 1 + the methods whose interval lies wholly above; accuracies in "
+        "retrained models; rank: 1 + the methods whose interval lies wholly above, controls, dear "
+        "and collapsed ones apart; accuracies in "
         "%, with the gap to retrained; read and time: examples read and time taken, as shares of "
         f"retraining's. {hardware['processor']}, {hardware['cores']} cores."
     )
@@ -148,10 +151,10 @@ def plain(summary: Mapping[str, Any], width: int = 160) -> str:
 
 
 def markdown(summary: Mapping[str, Any], first: int | None = None) -> str:
-    """The ranking as a table in Markdown: its first rows, or all of them."""
+    """The ranking as a table in Markdown: all of it, or its first rows and the controls."""
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-    places = [p for p in ranking(summary) if p.rank is not None or p.row["control"]]
+    places = ranking(summary)
     kept = [p for p in places if p.rank is not None][:first]
-    kept += [p for p in places if p.rank is None]
+    kept += [p for p in places if p.rank is None and (first is None or p.row["control"])]
     lines += [f"| {' | '.join(cells(place))} |" for place in kept]
     return "\n".join(lines) + "\n"
