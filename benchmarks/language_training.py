@@ -305,9 +305,9 @@ def smollm2(place: Path) -> str:
     try:
         loaded = unpacked()
     except Unsupported as fault:
-        sys.exit(f"No model to measure: name a folder. {fault}")
-    save(loaded, place / "smollm2")
-    return str(place / "smollm2")
+        print(f"No model to measure, and nothing was: name a folder. {fault}")
+        sys.exit(0)
+    return str(save(loaded.model, loaded.tokenizer, place / "smollm2"))
 
 
 if __name__ == "__main__":
