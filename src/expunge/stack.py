@@ -300,6 +300,11 @@ class Timing:
         return Vmapped() if self.vmapped is not None and self.vmapped < self.looped else Looped()
 
 
+# Seconds. Stacking saves the calls between small kernels; where one member fills the processor for
+# this long, it saves nothing, and trying a stack takes its memory (64 ResNet-18: over 22 GiB).
+LARGE = 0.3
+
+
 def fastest(make: Callable[[int], list[Run]], method: Method, count: int) -> Timing:
     """Time a few training steps of a method each way.
 
@@ -310,6 +315,8 @@ def fastest(make: Callable[[int], list[Run]], method: Method, count: int) -> Tim
     """
     reason = stackable(make(2)[:count], method)
     alone = _seconds_a_step(Looped(), make(1), method, 12)
+    if not reason and alone > LARGE:
+        reason = f"a step of one member takes {alone:.2f} s, so that a stack would gain nothing"
     if reason:
         return Timing(alone, None, reason)
     try:

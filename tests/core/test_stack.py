@@ -379,6 +379,20 @@ class Branching(nn.Module):
         return logits * 2 if float(logits.detach().sum()) > 0 else logits
 
 
+def test_fastest_makes_no_stack_of_large_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The forecast of 512 ResNet-18 was killed for memory, since 64 of them were tried stacked."""
+    made: list[int] = []
+
+    def make(count: int) -> list[Run]:
+        made.append(count)
+        return runs_of(range(count))
+
+    monkeypatch.setattr("expunge.stack.LARGE", 0.0)
+    timing = fastest(make, as_method(RETAIN), 64)
+    assert timing.vmapped is None and "would gain nothing" in timing.reason
+    assert max(made) == 2
+
+
 def test_fastest_goes_on_alone_where_vmap_refuses() -> None:
     original = frozen(tiny.made(Branching))
 
