@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -130,3 +131,18 @@ def view(
 
 def _answering(pairs: list[tuple[Tensor, Tensor]]) -> Any:
     return lambda inputs: next(answer for asked, answer in pairs if asked is inputs)
+
+
+def runs_of(
+    seeds: Sequence[int], task: Problem | None = None, originals: Sequence[nn.Module] | None = None
+) -> list[Run]:
+    """Runs of one method by members of these seeds, that share what does not differ."""
+    task = problem() if task is None else task
+    shared: dict[Any, Any] = {}
+    first, found = frozen(made()), []
+    for place, seed in enumerate(seeds):
+        original = first if originals is None else originals[place]
+        memo = shared if originals is None else None
+        mine = copy.deepcopy(original).requires_grad_(True)
+        found.append(Run(mine, original, task, seed, memo=memo))
+    return found

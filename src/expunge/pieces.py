@@ -57,7 +57,7 @@ def apart(objective: Term, batches: Mapping[str, Batch]) -> list[Term]:
     """The parts of an objective that share no minibatch; their losses add up, and gradients do.
 
     Worked out one after another, each part's activations are gone before the next part's are made.
-    Images are left whole: little is held there, and stacked members share what there is.
+    Images are left whole, so that published rankings can be made again bit for bit.
     """
     if not all(isinstance(batch, Tokens) for batch in batches.values()):
         return [objective]

@@ -300,8 +300,9 @@ class Timing:
         return Vmapped() if self.vmapped is not None and self.vmapped < self.looped else Looped()
 
 
-# Seconds. Stacking saves the calls between small kernels; where one member fills the processor for
-# this long, it saves nothing, and trying a stack takes its memory (64 ResNet-18: over 22 GiB).
+# Seconds. A stack saves the calls between small kernels; the wider CIFAR network, 0.02 s a step, is
+# slower stacked already (docs/performance.md). Larger ones are not tried: 64 ResNet-18, to be timed
+# in one stack, had taken 21.8 GiB when the machine killed them.
 LARGE = 0.3
 
 
@@ -316,7 +317,7 @@ def fastest(make: Callable[[int], list[Run]], method: Method, count: int) -> Tim
     reason = stackable(make(2)[:count], method)
     alone = _seconds_a_step(Looped(), make(1), method, 12)
     if not reason and alone > LARGE:
-        reason = f"a step of one member takes {alone:.2f} s, so that a stack would gain nothing"
+        reason = f"a step of one member takes {alone:.2f} s: too large to try a stack"
     if reason:
         return Timing(alone, None, reason)
     try:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 import tiny
@@ -36,9 +35,7 @@ from expunge.stack import (
     Engine,
     Looped,
     Stacked,
-    Timing,
     Vmapped,
-    fastest,
     members,
     stackable,
 )
@@ -92,21 +89,6 @@ from expunge.unlearn import Run, Unlearned, frozen
 SEEDS = (3, 11, 2**40)
 
 
-def runs_of(
-    seeds: Sequence[int], task: Problem | None = None, originals: Sequence[nn.Module] | None = None
-) -> list[Run]:
-    task = tiny.problem() if task is None else task
-    shared: dict[Any, Any] = {}
-    first = frozen(tiny.made())
-    made = []
-    for place, seed in enumerate(seeds):
-        original = first if originals is None else originals[place]
-        memo = shared if originals is None else None
-        mine = copy.deepcopy(original).requires_grad_(True)
-        made.append(Run(mine, original, task, seed, memo=memo))
-    return made
-
-
 def carry_out(runs: list[Run], method: Any, engine: Engine) -> list[Unlearned]:
     *epochs, done = members(runs, as_method(method), engine)
     assert all(isinstance(epoch, Epoch) for epoch in epochs)
@@ -127,8 +109,8 @@ def assert_agree(ours: Sequence[Unlearned], theirs: Sequence[Unlearned]) -> None
 
 
 def assert_stacked_as_alone(method: Any, **rest: Any) -> None:
-    stacked = carry_out(runs_of(SEEDS, **rest), method, Vmapped())
-    alone = carry_out(runs_of(SEEDS, **rest), method, Looped())
+    stacked = carry_out(tiny.runs_of(SEEDS, **rest), method, Vmapped())
+    alone = carry_out(tiny.runs_of(SEEDS, **rest), method, Looped())
     assert {u.receipt.engine for u in stacked} == {"stacked of 3"}
     assert {u.receipt.engine for u in alone} == {"alone"}
     assert_agree(stacked, alone)
@@ -249,7 +231,7 @@ def test_one_forget_example_stacks() -> None:
 
 
 def test_statistics_and_their_counter_move_as_alone() -> None:
-    stacked = carry_out(runs_of(SEEDS), Train(CE("retain"), batch=24), Vmapped())
+    stacked = carry_out(tiny.runs_of(SEEDS), Train(CE("retain"), batch=24), Vmapped())
     before = tiny.made()[1]
     for done in stacked:
         assert int(done.model[1].num_batches_tracked) == int(before.num_batches_tracked) + 2
@@ -260,13 +242,13 @@ def test_statistics_and_their_counter_move_as_alone() -> None:
 @pytest.mark.parametrize("engine", [Looped(), Vmapped()])
 def test_a_member_is_defined_by_its_seed_alone(engine: Engine) -> None:
     method = (Noise(0.01), Train(Relabel("forget") + KL("retain", teacher="random"), batch=24))
-    three = carry_out(runs_of((5, 6, 7)), method, engine)
-    five = carry_out(runs_of((9, 7, 5, 8, 6)), method, engine)
+    three = carry_out(tiny.runs_of((5, 6, 7)), method, engine)
+    five = carry_out(tiny.runs_of((9, 7, 5, 8, 6)), method, engine)
     assert_agree(three, [five[2], five[4], five[1]])
 
 
 def test_stacking_leaves_the_original_alone() -> None:
-    runs = runs_of(SEEDS)
+    runs = tiny.runs_of(SEEDS)
     before = tiny.state(runs[0].original)
     carry_out(runs, Train(KL("retain") + CE("retain"), batch=24), Vmapped())
     assert all(torch.equal(before[n], t) for n, t in runs[0].original.state_dict().items())
@@ -287,7 +269,7 @@ def lazy() -> Problem:
 
 def dropping_runs() -> list[Run]:
     originals = [frozen(tiny.made(tiny.dropping))] * 2
-    return runs_of((1, 2), tiny.problem(architecture=tiny.dropping), originals)
+    return tiny.runs_of((1, 2), tiny.problem(architecture=tiny.dropping), originals)
 
 
 def uneven_runs() -> list[Run]:
@@ -296,19 +278,19 @@ def uneven_runs() -> list[Run]:
     with torch.no_grad():
         originals[0][0].weight.mul_(1e-4)
         originals[1][4].weight.mul_(1e-4)
-    return runs_of((1, 2), originals=originals)
+    return tiny.runs_of((1, 2), originals=originals)
 
 
 RETAIN = Train(CE("retain"), batch=24)
 UNSTACKABLE = [
-    ("one member", lambda: runs_of((1,)), RETAIN),
-    ("trains nothing", lambda: runs_of((1, 2)), Noise(0.1)),
+    ("one member", lambda: tiny.runs_of((1,)), RETAIN),
+    ("trains nothing", lambda: tiny.runs_of((1, 2)), Noise(0.1)),
     ("dropout", dropping_runs, RETAIN),
-    ("from disk", lambda: runs_of((1, 2), lazy()), RETAIN),
-    ("other weights", lambda: runs_of((1, 2)), Train(CE("retain"), where=Random(0.5))),
+    ("from disk", lambda: tiny.runs_of((1, 2), lazy()), RETAIN),
+    ("other weights", lambda: tiny.runs_of((1, 2)), Train(CE("retain"), where=Random(0.5))),
     (
         "other weights",
-        lambda: runs_of((1, 2)),
+        lambda: tiny.runs_of((1, 2)),
         Repeat((Train(CE("retain"), where=Random(0.5)),), 2),
     ),
     ("may move in some", uneven_runs, Train(CE("retain"), batch=24, where=Smallest(0.05))),
@@ -335,76 +317,6 @@ def test_a_stack_with_uneven_parts_is_refused() -> None:
 
 
 def test_stackable_says_nothing_of_what_can_be_stacked() -> None:
-    assert stackable(runs_of(SEEDS), as_method(RETAIN)) == ""
+    assert stackable(tiny.runs_of(SEEDS), as_method(RETAIN)) == ""
     assert isinstance(tiny.problem().sets["forget"], Subset)
     assert isinstance(lazy().sets["train"], Indexed)
-
-
-@pytest.mark.parametrize("over", ["", "forget", "retain"])
-def test_fastest_times_as_many_steps_as_it_says(over: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted: list[int] = []
-
-    def noting(self: Looped, runs: list[Run], method: Any) -> Any:
-        before = dict(runs[0].ledger.examples)
-        yield from original(self, runs, method)
-        read = runs[0].ledger.examples["forget"] - before.get("forget", 0)
-        counted.append(read)
-
-    original = Looped.__call__
-    monkeypatch.setattr(Looped, "__call__", noting)
-    train = Train(Repel("forget", "retain"), batch=4, over=over)
-    timing = fastest(lambda n: runs_of(range(n)), as_method(train), 2)
-    # minibatches of 4 of the 12 forget examples: 1, 1 and 13 steps
-    assert counted == [4, 4, 52]
-    assert timing.looped > 0
-    assert timing.vmapped is not None
-
-
-def test_fastest_says_why_it_did_not_stack() -> None:
-    timing = fastest(lambda n: runs_of(range(n)), as_method(RETAIN), 1)
-    assert timing.vmapped is None
-    assert timing.reason == "one member is not a stack"
-    assert timing.engine == Looped()
-
-
-class Branching(nn.Module):
-    """Asks a tensor for its value, which vmap cannot tell."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last = nn.Linear(64, 10)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        logits = self.last(inputs.flatten(1))
-        return logits * 2 if float(logits.detach().sum()) > 0 else logits
-
-
-def test_fastest_makes_no_stack_of_large_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The forecast of 512 ResNet-18 was killed for memory, since 64 of them were tried stacked."""
-    made: list[int] = []
-
-    def make(count: int) -> list[Run]:
-        made.append(count)
-        return runs_of(range(count))
-
-    monkeypatch.setattr("expunge.stack.LARGE", 0.0)
-    timing = fastest(make, as_method(RETAIN), 64)
-    assert timing.vmapped is None and "would gain nothing" in timing.reason
-    assert max(made) == 2
-
-
-def test_fastest_goes_on_alone_where_vmap_refuses() -> None:
-    original = frozen(tiny.made(Branching))
-
-    def make(n: int) -> list[Run]:
-        return runs_of(range(n), originals=[original] * n)
-
-    timing = fastest(make, as_method(RETAIN), 2)
-    assert timing.vmapped is None
-    assert "vmap refused" in timing.reason
-
-
-def test_the_faster_way_is_taken() -> None:
-    assert Timing(2.0, 1.0).engine == Vmapped()
-    assert Timing(1.0, 2.0).engine == Looped()
-    assert Timing(1.0, None).engine == Looped()

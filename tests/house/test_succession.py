@@ -11,7 +11,7 @@ import pytest
 from house_tools import timed
 
 from expunge import cli
-from expunge.audits import ForgetConfidence, IllusionGap, Relearn
+from expunge.audits import ForgetConfidence, IllusionGap
 from expunge.errors import BadData, BadSentence
 from expunge.experiments.experiment import Experiment, read
 from expunge.experiments.plan import plan_for
@@ -168,31 +168,3 @@ def test_the_experiment_s_own_method_comes_before_a_published_one() -> None:
     assert chosen_method(MADE, "mine=Noise(0.1)").name == "mine"
     other: Experiment = replace(MADE, methods=())
     assert chosen_method(other, "finetune").sentence != MADE.methods[0].sentence
-
-
-PEOPLE = """
-name = "few people"
-problem = "people"
-architecture = "tiny_llama"
-forget = "Subjects(2)"
-train_size = 6
-members = 2
-protocol = "paired"
-recipe = "Train(CE('train'), epochs=12, lr=Warmup(0.008, 0.1), batch=16, optimiser=AdamW())"
-[methods]
-gone = "Train(-CE('forget'), epochs=4, lr=0.003, batch=16, optimiser=AdamW())"
-"""
-
-
-def test_requests_of_texts_are_asked_by_probability_and_gibberish_is_no_forgetting(
-    tmp_path: Path,
-) -> None:
-    experiment, store = read(PEOPLE, "here"), Store(tmp_path / "s")
-    asked = Requests(experiment.methods[0], ForgetConfidence(), 2, 3)
-    told = asked_of(experiment, asked, store)
-    for stage in told["after"]:
-        assert min(stage["original"]) > 0.5 > max(stage["oracle"]) > max(stage["subject"])
-        assert stage["kept"] < 0.1 < 0.5 < stage["kept_retrained"]
-    assert "after request 1 the models give what is to be kept a probability of" in answer(told)
-    unread = asked_of(experiment, replace(asked, audit=Relearn(share=0.5)), store)
-    assert "texts have none" in answer(unread)

@@ -16,7 +16,7 @@ from expunge.grammar import as_method
 from expunge.optimisers import SGD, AdamW
 from expunge.parts import Named
 from expunge.steps import LoRA, Noise, Train
-from expunge.terms import CE, DPO, KL, NPO
+from expunge.terms import CE, DPO, KL, NPO, Match
 from expunge.text import capacity as room
 from expunge.text.capacity import Capacity, capacity, duration, size, told_of_memory
 
@@ -82,6 +82,12 @@ def test_pieces_and_processes_divide_and_checkpoints_save() -> None:
     assert told(()).needed == told(Noise(0.1)).needed == 0
     longer = (train(epochs=1), train(epochs=40))
     assert told(longer).seconds > 10 * told(train(epochs=1)).seconds
+
+
+def test_a_part_beneath_all_that_moves_costs_no_gradient() -> None:
+    upper = Named(r"layers\.1\..*")
+    both = train(objective=CE("forget") + Match("retain", layer=0), where=upper)
+    assert told(both).activations == told(train(where=upper)).activations > 0
 
 
 def test_a_forecast_leaves_the_model_as_it_is() -> None:

@@ -24,6 +24,7 @@ class ForgetConfidence(Audit):
 
     unit: ClassVar[str] = "probability"
     more: ClassVar[More] = "knows more"
+    reads_texts: ClassVar[bool] = True
 
     def measure(self, model: nn.Module, scene: Scene) -> float:
         return confidence_on(model, scene.data("forget"))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from expunge.batch import Batch, Data, Subset, Tokens, all_targets, chunk_of, holds_tokens
+from expunge.batch import Batch, Data, Subset, all_targets, holds_tokens
 from expunge.errors import BadData, BadSentence, Unsupported
 from expunge.problem import Problem
 from expunge.streams import stream
@@ -94,11 +94,12 @@ class Audit(ABC):
     `unit` is what the number counts, and `more` what a larger one says of a model. An `anchored`
     audit is read between its two anchors, retrained models (0) and originals (1), and `margin` is
     the share of that lead that matters; any other is compared with retrained models alone, and
-    `margin` is in its own unit.
+    `margin` is in its own unit. One that asks for nothing but probabilities `reads_texts` too.
     """
 
     unit: ClassVar[str]
     more: ClassVar[More]
+    reads_texts: ClassVar[bool] = False
     anchored: ClassVar[bool] = True
     margin: ClassVar[float] = 0.1
 
@@ -117,18 +118,12 @@ class Audit(ABC):
 
 def batches(data: Data) -> list[Batch]:
     """A whole set in minibatches, in order."""
-    return [data.batch(rows) for rows in torch.arange(len(data)).split(chunk_of(data, CHUNK))]
+    return [data.batch(rows) for rows in torch.arange(len(data)).split(CHUNK)]
 
 
 @torch.no_grad()
 def logits_on(model: nn.Module, data: Data) -> Tensor:
-    """What a model answers on a whole set in evaluation mode, float32 [n, k], on the processor.
-
-    Raises:
-        Unsupported: the set holds texts.
-    """
-    if holds_tokens(data):
-        raise Unsupported("The audit reads classes, and texts have none.")
+    """What a model answers on a whole set in evaluation mode, float32 [n, k], on the processor."""
     model.eval()
     device = next(model.parameters()).device
     found = [batch.to(device).logits(model).float().cpu() for batch in batches(data)]
@@ -153,25 +148,12 @@ def accuracy_on(model: nn.Module, data: Data) -> float:
 def confidence_on(model: nn.Module, data: Data) -> float:
     """Mean probability of the right class on a set; of texts, of the answers' tokens."""
     if holds_tokens(data):
-        return float(answer_probabilities(model, data).mean())
+        # the room of texts is not opened for audits of pictures
+        from expunge.text.collect import likelihoods
+        from expunge.text.metrics import probability
+
+        return float(probability(likelihoods([model], data).answers(0)).mean())
     return confidence(logits_on(model, data), all_targets(data))
-
-
-@torch.no_grad()
-def answer_probabilities(model: nn.Module, data: Data) -> Tensor:
-    """The geometric mean of an answer's tokens' probabilities, float64 [n], on the processor.
-
-    Source: Maini et al., TOFU, arXiv 2401.06121, section 2.2.2, P(a|q)^(1/|a|).
-    """
-    model.eval()
-    device, found = next(model.parameters()).device, []
-    for batch in batches(data):
-        assert isinstance(batch, Tokens)
-        here = batch.to(device)
-        targets = here.targets[here.scored][:, None]
-        logp = here.answers(model).double().log_softmax(-1).gather(-1, targets)[:, 0]
-        found.append((here.spread(logp).sum(-1) / here.scored.sum(-1)).exp().cpu())
-    return torch.cat(found)
 
 
 def within(owner: str, name: str, value: float, low: float, high: float) -> None:

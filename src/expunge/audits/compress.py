@@ -27,6 +27,7 @@ class Quantise(Audit):
 
     unit: ClassVar[str] = "probability"
     more: ClassVar[More] = "knows more"
+    reads_texts: ClassVar[bool] = True
     bits: int = 8
 
     def check(self) -> None:
@@ -54,6 +55,7 @@ class Prune(Audit):
 
     unit: ClassVar[str] = "probability"
     more: ClassVar[More] = "knows more"
+    reads_texts: ClassVar[bool] = True
     share: float = 0.3
 
     def check(self) -> None:

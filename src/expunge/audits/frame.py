@@ -11,7 +11,7 @@ from torch import nn
 
 from expunge.audits.audit import Audit, Scene
 from expunge.audits.finding import Finding, judge, unfit
-from expunge.batch import Tokens, all_targets
+from expunge.batch import Tokens, all_targets, holds_tokens
 from expunge.errors import BadData, BadEvidence, Diverged, Unsupported
 from expunge.problem import Problem
 from expunge.streams import isolated
@@ -105,6 +105,8 @@ def why_not(audit: Audit, scene: Scene) -> str:
 
     Tried on the scene's original, so that one audit without its set does not end all others.
     """
+    if holds_tokens(scene.data("forget")) and not audit.reads_texts:
+        return "it reads classes, and texts have none"
     if reason := audit.unfit(scene.problem):
         return reason
     try:

@@ -123,8 +123,8 @@ def legend(summary: Mapping[str, Any]) -> str:
         f"{experiment['rule']}. score: the challenge's, F times the retain and test accuracies' "
         "ratios, with a 95 % interval over models; of the way: 0 = the original, 1 = held-out "
         "retrained models; rank: 1 + the methods whose interval lies wholly above, controls, dear "
-        "and collapsed ones apart; accuracies in "
-        "%, with the gap to retrained; read and time: examples read and time taken, as shares of "
+        "and collapsed ones apart; accuracies in %, with the gap to retrained; read and time: "
+        "examples read and time taken, as shares of "
         f"retraining's. {hardware['processor']}, {hardware['cores']} cores."
     )
 

@@ -266,7 +266,8 @@ def _seconds(train: Train, crew: Solo, problem: Problem, rows: int, processes: i
         for part in apart(train.objective, batches):
             with _going(train, crew):
                 loss = crew.losses(part, batches, 0.0)
-            torch.autograd.grad(loss.sum(), moving, allow_unused=True)
+            if loss.requires_grad:
+                torch.autograd.grad(loss.sum(), moving, allow_unused=True)
         if _device(crew.modules()).type == "cuda":
             torch.cuda.synchronize()
         spent = time.perf_counter() - start
