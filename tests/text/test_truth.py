@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-pytest.importorskip("transformers")
-
 from expunge.audits.frame import fingerprint
 from expunge.audits.truth import people
 from expunge.method import Method
