@@ -136,6 +136,14 @@ def test_the_command_prints_the_plan() -> None:
         assert all(command in done.output for command in advice.commands)
 
 
+def test_the_purpose_alone_says_what_was_assumed_and_gives_the_plan_for_it() -> None:
+    alone = RUNNER.invoke(app, ["advise", "--purpose", "false"])
+    assert alone.exit_code == 0, alone.output
+    assert "You have (--have): forget,retain,weights." in alone.output
+    for advice in plan(purpose_of("false"), owned({"forget", "retain", "weights"})):
+        assert all(command in alone.output for command in advice.commands)
+
+
 def lines(file: Path, *rows: dict[str, str]) -> Path:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return file

@@ -17,12 +17,13 @@ Have = Annotated[
 ]
 
 
-def advise(purpose: Why, have: Have) -> None:
+def advise(purpose: Why, have: Have = "forget,retain,weights") -> None:
     """Say what to do about data that should not be in a model."""
     from expunge.purposes import owned, plan, purpose_of
 
     why, has = purpose_of(purpose), owned(have.split(","))
     typer.echo(f"Purpose: {why.name}. {why.question}")
+    typer.echo(f"You have (--have): {have}.")
     for number, advice in enumerate(plan(why, has), start=1):
         typer.echo(f"\n{number}. {advice.verdict.capitalize()}. {advice.reason}")
         for command in advice.commands:
