@@ -23,7 +23,7 @@ def advise(purpose: Why, have: Have = "forget,retain,weights") -> None:
 
     why, has = purpose_of(purpose), owned(have.split(","))
     typer.echo(f"Purpose: {why.name}. {why.question}")
-    typer.echo(f"You have (--have): {have}.")
+    typer.echo(f"You have (--have): {', '.join(sorted(has))}.")
     for number, advice in enumerate(plan(why, has), start=1):
         typer.echo(f"\n{number}. {advice.verdict.capitalize()}. {advice.reason}")
         for command in advice.commands:
