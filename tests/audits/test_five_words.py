@@ -157,3 +157,11 @@ def test_nobody_is_removed_where_a_control_is() -> None:
 def test_alpha_is_checked() -> None:
     with pytest.raises(ExpungeError, match="alpha"):
         conclude(heard(NONE), alpha=0.0)
+
+
+def test_a_share_that_rounds_to_nothing_has_no_sign() -> None:
+    least = effect(-0.001, 0.002, 0.9)
+    found = conclude(heard(MOST, relearning=least))
+    told = conclude(heard(replace(MOST, low=-0.001), relearning=NONE))
+    assert "-0.00" not in found.reason + told.reason
+    assert "0.00 to" in told.reason

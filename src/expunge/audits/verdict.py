@@ -246,8 +246,8 @@ def _numbers(one: Witness) -> str:
     effect = _effect(one)
     sure = 100 * (1 - 2 * effect.alpha)
     return (
-        f"{one.audit} {effect.value:.2f} {effect.unit} "
-        f"({sure:g} % interval {effect.low:.2f} to {effect.high:.2f})"
+        f"{one.audit} {effect.value:z.2f} {effect.unit} "
+        f"({sure:g} % interval {effect.low:z.2f} to {effect.high:z.2f})"
     )
 
 

@@ -163,7 +163,7 @@ def _line(found: Dossier, place: int, redact: bool) -> Line:
 def _left(effect: Effect | Unscored) -> tuple[str, str]:
     """What is left of the lead, or why nobody can say."""
     if isinstance(effect, Effect):
-        return f"{effect.value:.2f} ({effect.low:.2f} to {effect.high:.2f})", ""
+        return f"{effect.value:z.2f} ({effect.low:z.2f} to {effect.high:z.2f})", ""
     return "", effect.reason
 
 

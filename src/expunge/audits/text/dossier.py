@@ -270,8 +270,8 @@ def _no_lead(facts: Facts, alpha: float) -> str:
     if gap > 0 and p <= alpha:
         return ""
     return (
-        f"This audit does not tell the original ({facts.original.mean():.2f}) from retrained "
-        f"models ({facts.oracles.mean():.2f}; p {p:.2g}), so that it means nothing here."
+        f"This audit does not tell the original ({facts.original.mean():z.2f}) from retrained "
+        f"models ({facts.oracles.mean():z.2f}; p {p:.2g}), so that it means nothing here."
     )
 
 
