@@ -198,10 +198,10 @@ def _left(line: Record | None, left: Record, several: bool) -> str:
 
 
 def _range(over: Record) -> str:
-    return f"{over['mean']:.2f} ({over['least']:.2f} to {over['most']:.2f})"
+    return f"{over['mean']:z.2f} ({over['least']:z.2f} to {over['most']:z.2f})"
 
 
 def interval(line: Record) -> str:
     """What is left of the lead in one member, with its interval."""
     told = line["left"]
-    return f"{told['value']:.2f} ({told['low']:.2f} to {told['high']:.2f})"
+    return f"{told['value']:z.2f} ({told['low']:z.2f} to {told['high']:z.2f})"

@@ -94,7 +94,7 @@ def square(value: float | None) -> Square:
     """One place of a heat map; what is left beyond 0 and 1 has the ink of the ends."""
     if value is None:
         return Square("-", 0.0)
-    return Square(f"{value:.2f}", round(min(max(value, 0.0), 1.0), 3))
+    return Square(f"{value:z.2f}", round(min(max(value, 0.0), 1.0), 3))
 
 
 def _card(row: Record, anchors: Sequence[Record]) -> dict[str, Any]:
