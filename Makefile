@@ -45,12 +45,13 @@ test: $(STAMP)  ## Run the quick tests
 test-slow: $(STAMP)  ## Run the tests marked slow
 	$(PYTEST) -m slow --durations=10 || [ $$? -eq 5 ]
 
-check: $(STAMP)  ## Check format, lint, types, size caps, and that every module imports
+check: $(STAMP)  ## Check format, lint, types, size caps, layers, circles and names
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/python tools/check_caps.py $(CODE)
-	$(BIN)/python -m pytest -q tests/test_imports.py
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_imports.py tests/test_structure.py
 
 format: $(STAMP)  ## Format the code, and mend what lint can mend
 	$(BIN)/ruff format $(CODE)

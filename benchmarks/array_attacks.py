@@ -15,7 +15,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from expunge.metrics import exposure, iam, klom, lira, population, rmia, roc, ruli, signals, svc
+from expunge.metrics.attacks import exposure, iam, klom, lira, population, rmia, roc, ruli, signals
+from expunge.metrics.attacks import population as svc
 
 Floats = NDArray[np.float64]
 

@@ -18,23 +18,25 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from expunge.audits import Audit
+from expunge.audits.audit import Audit
 from expunge.audits.finding import Finding, together
-from expunge.audits.record import ALPHA, Asked, found, shown
-from expunge.experiments.auditing import Cast, Round, make_round
+from expunge.audits.record import ALPHA, AuditQuestion, found, shown
+from expunge.core.machine import hardware
+from expunge.core.store import Job, Store
+from expunge.engine.training import from_scratch
+from expunge.experiments.audit_jobs import AuditRoles, AuditRound, make_round
 from expunge.experiments.experiment import load
-from expunge.experiments.hardware import hardware
 from expunge.experiments.make import STACK, Block, choose_engine, make_block, make_problem
-from expunge.experiments.plan import plan_for
-from expunge.experiments.store import Job, Store
+from expunge.experiments.planning import plan_for
 from expunge.metrics.score import Unscored
-from expunge.statistics import clopper_pearson
+from expunge.statistics.counts import clopper_pearson
 from expunge.statistics.result import Effect, Interval
 
 ORIGINALS = 4
@@ -57,20 +59,20 @@ def readings(store: Store, name: str, models: int) -> tuple[list[Read], int]:
     sizes = {"members": models + 1, "audited": models, "shadows": 0, "methods": ()}
     plan = plan_for(dataclasses.replace(experiment, **sizes))  # type: ignore[arg-type]
     few = dataclasses.replace(plan.experiment, audited=min(models, ORIGINALS * group))
-    pool, anchors = Cast(plan), Cast(dataclasses.replace(plan, experiment=few))
+    pool, anchors = AuditRoles(plan), AuditRoles(dataclasses.replace(plan, experiment=few))
     make_problem(plan, store)
     engine = choose_engine(plan, store).engine
     for block in wanted(anchors):
         make_block(plan, store, block, engine, wait=True)
     for audit in pool.audits:
-        make_round(anchors.plan, store, Round(audit, "originals"), wait=True)
-        make_round(plan, store, Round(audit, "oracles"), wait=True)
+        make_round(anchors.plan, store, AuditRound(audit, "originals"), wait=True)
+        make_round(plan, store, AuditRound(audit, "oracles"), wait=True)
     return [read(store, pool, anchors, audit) for audit in pool.audits], group
 
 
-def wanted(anchors: Cast) -> list[Block]:
+def wanted(anchors: AuditRoles) -> list[Block]:
     """Originals, and all retrained models, the yardstick first."""
-    plan, recipe = anchors.plan, anchors.plan.problem.from_scratch
+    plan, recipe = anchors.plan, partial(from_scratch, anchors.plan.problem)
     kinds = (
         ("original", recipe("train", "original"), tuple(job.seed for job in anchors.originals)),
         ("oracle", recipe("retain", "oracle"), plan.experiment.seeds),
@@ -82,7 +84,7 @@ def wanted(anchors: Cast) -> list[Block]:
     ]
 
 
-def read(store: Store, pool: Cast, anchors: Cast, audit: Audit) -> Read:
+def read(store: Store, pool: AuditRoles, anchors: AuditRoles, audit: Audit) -> Read:
     """The readings of one audit."""
 
     def values(jobs: Sequence[Job]) -> tuple[float, ...]:
@@ -96,7 +98,7 @@ def trial(read: Sequence[Read], mine: np.ndarray, theirs: np.ndarray, starts: np
     """The findings on some retrained models, held against others and against some originals."""
     return [
         found(
-            Asked(
+            AuditQuestion(
                 one.audit,
                 tuple(one.retrained[i] for i in mine),
                 tuple(one.retrained[i] for i in theirs),

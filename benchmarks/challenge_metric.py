@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from expunge.metrics.challenge import RULES, epsilons
+from expunge.metrics.challenge.quality import RULES, epsilons
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "metrics"))
 from naive import released_epsilon

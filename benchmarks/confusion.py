@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 
-from expunge.experiments.hardware import hardware
-from expunge.statistics import clopper_pearson
+from expunge.core.machine import hardware
+from expunge.statistics.counts import clopper_pearson
 
 WORDS = ("removed", "suppressed", "not forgotten", "collapsed", "inconclusive")
 Row = dict[str, Any]
@@ -96,7 +96,7 @@ def main() -> None:
     told = parser.parse_args()
     torch.set_num_threads(1)
     name = "people" if told.lm else "classifiers"
-    kind = importlib.import_module(f"expunge.audits.truth.{name}")
+    kind = importlib.import_module(f"known_truth.{name}")
     folder = told.store or Path("expunge-confusion") / name
     folder.mkdir(parents=True, exist_ok=True)
     rows = []

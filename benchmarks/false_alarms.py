@@ -19,15 +19,24 @@ from pathlib import Path
 
 import numpy as np
 
+from expunge.core.store import Store
 from expunge.experiments.experiment import load
 from expunge.experiments.make import STACK, Block, blocks, choose_engine, make_block, make_problem
-from expunge.experiments.plan import Plan, plan_for
+from expunge.experiments.plan import Plan
+from expunge.experiments.planning import plan_for
 from expunge.experiments.scoring import gather
-from expunge.experiments.store import Store
-from expunge.metrics.battery import Answers, Tried, answers, battery
-from expunge.metrics.battery.battery import ALPHA, disjoint, judged, shown, verdict_of
-from expunge.metrics.battery.games import Game, halves
-from expunge.statistics import clopper_pearson
+from expunge.metrics.attacks.battery import (
+    ALPHA,
+    Tried,
+    battery,
+    disjoint,
+    judged,
+    shown,
+    verdict_of,
+)
+from expunge.metrics.attacks.games import Game, halves
+from expunge.metrics.attacks.readings import Readings, answers
+from expunge.statistics.counts import clopper_pearson
 
 GROUP = 64
 
@@ -36,9 +45,9 @@ GROUP = 64
 class World:
     """Answers of retrained models, of the original, and of the control sham."""
 
-    oracles: Answers
-    original: Answers
-    sham: Answers
+    oracles: Readings
+    original: Readings
+    sham: Readings
     seconds: float
 
 
@@ -68,7 +77,7 @@ def wanted(plan: Plan) -> list[Block]:
     return [block for block in every if block.kind in ("original", "oracle")] + shams[:1]
 
 
-def null(oracles: Answers, repetitions: int, seed: int = 0) -> list[tuple[Tried, ...]]:
+def null(oracles: Readings, repetitions: int, seed: int = 0) -> list[tuple[Tried, ...]]:
     """Play all attacks between disjoint groups of retrained models."""
     rng = np.random.default_rng(seed)
     found = []
@@ -78,7 +87,7 @@ def null(oracles: Answers, repetitions: int, seed: int = 0) -> list[tuple[Tried,
     return found
 
 
-def against(group: Answers, oracles: Answers) -> tuple[str, tuple[str, ...]]:
+def against(group: Readings, oracles: Readings) -> tuple[str, tuple[str, ...]]:
     """The verdict on 64 models beside 64 retrained ones, and the attacks that find something."""
     rng = np.random.default_rng(1)
     parts = [halves(np.arange(GROUP), rng), halves(rng.permutation(len(oracles))[:GROUP], rng)]

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from false_world.falsehoods import false_world
+from false_world.ways import LEARN, RELEARN, WAYS, Class, compare
 
-from expunge.experiments.hardware import hardware
-from expunge.statistics import over_models
-from expunge.text.falsehoods import false_world
-from expunge.text.ways import LEARN, RELEARN, WAYS, Class, compare
+from expunge.core.machine import hardware
+from expunge.statistics.resample import over_models
 
 Numbers = dict[str, dict[str, float]]
 

@@ -31,16 +31,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from expunge import Problem, unlearn
-from expunge.batch import UNSCORED, Tokens
+from expunge import unlearn
+from expunge.core.batch import UNSCORED, Tokens
+from expunge.core.optimisers import AdamW
+from expunge.core.problem import Problem
+from expunge.core.term import Term
+from expunge.core.texts import Texts, TokenRow
+from expunge.engine.training import Train
 from expunge.errors import Unsupported
-from expunge.optimisers import AdamW
-from expunge.steps import LoRA, Train
-from expunge.terms import CE, DPO, KL, NPO, Term, Undial
-from expunge.text import load
-from expunge.text.models import save
-from expunge.text.rows import Row, Texts
-from expunge.text.smollm2 import unpacked
+from expunge.methods.losses.answers import CE, KL
+from expunge.methods.losses.likelihood import DPO, NPO, Undial
+from expunge.methods.steps.adapter import LoRA
+from expunge.problems.text.models import load, save
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+from smollm2 import unpacked
 
 OBJECTIVES: dict[str, Term] = {
     "npo_kl": NPO("forget") + KL("retain"),
@@ -63,10 +68,10 @@ def texts(count: int, vocabulary: int, seed: int) -> Texts:
     """Rows as long as TOFU's: prompts of 12 to 27 tokens, answers of 20 to 69; ids at random."""
     drawn = torch.Generator().manual_seed(seed)
 
-    def row(prompt: Tensor) -> Row:
+    def row(prompt: Tensor) -> TokenRow:
         answer = int(torch.randint(20, 70, (1,), generator=drawn))
         ids = torch.cat([prompt, torch.randint(3, vocabulary, (answer,), generator=drawn)])
-        return Row(ids, len(prompt), "", "")
+        return TokenRow(ids, len(prompt), "", "")
 
     sizes = torch.randint(12, 28, (count,), generator=drawn).tolist()
     prompts = [torch.randint(3, vocabulary, (size,), generator=drawn) for size in sizes]

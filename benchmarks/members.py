@@ -18,12 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from expunge.core.machine import hardware
+from expunge.core.store import Store
+from expunge.engine.training import from_scratch
 from expunge.experiments.experiment import load
-from expunge.experiments.graph import MakeBlock, Processes, _finished
-from expunge.experiments.hardware import hardware
+from expunge.experiments.graph import MakeBlock, ProcessExecutor, _finished
 from expunge.experiments.make import STACK, Block, block_size, choose_engine, make_problem
-from expunge.experiments.plan import Plan, plan_for
-from expunge.experiments.store import Store
+from expunge.experiments.plan import Plan
+from expunge.experiments.planning import plan_for
 
 EPOCHS = 10
 BATCH = 32
@@ -59,11 +61,11 @@ def plain_rate(plan: Plan) -> float:
     return 60 * PLAIN / (time.perf_counter() - start)
 
 
-def expunge_rate(plan: Plan, store: Store, team: Processes, first: int, cores: int) -> float:
+def expunge_rate(plan: Plan, store: Store, team: ProcessExecutor, first: int, cores: int) -> float:
     """Models a minute of the pool, once its processes are up."""
     timing = choose_engine(plan, store)
     size = block_size(timing)
-    method = plan.problem.from_scratch("retain", "oracle")
+    method = from_scratch(plan.problem, "retain", "oracle")
     seeds = range(first, first + size * STACKS * cores)
     groups = [tuple(seeds[i : i + size]) for i in range(0, len(seeds), size)]
     tasks = [MakeBlock(Block("oracle", method, group), timing) for group in groups]
@@ -81,7 +83,7 @@ def main() -> None:
         store = Store(Path(folder) / "store")
         make_problem(plan, store)
         timing = choose_engine(plan, store)
-        team = Processes(plan, store, cores)
+        team = ProcessExecutor(plan, store, cores)
         try:
             expunge_rate(plan, store, team, 10_000_000, cores)  # starts the processes
             rates = []

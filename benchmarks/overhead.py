@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from expunge import Problem, unlearn
-from expunge.models import convnet
-from expunge.steps import Train
-from expunge.terms import CE, KL
+from expunge import unlearn
+from expunge.core.problem import Problem
+from expunge.engine.training import Train
+from expunge.methods.losses.answers import CE, KL
+from expunge.problems.networks.classifiers import convnet
 
 ROUNDS = 7
 EPOCHS = 2

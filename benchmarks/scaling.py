@@ -20,8 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 from expunge.experiments.experiment import load
 from expunge.experiments.graph import make
-from expunge.experiments.plan import plan_for
-from expunge.experiments.store import Store
+from expunge.experiments.planning import plan_for
+from expunge.core.store import Store
 torch.set_num_threads(1)
 members, folder = int(sys.argv[1]), sys.argv[2]
 whole = load("digits")

@@ -6,9 +6,9 @@ import time
 
 from torch import nn
 
-from expunge.data import digits
 from expunge.errors import BudgetSpent
-from expunge.exact import CertifiedHead, UnitRows, unit_rows
+from expunge.methods.exact.certified import CertifiedHead, UnitRows, unit_rows
+from expunge.problems.images.loaders import digits
 
 pool = digits()
 head = CertifiedHead(

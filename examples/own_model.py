@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from expunge import Problem, unlearn
-from expunge.models import convnet
+from expunge import unlearn
+from expunge.core.problem import Problem
+from expunge.problems.networks.classifiers import convnet
 
 model = convnet(classes=10, channels=3, size=32)  # stands for a model that you have trained
 images, labels = torch.rand(2000, 3, 32, 32), torch.randint(0, 10, (2000,))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from expunge import Method, Problem, compare, parse
+from expunge import compare, parse
+from expunge.core.method import Method
+from expunge.core.problem import Problem
 
 x = torch.randn(600, 20, generator=torch.Generator().manual_seed(0))
 y = (x[:, :3].sum(1) + 0.5 * x[:, 3] > 0).long()

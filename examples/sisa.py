@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from expunge import Method, Problem, parse
-from expunge.data import digits
-from expunge.exact import Layout, Sisa, forecast
-from expunge.models import digits_net
+from expunge import parse
+from expunge.core.method import Method
+from expunge.core.problem import Problem
+from expunge.methods.exact.forecast import forecast
+from expunge.methods.exact.layout import Layout
+from expunge.methods.exact.sisa import Sisa
+from expunge.problems.images.loaders import digits
+from expunge.problems.networks.classifiers import digits_net
 
 pool = digits()
 problem = Problem.split(

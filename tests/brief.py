@@ -5,24 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from expunge.method import Method
-from expunge.steps import (
-    Dampen,
-    Expand,
-    Impair,
-    Lotus,
-    Mixture,
-    Negate,
-    Rectify,
-    Repeat,
-    Rewind,
-    Step,
-    Strata,
-    Teach,
-    Train,
-    Until,
-)
-from expunge.terms import Predicted, Sum, Term
+from expunge.core.method import Method, Step
+from expunge.core.term import Sum, Term
+from expunge.engine.training import Mixture, Negate, Repeat, Train
+from expunge.methods.losses.teachers import Predicted
+from expunge.methods.steps.classes import Expand, Impair, Strata
+from expunge.methods.steps.constrained import Rectify
+from expunge.methods.steps.curvature import Dampen
+from expunge.methods.steps.teaching import Teach
+from expunge.methods.steps.watched import Lotus, Rewind, Until
 
 BATCH = 8
 

@@ -17,97 +17,56 @@ from torch import nn
 
 import tiny
 from brief import brief
-from expunge.grammar import parse
-from expunge.method import Method
-from expunge.methods import PUBLISHED
-from expunge.parts import (
+from expunge import parse, unlearn
+from expunge.core.method import Method, Step
+from expunge.core.problem import Problem
+from expunge.core.receipt import Unlearned
+from expunge.core.schedules import Cosine, Warmup
+from expunge.core.selector import Everything, Part
+from expunge.core.term import Pooled, Term
+from expunge.engine.training import Mixture, Negate, Repeat, Reset, Train
+from expunge.methods.losses.answers import (
+    CE,
+    KL,
+    L1,
+    MSE,
+    Entropy,
+    Flatten,
+    Relabel,
+    Repel,
+    Uniform,
+)
+from expunge.methods.losses.classes import BalancedCE, Centroid, Nearest, WeightedCE
+from expunge.methods.losses.contrast import Generic
+from expunge.methods.losses.likelihood import CEU, NPO, TNPO, WGA, SatImp, SimNPO, Undial
+from expunge.methods.losses.noise import Jittered, Lipschitz
+from expunge.methods.losses.targets import (
+    AdaptiveCE,
+    AnyClass,
+    Gumbel,
+    OneClass,
+    Reference,
+    Tempered,
+    Without,
+)
+from expunge.methods.losses.teachers import EntropyMatch, Mistakes, Predicted, TopKL
+from expunge.methods.published import PUBLISHED
+from expunge.methods.selectors.judged import (
     Changed,
-    Convs,
-    Everything,
-    First,
     FisherRatio,
-    Last,
-    Named,
-    Norms,
-    Part,
-    Pointwise,
     Random,
     RandomTensors,
     Salient,
     Similar,
     Smallest,
 )
-from expunge.problem import Problem
-from expunge.schedules import Cosine, Warmup
-from expunge.steps import (
-    AdaptiveDampen,
-    Blend,
-    Dampen,
-    Expand,
-    FisherNoise,
-    Half,
-    Impair,
-    Lotus,
-    Mixture,
-    Negate,
-    Newton,
-    Noise,
-    PrimalDual,
-    Rectify,
-    Remember,
-    Repeat,
-    Reset,
-    Rewind,
-    SharpnessAware,
-    ShrinkPerturb,
-    Step,
-    Strata,
-    Teach,
-    Train,
-    Transpose,
-    Until,
-    WoodFisher,
-    Zero,
-)
-from expunge.terms import (
-    CE,
-    CEU,
-    KL,
-    L1,
-    MSE,
-    NPO,
-    TNPO,
-    WGA,
-    AdaptiveCE,
-    AnyClass,
-    BalancedCE,
-    Centroid,
-    Entropy,
-    EntropyMatch,
-    Flatten,
-    Generic,
-    Gumbel,
-    Jittered,
-    Lipschitz,
-    Mistakes,
-    Nearest,
-    OneClass,
-    Pooled,
-    Predicted,
-    Reference,
-    Relabel,
-    Repel,
-    SatImp,
-    SimNPO,
-    Tempered,
-    Term,
-    TopKL,
-    Undial,
-    Uniform,
-    WeightedCE,
-    Without,
-)
-from expunge.unlearn import Unlearned, unlearn
+from expunge.methods.selectors.places import Convs, First, Last, Named, Norms, Pointwise
+from expunge.methods.steps.classes import Expand, Impair, Strata
+from expunge.methods.steps.constrained import PrimalDual, Rectify, SharpnessAware
+from expunge.methods.steps.curvature import AdaptiveDampen, Dampen, FisherNoise, Newton, WoodFisher
+from expunge.methods.steps.edits import Blend, Half, Noise, Transpose, Zero
+from expunge.methods.steps.teaching import Remember, ShrinkPerturb, Teach
+from expunge.methods.steps.watched import Lotus, Rewind, Until
 
 # Words that need a language model; tests/text holds them to the contracts.
 TOKENS_ONLY = {

@@ -32,32 +32,32 @@ def nested(statements: int) -> str:
 
 # What is at the cap, and what is one over it, with the line and words of the complaint.
 AT_CAP = {
-    "file": "x = 1\n" * 400,
-    "file-without-last-newline": "x = 1\n" * 399 + "x = 1",
+    "file": "x = 1\n" * 500,
+    "file-without-last-newline": "x = 1\n" * 499 + "x = 1",
     "columns": "# " + "x" * 98 + "\n",
     "wide-characters": "# " + "é" * 98 + "\n",
-    "form-feed-is-no-newline": "x = 1\n" * 399 + "# \f \f\n",
-    "function": function(40),
-    "function-without-docstring": function(40, docstring=False),
-    "async-function": function(40, keyword="async def"),
+    "form-feed-is-no-newline": "x = 1\n" * 499 + "# \f \f\n",
+    "function": function(60),
+    "function-without-docstring": function(60, docstring=False),
+    "async-function": function(60, keyword="async def"),
     "nested-function": nested(38),
     "long-signature": "def f(\n" + "".join(f"    a{i},\n" for i in range(60)) + "):\n    x = 1\n",
     "docstring-only": "def f():\n    " + '"""' + "\n" * 60 + '    """\n',
     "empty-file": "",
 }
 OVER_CAP = {
-    "file": ("x = 1\n" * 401, ":401: file has 401 lines, at most 400"),
+    "file": ("x = 1\n" * 501, ":501: file has 501 lines, at most 500"),
     "columns": ("x = 1\n# " + "x" * 99 + "\n", ":2: line has 101 columns, at most 100"),
-    "function": (function(41), ":1: function f has 41 body lines, at most 40"),
+    "function": (function(61), ":1: function f has 61 body lines, at most 60"),
     "function-without-docstring": (
-        function(41, docstring=False),
-        ":1: function f has 41 body lines, at most 40",
+        function(61, docstring=False),
+        ":1: function f has 61 body lines, at most 60",
     ),
-    "async-function": (function(41, keyword="async def"), ":1: function f has 41 body lines"),
-    "nested-function": (nested(39), ":1: function f has 41 body lines, at most 40"),
+    "async-function": (function(61, keyword="async def"), ":1: function f has 61 body lines"),
+    "nested-function": (nested(59), ":1: function f has 61 body lines, at most 60"),
     "method": (
-        "class A:\n" + "".join(f"    {line}\n" for line in function(41).splitlines() if line),
-        ":2: function f has 41 body lines, at most 40",
+        "class A:\n" + "".join(f"    {line}\n" for line in function(61).splitlines() if line),
+        ":2: function f has 61 body lines, at most 60",
     ),
 }
 
@@ -80,7 +80,7 @@ def test_what_is_one_over_the_cap_fails(tmp_path: Path, source: str, complaint: 
 
 
 def test_every_fault_of_every_file_is_told(tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text("#" * 101 + "\n" + function(41), "utf-8")
+    (tmp_path / "a.py").write_text("#" * 101 + "\n" + function(61), "utf-8")
     (tmp_path / "b.py").write_text("#" * 102 + "\n", "utf-8")
     code, said = check(tmp_path)
     assert code == 1

@@ -14,11 +14,14 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from expunge import Problem, parse, unlearn
-from expunge.cli import app
-from expunge.grammar import as_method, vocabulary
-from expunge.method import Method
-from expunge.methods import ARTICLE, PUBLISHED
+from expunge import parse, unlearn
+from expunge.cli.main import app
+from expunge.core.method import Method
+from expunge.core.problem import Problem
+from expunge.experiments.sentences import all_words
+from expunge.methods.published import PUBLISHED
+from expunge.methods.published.article import ARTICLE
+from expunge.methods.sentences import as_method
 
 ROOT = Path(__file__).parents[1]
 TABLE = re.findall(
@@ -42,7 +45,7 @@ def test_the_article_s_page_has_every_item() -> None:
 def test_the_grammar_s_page_names_every_word() -> None:
     page = (ROOT / "docs/grammar.md").read_text() + (ROOT / "docs/problems.md").read_text()
     unsaid = {"Sum", "Either", "Both", "Outside", "Method", "ForgetSet", "PixelPCA"}
-    assert [name for name in vocabulary() if name not in unsaid and name not in page] == []
+    assert [name for name in all_words() if name not in unsaid and name not in page] == []
 
 
 def test_the_readme_s_sentences_can_be_read() -> None:

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from expunge.batch import Images, Tensors
-from expunge.data import digits
-from expunge.method import Method
-from expunge.needs import needs
-from expunge.problem import Problem
-from expunge.steps import Train
-from expunge.streams import isolated
-from expunge.terms import CE
-from expunge.unlearn import Run, frozen
-from expunge.view import View
+from expunge.core.batch import Images, Tensors
+from expunge.core.method import Method
+from expunge.core.problem import Problem
+from expunge.core.seeds import isolated
+from expunge.core.view import View
+from expunge.engine.requirements import needs
+from expunge.engine.run import Run, frozen
+from expunge.engine.training import Train
+from expunge.methods.losses.answers import CE
+from expunge.problems.images.loaders import digits
 
 RECIPE = Method("recipe", (Train(CE("train"), epochs=1, lr=0.05, batch=16),))
 

@@ -1,4 +1,4 @@
-"""Check the size caps: 400 lines a file, 100 columns a line, 40 body lines a function.
+"""Check the size caps: 500 lines a file, 100 columns a line, 60 body lines a function.
 
 Usage: python tools/check_caps.py [FILE OR FOLDER ...]      (src tests benchmarks, unless told)
 """
@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-MAX_FILE_LINES = 400
+MAX_FILE_LINES = 500
 MAX_COLUMNS = 100
-MAX_BODY_LINES = 40
+MAX_BODY_LINES = 60
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from expunge.commands.explain import families, row
-from expunge.commands.listing import HEADS
+from expunge.cli.explain import families, row
+from expunge.cli.listing import HEADS
+from expunge.core.method import Method
+from expunge.engine.requirements import needs
 from expunge.experiments.experiment import load
-from expunge.experiments.plan import Plan, plan_for
-from expunge.method import Method
-from expunge.needs import needs
+from expunge.experiments.plan import Plan
+from expunge.experiments.planning import plan_for
 
 PAGE = Path(__file__).parents[1] / "docs" / "methods.md"
 HEAD = """# Published methods

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from expunge.core.store import Store
 from expunge.experiments import ranking, retrain_free
-from expunge.experiments.store import Store
-from expunge.text import table as texts
+from expunge.report import language_terminal as texts
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "records"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from expunge.grammar import parse
-from expunge.method import Method
-from expunge.problem import Problem
-from expunge.unlearn import Receipt, Unlearned, unlearn
+from expunge.core.machine import __version__
+from expunge.core.method import Method
+from expunge.core.problem import Problem
+from expunge.core.receipt import Receipt, Unlearned
+from expunge.unlearn import unlearn
 
 if TYPE_CHECKING:
-    from expunge.experiments.comparison import Comparison, compare
-
-__version__ = "0.1.0"
+    from expunge.comparison import Comparison, compare
+    from expunge.experiments.sentences import parse
 
 __all__ = [
     "Comparison",
@@ -27,12 +28,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Load the comparing half, with SciPy and Rich, only for who compares."""
-    if name in ("Comparison", "compare"):
-        from expunge.experiments import comparison as room
+# Loaded when they are used: comparing needs SciPy and Rich, and reading all sentences the audits.
+LATER = {
+    "Comparison": "expunge.comparison",
+    "compare": "expunge.comparison",
+    "parse": "expunge.experiments.sentences",
+}
 
-        value = getattr(room, name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'expunge' has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    """Load what is not needed to unlearn when it is used first."""
+    if name not in LATER:
+        raise AttributeError(f"module 'expunge' has no attribute {name!r}")
+    globals()[name] = getattr(importlib.import_module(LATER[name]), name)
+    return globals()[name]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from expunge.cli import main
+from expunge.cli.main import main
 
 main()

@@ -84,3 +84,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean X?" for the nearest known name, or an empty string."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean {near[0]}?" if near else ""
+
+
+def printable(text: str) -> str:
+    """A foreign text without characters that act on a terminal or turn its direction."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

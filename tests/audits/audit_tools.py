@@ -10,33 +10,34 @@ import torch
 from torch import nn
 
 import tiny
-from expunge.audits import (
-    AdversarialNeighbours,
-    Anamnesis,
-    Audit,
-    DamageNearBoundary,
+from expunge.audits.audit import Audit, Scene
+from expunge.audits.images.answers import (
     ForgetConfidence,
-    IllusionGap,
     InterclassConfusion,
     LabelExposure,
-    LinearProbe,
-    NearestClassCentre,
     NoisyInputs,
-    OverUnlearning,
     PatternExposure,
+)
+from expunge.audits.images.neighbours import (
+    AdversarialNeighbours,
+    DamageNearBoundary,
+    OverUnlearning,
+)
+from expunge.audits.images.probe import IllusionGap, LinearProbe, NearestClassCentre
+from expunge.audits.images.relearn import (
+    Anamnesis,
     PrototypeRelearn,
     Prune,
     Quantise,
     RecoveryArea,
     Relearn,
 )
-from expunge.audits.audit import Scene
-from expunge.batch import Tensors
-from expunge.data import Mislabelled
-from expunge.data.canaries import planted
-from expunge.problem import Problem
-from expunge.unlearn import frozen
-from expunge.words import word
+from expunge.core.batch import Tensors
+from expunge.core.problem import Problem
+from expunge.core.vocabulary import word
+from expunge.engine.run import frozen
+from expunge.problems.forget_sets import Mislabelled
+from expunge.problems.images.canaries import planted
 
 SHORT = Relearn(steps=3, batch=8, alpha=0.0)
 

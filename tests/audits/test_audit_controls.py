@@ -8,30 +8,26 @@ import pytest
 import torch
 from torch import nn
 
-from expunge.audits import (
-    ForgetConfidence,
-    LinearProbe,
-    NearestClassCentre,
-    PrototypeRelearn,
-    RecoveryArea,
-    Relearn,
-)
 from expunge.audits.audit import accuracy_on
 from expunge.audits.finding import Finding, together
 from expunge.audits.frame import run_audits
-from expunge.batch import Subset, all_targets
-from expunge.data import WholeClass, digits
-from expunge.method import Method
-from expunge.models import digits_net
-from expunge.optimisers import SGD
-from expunge.parts import Last
-from expunge.problem import Problem
-from expunge.schedules import Cosine
-from expunge.stack import Vmapped, members
-from expunge.statistics import Verdict
-from expunge.steps import Train
-from expunge.terms import CE, KL, Relabel
-from expunge.unlearn import Run, frozen
+from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.probe import LinearProbe, NearestClassCentre
+from expunge.audits.images.relearn import PrototypeRelearn, RecoveryArea, Relearn
+from expunge.core.batch import Subset, all_targets
+from expunge.core.method import Method
+from expunge.core.optimisers import SGD
+from expunge.core.problem import Problem
+from expunge.core.schedules import Cosine
+from expunge.engine.run import Run, frozen
+from expunge.engine.stacking import Vmapped, members
+from expunge.engine.training import Train, from_scratch
+from expunge.methods.losses.answers import CE, KL, Relabel
+from expunge.methods.selectors.places import Last
+from expunge.problems.forget_sets import WholeClass
+from expunge.problems.images.loaders import digits
+from expunge.problems.networks.classifiers import digits_net
+from expunge.statistics.decision import Decision
 
 RECIPE = Method(
     "recipe",
@@ -80,10 +76,10 @@ def made(method: Method, role: str, starts: list[nn.Module] | None = None) -> li
 @cache
 def world() -> tuple[dict[str, list[nn.Module]], dict[str, tuple[Finding, ...]]]:
     task = problem()
-    originals = made(task.from_scratch("train", "original"), "original")
+    originals = made(from_scratch(task, "train", "original"), "original")
     rows = {
-        "oracle": made(task.from_scratch("retain", "oracle"), "oracle"),
-        "retrain": made(task.from_scratch("retain", "retrain"), "retrain"),
+        "oracle": made(from_scratch(task, "retain", "oracle"), "oracle"),
+        "retrain": made(from_scratch(task, "retain", "retrain"), "retrain"),
         "nothing": originals,
         "sham": made(SHAM, "unlearned", originals),
     }
@@ -124,6 +120,6 @@ def test_nothing_is_found_by_every_audit_and_retrained_models_by_no_family() -> 
         assert one.word == "found"
         assert one.recovered.value == pytest.approx(1.0)  # type: ignore[union-attr]
     verdict = together(found["retrain"])
-    assert isinstance(verdict, Verdict)
+    assert isinstance(verdict, Decision)
     assert verdict.word != "found"
     assert found["retrain"][0].word == "excluded"

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from expunge.audits import ForgetConfidence, OverUnlearning, Prune, Quantise, Relearn
+from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.neighbours import OverUnlearning
+from expunge.audits.images.relearn import Prune, Quantise, Relearn
 from expunge.audits.record import shown
-from expunge.experiments.store import Store
-from expunge.statistics import clopper_pearson
+from expunge.core.store import Store
+from expunge.statistics.counts import clopper_pearson
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "audit_false_alarms.py"
 AUDITS = (ForgetConfidence(), Quantise(bits=4), Prune(), Relearn(), OverUnlearning())

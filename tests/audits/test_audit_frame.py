@@ -14,16 +14,18 @@ from audit_tools import AUDITS, FewerBias, FirstBias, line, models, on_a_line, s
 from torch import nn
 
 import tiny
-from expunge.audits import STANDARD, Audit
-from expunge.audits.audit import Scene
+from expunge import parse
+from expunge.audits.audit import Audit, Scene
 from expunge.audits.finding import Finding, judge, together
 from expunge.audits.frame import distinct, measure, run_audit, run_audits
+from expunge.audits.panel import STANDARD
+from expunge.core.problem import Problem
+from expunge.core.vocabulary import word
 from expunge.errors import BadData, BadEvidence, Diverged, ExpungeError
-from expunge.grammar import parse, vocabulary
+from expunge.experiments.sentences import all_words
 from expunge.metrics.score import Unscored
-from expunge.problem import Problem
-from expunge.statistics import Effect, Verdict
-from expunge.words import word
+from expunge.statistics.decision import Decision
+from expunge.statistics.result import Effect
 
 IDS = [repr(audit) for audit, _ in AUDITS]
 each_audit = pytest.mark.parametrize(("audit", "problem"), AUDITS, ids=IDS)
@@ -31,7 +33,7 @@ MakeProblem = Callable[[], Problem]
 
 
 def test_every_audit_goes_through_the_table() -> None:
-    known = {name for name, thing in vocabulary().items() if issubclass(thing, Audit)}
+    known = {name for name, thing in all_words().items() if issubclass(thing, Audit)}
     assert known == {type(audit).__name__ for audit, _ in AUDITS}
     assert {type(audit).__name__ for audit in STANDARD} <= known
 
@@ -216,7 +218,7 @@ def test_several_audits_are_read_together() -> None:
     found = words(rows, FirstBias())["half"]
     void = words(rows, FewerBias())["half"]
     verdict = together([found, void])
-    assert isinstance(verdict, Verdict)
+    assert isinstance(verdict, Decision)
     assert verdict.word == "found"
     assert isinstance(together([void]), Unscored)
     with pytest.raises(BadEvidence):

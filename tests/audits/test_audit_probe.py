@@ -14,20 +14,23 @@ from sklearn.linear_model import Ridge
 from torch import nn
 
 import tiny
-from expunge.audits import (
-    ForgetConfidence,
-    IllusionGap,
-    LinearProbe,
-    NearestClassCentre,
-    PrototypeRelearn,
-)
 from expunge.audits.audit import Scene, accuracy_on, weighted_layers
 from expunge.audits.frame import measure
-from expunge.audits.probe import WIDEST, LayerGap, features, gaps_by_layer
-from expunge.batch import Tensors
+from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.probe import (
+    WIDEST,
+    IllusionGap,
+    LayerGap,
+    LinearProbe,
+    NearestClassCentre,
+    features,
+    gaps_by_layer,
+)
+from expunge.audits.images.relearn import PrototypeRelearn
+from expunge.core.batch import Tensors
+from expunge.core.problem import Problem
+from expunge.engine.run import frozen
 from expunge.errors import BadData, Unsupported
-from expunge.problem import Problem
-from expunge.unlearn import frozen
 
 
 def head(*rows: tuple[float, ...], bias: tuple[float, ...] = ()) -> nn.Sequential:

@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from expunge.audits import STANDARD, ForgetConfidence, IllusionGap, LinearProbe, Quantise, Relearn
-from expunge.audits.asked import asked, check_audits
-from expunge.audits.record import REPETITIONS, Asked, alarms, family, found, recorded, shown
+from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.probe import IllusionGap, LinearProbe
+from expunge.audits.images.relearn import Quantise, Relearn
+from expunge.audits.panel import STANDARD, asked, check_audits
+from expunge.audits.record import REPETITIONS, AuditQuestion, alarms, family, found, recorded, shown
 from expunge.errors import BadSentence
 from expunge.statistics.result import Effect, Interval
 
 ORACLE, ORIGINAL = (0.1, 0.12, 0.11, 0.09), (0.9, 0.92, 0.91, 0.89)
 
 
-def answered(audit: Any, *subject: float, oracle: tuple[float, ...] = ORACLE) -> Asked:
-    return Asked(audit, subject, oracle, ORIGINAL)
+def answered(audit: Any, *subject: float, oracle: tuple[float, ...] = ORACLE) -> AuditQuestion:
+    return AuditQuestion(audit, subject, oracle, ORIGINAL)
 
 
 def test_a_finding_is_told_with_all_that_it_rests_on() -> None:
@@ -48,7 +50,7 @@ def test_holm_counts_every_audit_that_is_scored_and_no_other() -> None:
     alone = found(near)
     assert alone.word != "unscored"
     many = [near, *(answered(Quantise(bits=bits), 0.1, 0.12, 0.11, 0.09) for bits in range(2, 8))]
-    broken = Asked(LinearProbe(), reason="It broke.")
+    broken = AuditQuestion(LinearProbe(), reason="It broke.")
     adjusted = family([found(one) for one in [*many, broken]])
     assert len(adjusted) == 7
     assert isinstance(alone.effect, Effect)
@@ -62,7 +64,7 @@ def test_holm_counts_every_audit_that_is_scored_and_no_other() -> None:
 
 def test_a_difference_within_the_margin_is_not_shown() -> None:
     # shown beyond doubt, and a hundredth of the lead: excluded, not found
-    small = Asked(ForgetConfidence(), (0.11, 0.1101), (0.1, 0.1001), (0.9, 0.9001))
+    small = AuditQuestion(ForgetConfidence(), (0.11, 0.1101), (0.1, 0.1001), (0.9, 0.9001))
     told = recorded([small])
     assert told["findings"][0]["word"] == "excluded"
     assert told["findings"][0]["effect"]["p"] < 0.05
@@ -71,12 +73,12 @@ def test_a_difference_within_the_margin_is_not_shown() -> None:
 
 
 def test_what_cannot_be_judged_is_unscored_with_the_reason() -> None:
-    told = recorded([Asked(ForgetConfidence(), (0.5,), (0.1,), (0.9,))])
+    told = recorded([AuditQuestion(ForgetConfidence(), (0.5,), (0.1,), (0.9,))])
     assert told["findings"][0]["word"] == "unscored"
     assert "at least 2" in told["findings"][0]["reason"]
     assert told["verdict"]["word"] == "unscored"
     assert (told["shown"], told["scored"]) == ([], 0)
-    alike = recorded([Asked(ForgetConfidence(), (0.5,), ORACLE, ORACLE)])
+    alike = recorded([AuditQuestion(ForgetConfidence(), (0.5,), ORACLE, ORACLE)])
     assert "does not tell originals from retrained" in alike["findings"][0]["reason"]
 
 
@@ -106,7 +108,7 @@ def test_alike_halves_raise_few_alarms_and_unlike_ones_many() -> None:
         return tuple(draws.normal(0.1 + shift, 0.01, count).tolist())
 
     audits = [ForgetConfidence(), Quantise(), LinearProbe()]
-    fair = [Asked(audit, group(8), group(8), ORIGINAL) for audit in audits]
+    fair = [AuditQuestion(audit, group(8), group(8), ORIGINAL) for audit in audits]
     told = alarms(fair, np.random.default_rng(1))
     assert told["rate"]["n"] == REPETITIONS
     assert told["rate"]["value"] <= 0.15
@@ -114,16 +116,16 @@ def test_alike_halves_raise_few_alarms_and_unlike_ones_many() -> None:
     assert told["models"] == 8
     assert set(told["by_audit"]) == {repr(audit) for audit in audits}
     # Two clusters are found wherever a draw parts them unevenly: more often than 1 in 20.
-    two = [Asked(one.audit, group(8, 0.5), group(8), ORIGINAL) for one in fair]
+    two = [AuditQuestion(one.audit, group(8, 0.5), group(8), ORIGINAL) for one in fair]
     apart = [shown([found(one)]) for one in two]
     assert all(apart)
     assert alarms(fair, np.random.default_rng(1)) == told
 
 
 def test_alarms_of_too_few_models_are_a_reason() -> None:
-    few = [Asked(ForgetConfidence(), (0.1, 0.2), (0.1, 0.3), ORIGINAL)]
+    few = [AuditQuestion(ForgetConfidence(), (0.1, 0.2), (0.1, 0.3), ORIGINAL)]
     assert "4 retrained models are too few; 6" in alarms(few, np.random.default_rng(0))["reason"]
-    none = [Asked(ForgetConfidence(), reason="no")]
+    none = [AuditQuestion(ForgetConfidence(), reason="no")]
     assert "No audit could" in alarms(none, np.random.default_rng(0))["reason"]
 
 

@@ -14,12 +14,13 @@ from audit_tools import line, on_a_line, points
 from torch import nn
 
 import tiny
-from expunge.audits import Anamnesis, ForgetConfidence, RecoveryArea, Relearn
 from expunge.audits.audit import Scene, accuracy_on
 from expunge.audits.frame import measure
-from expunge.optimisers import SGD
-from expunge.problem import Problem
-from expunge.unlearn import frozen
+from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.relearn import Anamnesis, RecoveryArea, Relearn
+from expunge.core.optimisers import SGD
+from expunge.core.problem import Problem
+from expunge.engine.run import frozen
 
 PLAIN = SGD(momentum=0.0)
 

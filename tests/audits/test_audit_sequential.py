@@ -10,19 +10,20 @@ import torch
 from torch import nn
 
 import tiny
-from expunge.audits import Audit, ForgetConfidence
-from expunge.audits.audit import Scene, confidence_on
-from expunge.audits.sequential import carried_out, requests, retrained, sequential
-from expunge.batch import all_targets
+from expunge import unlearn
+from expunge.audits.audit import Audit, Scene, confidence_on
+from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.requests import carried_out, requests, retrained, sequential
+from expunge.core.batch import all_targets
+from expunge.core.method import Method
+from expunge.core.problem import Problem
+from expunge.core.seeds import derived
+from expunge.core.vocabulary import word
+from expunge.engine.stacking import Vmapped
+from expunge.engine.training import Train, from_scratch
 from expunge.errors import BadData
-from expunge.method import Method
-from expunge.problem import Problem
-from expunge.stack import Vmapped
-from expunge.steps import Noise, Train
-from expunge.streams import derived
-from expunge.terms import CE
-from expunge.unlearn import unlearn
-from expunge.words import word
+from expunge.methods.losses.answers import CE
+from expunge.methods.steps.edits import Noise
 
 LATER = (torch.tensor([0, 5, 7]), torch.tensor([1, 2]))
 BRIEF = Method("brief", (Noise(0.02), Train(CE("retain"), batch=24, lr=0.02)))
@@ -78,14 +79,14 @@ def test_the_first_model_is_that_of_unlearn_and_each_goes_on_from_the_one_before
 
 
 def test_oracles_are_those_of_an_experiment_and_never_saw_what_was_asked() -> None:
-    from expunge.descent import Solo
-    from expunge.unlearn import Run, frozen, perform
+    from expunge.engine.group import SingleModel
+    from expunge.engine.run import Run, frozen, run_steps
 
     task = requests(tiny.problem(), LATER)[1]
     (made,) = retrained(task, [3])
     start = task.untrained("oracle", 3)
     run = Run(start, frozen(start), task, 3, "oracle")
-    for _ in perform(task.from_scratch("retain", "oracle").steps, Solo(run)):
+    for _ in run_steps(from_scratch(task, "retain", "oracle").steps, SingleModel(run)):
         continue
     assert tiny.same(made, run.model)
     assert run.ledger.examples == {"retain": 45}

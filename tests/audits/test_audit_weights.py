@@ -14,26 +14,28 @@ from hypothesis import strategies as st
 from torch import nn
 
 import tiny
-from expunge.audits import (
-    AdversarialNeighbours,
-    DamageNearBoundary,
+from expunge.audits.audit import Scene
+from expunge.audits.frame import measure
+from expunge.audits.images.answers import (
     ForgetConfidence,
     InterclassConfusion,
     LabelExposure,
-    OverUnlearning,
     PatternExposure,
-    Prune,
-    Quantise,
+    exposure,
+    ranks,
 )
-from expunge.audits.audit import Scene
-from expunge.audits.compress import rounded
-from expunge.audits.exposure import exposure, ranks
-from expunge.audits.frame import measure
-from expunge.audits.neighbours import climb, jensen_shannon
-from expunge.batch import Tensors
-from expunge.data.canaries import PatternCanaries, planted
-from expunge.problem import Problem
-from expunge.unlearn import frozen
+from expunge.audits.images.neighbours import (
+    AdversarialNeighbours,
+    DamageNearBoundary,
+    OverUnlearning,
+    climb,
+    jensen_shannon,
+)
+from expunge.audits.images.relearn import Prune, Quantise, rounded
+from expunge.core.batch import Tensors
+from expunge.core.problem import Problem
+from expunge.engine.run import frozen
+from expunge.problems.images.canaries import PatternCanaries, planted
 
 LOOSE = settings(deadline=None, derandomize=True, max_examples=50)
 

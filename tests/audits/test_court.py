@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from audit_tools import classes, models, scene
+from known_truth import classifiers
+from known_truth.classifiers import CASES, Filtered, ground, judged
 
 import tiny
-from expunge.audits import STANDARD, ForgetConfidence, NoisyInputs
-from expunge.audits.court import FAMILIES, PANEL, broken, cost_of, judge_models
 from expunge.audits.frame import measure
-from expunge.audits.truth import classifiers
-from expunge.audits.truth.classifiers import CASES, Filtered, ground, judged
+from expunge.audits.images.answers import ForgetConfidence, NoisyInputs
+from expunge.audits.images.classifier_verdict import FAMILIES, PANEL, broken, cost_of, judge_models
+from expunge.audits.panel import STANDARD
+from expunge.engine.training import from_scratch
 from expunge.errors import BadEvidence
 
 
@@ -44,7 +46,7 @@ def test_one_answer_to_everything_is_broken_and_a_wrong_class_is_not() -> None:
     problem = tiny.problem()
     good, constant = tiny.made(tiny.net, seed=0), tiny.made(tiny.net, seed=1)
     trained = classifiers._carried_out(
-        problem, problem.from_scratch("retain", "good"), [good], "good"
+        problem, from_scratch(problem, "retain", "good"), [good], "good"
     )
     with torch.no_grad():
         list(constant.parameters())[-1][0] = 1000.0

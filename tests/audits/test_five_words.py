@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from expunge.audits.verdict import Witness, conclude, held_back
+from expunge.audits.verdict import AuditEffect, conclude, held_back
 from expunge.errors import BadEvidence, ExpungeError
 from expunge.metrics.score import Unscored
-from expunge.statistics import Effect
+from expunge.statistics.result import Effect
 
 
 def effect(value: float, half: float, p: float, *, margin: float = 0.1) -> Effect:
@@ -26,9 +26,9 @@ BEYOND = effect(2.0, 0.5, 1e-4)
 TINY = effect(0.04, 0.02, 1e-3)
 
 
-def heard(asked: Effect | Unscored, **others: Effect | Unscored) -> list[Witness]:
-    plain = Witness("Ask()", "asking", asked, "1 query", plain=True)
-    return [plain, *(Witness(f"{n}()", n, e, f"cost of {n}") for n, e in others.items())]
+def heard(asked: Effect | Unscored, **others: Effect | Unscored) -> list[AuditEffect]:
+    plain = AuditEffect("Ask()", "asking", asked, "1 query", plain=True)
+    return [plain, *(AuditEffect(f"{n}()", n, e, f"cost of {n}") for n, e in others.items())]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def heard(asked: Effect | Unscored, **others: Effect | Unscored) -> list[Witness
         (heard(Unscored("no lead"), relearning=MOST), "inconclusive", ""),
     ],
 )
-def test_the_table(witnesses: list[Witness], word: str, attack: str) -> None:
+def test_the_table(witnesses: list[AuditEffect], word: str, attack: str) -> None:
     found = conclude(witnesses)
     assert (found.word, found.attack) == (word, attack)
 
@@ -70,14 +70,14 @@ def test_the_attack_is_named_with_its_cost() -> None:
 
 
 def test_a_soft_prompt_is_never_evidence_by_itself() -> None:
-    soft = Witness("Soft()", "asking", MOST, decisive=False)
+    soft = AuditEffect("Soft()", "asking", MOST, decisive=False)
     found = conclude([*heard(NONE, relearning=NONE), soft])
     assert found.word == "removed"
     assert "Shown, and never evidence by itself: Soft()." in found.notes
 
 
 def test_an_audit_without_power_convicts_and_does_not_stand_in_the_way() -> None:
-    weak = Witness("Probe()", "inside", WIDE, powered=False)
+    weak = AuditEffect("Probe()", "inside", WIDE, powered=False)
     found = conclude([*heard(NONE, relearning=NONE), weak])
     assert found.word == "removed"
     assert any("Probe()" in note for note in found.notes)
@@ -110,12 +110,12 @@ def test_the_power_is_of_the_weakest_that_counts() -> None:
     "witnesses",
     [
         [],
-        [Witness("A()", "relearning", NONE)],
+        [AuditEffect("A()", "relearning", NONE)],
         [*heard(NONE), *heard(NONE)],
-        [*heard(NONE), Witness("B()", "inside", replace(NONE, alpha=0.01))],
+        [*heard(NONE), AuditEffect("B()", "inside", replace(NONE, alpha=0.01))],
     ],
 )
-def test_what_no_verdict_can_rest_on_is_refused(witnesses: list[Witness]) -> None:
+def test_what_no_verdict_can_rest_on_is_refused(witnesses: list[AuditEffect]) -> None:
     with pytest.raises(BadEvidence):
         conclude(witnesses)
 

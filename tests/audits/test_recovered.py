@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.statistics import compare_means
+from expunge.statistics.compare import compare_means
 from expunge.statistics.recovered import Groups, compare_apart, compare_recovered, told_apart
 
 LOOSE = settings(deadline=None, derandomize=True, max_examples=40)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import tiny
-from expunge.batch import Indexed, Joined, Subset, Tensors, all_targets, as_data, in_memory
+from expunge.core.batch import Indexed, Joined, Subset, Tensors, all_targets, as_data, in_memory
 from expunge.errors import BadData
 
 

@@ -12,14 +12,17 @@ import torch
 from torch import Tensor, nn
 
 import tiny
+from expunge import unlearn
+from expunge.core.optimisers import SGD
+from expunge.core.term import Term
+from expunge.engine.requirements import forecast
+from expunge.engine.training import Train
 from expunge.errors import BadSentence
-from expunge.grammar import as_method
-from expunge.needs import forecast
-from expunge.optimisers import SGD
-from expunge.parts import Last
-from expunge.steps import PrimalDual, Remember, SharpnessAware, ShrinkPerturb, Train
-from expunge.terms import CE, KL, L1, Entropy, Term
-from expunge.unlearn import unlearn
+from expunge.methods.losses.answers import CE, KL, L1, Entropy
+from expunge.methods.selectors.places import Last
+from expunge.methods.sentences import as_method
+from expunge.methods.steps.constrained import PrimalDual, SharpnessAware
+from expunge.methods.steps.teaching import Remember, ShrinkPerturb
 
 PLAIN = SGD(momentum=0.0)
 

@@ -7,12 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from contracts import CONTRACTS, METHODS, PARTS, STEPS, TERMS, TOKENS_ONLY
-from expunge.grammar import vocabulary
-from expunge.method import Method
-from expunge.methods import PUBLISHED
-from expunge.parts import Part
-from expunge.steps import Step
-from expunge.terms import Term
+from expunge.core.method import Method, Step
+from expunge.core.selector import Part
+from expunge.core.term import Term
+from expunge.experiments.sentences import all_words
+from expunge.methods.published import PUBLISHED
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda c: c.__name__)
@@ -32,7 +31,7 @@ def names_within(thing: object) -> set[str]:
 
 @pytest.mark.parametrize(("kind", "there"), [(Step, STEPS), (Term, TERMS), (Part, PARTS)])
 def test_every_word_goes_through_the_table(kind: type, there: tuple[object, ...]) -> None:
-    known = {name for name, word in vocabulary().items() if issubclass(word, kind)}
+    known = {name for name, word in all_words().items() if issubclass(word, kind)}
     held = names_within(tuple(METHODS.values()))
     assert known - held - TOKENS_ONLY == set()
     assert there

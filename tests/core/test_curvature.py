@@ -12,18 +12,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tiny
-from expunge.batch import Subset, Tensors
-from expunge.curvature import CHUNK, conjugate_gradient, full_gradient, importance
-from expunge.descent import Solo
-from expunge.problem import Problem
-from expunge.steps import Dampen, Newton, Noise, Step, Train, dampening
-from expunge.streams import stream
-from expunge.terms import CE, MSE
-from expunge.unlearn import Run, perform
+from expunge.core.batch import Subset, Tensors
+from expunge.core.method import Step
+from expunge.core.problem import Problem
+from expunge.core.seeds import stream
+from expunge.engine.curvature import CHUNK, conjugate_gradient, full_gradient, importance
+from expunge.engine.group import SingleModel
+from expunge.engine.run import Run, run_steps
+from expunge.engine.training import Train
+from expunge.methods.losses.answers import CE, MSE
+from expunge.methods.steps import curvature as dampening
+from expunge.methods.steps.curvature import Dampen, Newton
+from expunge.methods.steps.edits import Noise
 
 
 def carry_out(run: Run, *steps: Step) -> Run:
-    list(perform(steps, Solo(run)))
+    list(run_steps(steps, SingleModel(run)))
     return run
 
 

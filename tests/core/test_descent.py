@@ -15,28 +15,36 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import tiny
-from expunge.descent import Epoch, Solo, cuts, descend, feed
+from expunge import unlearn
+from expunge.core.method import Step
+from expunge.core.optimisers import SGD, Adam
+from expunge.core.schedules import Linear
+from expunge.core.term import Term
+from expunge.core.view import View
+from expunge.engine.group import Epoch, SingleModel
+from expunge.engine.loop import feed, minibatch_edges, train_group
+from expunge.engine.run import Run, run_steps
+from expunge.engine.training import Repeat, Train
 from expunge.errors import BadData, BadSentence, Diverged
-from expunge.optimisers import SGD, Adam
-from expunge.parts import First, Last, Named, Random, Smallest
-from expunge.schedules import Linear
-from expunge.steps import Repeat, Step, Train
-from expunge.terms import CE, L1, Repel, Term
-from expunge.unlearn import Run, perform, unlearn
-from expunge.view import View
+from expunge.methods.losses.answers import CE, L1, Repel
+from expunge.methods.selectors.judged import Random, Smallest
+from expunge.methods.selectors.places import First, Last, Named
 
 STRONG = SGD(momentum=0.9, weight_decay=0.1)
 
 
 def carry_out(steps: tuple[Step, ...], run: Run) -> list[Epoch]:
-    return list(perform(steps, Solo(run)))
+    return list(run_steps(steps, SingleModel(run)))
 
 
 def order_of(train: Train, name: str, n: int, passes: int) -> list[Tensor]:
     """The minibatches that a `Train` standing alone at place /0 takes."""
     run = tiny.run()
     run.place = "/0"
-    batches, wanted = feed([run], name, n, train.batch), passes * len(cuts(n, train.batch))
+    batches, wanted = (
+        feed([run], name, n, train.batch),
+        passes * len(minibatch_edges(n, train.batch)),
+    )
     return [next(batches)[0] for _ in range(wanted)]
 
 
@@ -129,7 +137,7 @@ def test_orders_differ_between_passes_sets_seeds_and_places() -> None:
 @settings(deadline=None, derandomize=True, max_examples=200)
 @given(n=st.integers(1, 300), batch=st.integers(1, 70))
 def test_cuts_cover_all_and_leave_no_one_alone(n: int, batch: int) -> None:
-    pieces = cuts(n, batch)
+    pieces = minibatch_edges(n, batch)
     assert [i for first, last in pieces for i in range(first, last)] == list(range(n))
     sizes = [last - first for first, last in pieces]
     assert all(size == batch for size in sizes[:-1])
@@ -139,10 +147,10 @@ def test_cuts_cover_all_and_leave_no_one_alone(n: int, batch: int) -> None:
 
 
 def test_cuts_golden() -> None:
-    assert cuts(21, 10) == [(0, 10), (10, 21)]
-    assert cuts(22, 10) == [(0, 10), (10, 20), (20, 22)]
-    assert cuts(20, 10) == [(0, 10), (10, 20)]
-    assert cuts(1, 10) == [(0, 1)]
+    assert minibatch_edges(21, 10) == [(0, 10), (10, 21)]
+    assert minibatch_edges(22, 10) == [(0, 10), (10, 20), (20, 22)]
+    assert minibatch_edges(20, 10) == [(0, 10), (10, 20)]
+    assert minibatch_edges(1, 10) == [(0, 1)]
 
 
 @pytest.mark.parametrize("optimiser", [STRONG, Adam(weight_decay=0.1)])
@@ -332,7 +340,7 @@ def test_draws_inside_forward_come_from_the_members_stream_too() -> None:
 def test_dropout_draws_anew_in_each_epoch_and_the_callers_draws_go_on() -> None:
     train = Train(CE("retain"), epochs=2, batch=48, lr=1e-9)
     run = tiny.run(tiny.made(tiny.dropping))
-    epochs: Iterator[Epoch] = descend(train, Solo(run))
+    epochs: Iterator[Epoch] = train_group(train, SingleModel(run))
     torch.manual_seed(5)
     first = next(epochs)
     drawn = torch.rand(3)
@@ -348,10 +356,10 @@ def test_the_models_own_draws_have_a_stream_for_each_seed_place_turn_and_epoch()
     there.place, turned.turn = "/9", (1, 2)
     draws = []
     for run, first in ((here, 0), (here, 5), (tiny.run(seed=2), 0), (there, 0), (turned, 0)):
-        with Solo(run).randomness(first):
+        with SingleModel(run).randomness(first):
             draws.append(tuple(torch.rand(4).tolist()))
     assert len(set(draws)) == 5
-    with Solo(here).randomness(0):
+    with SingleModel(here).randomness(0):
         assert tuple(torch.rand(4).tolist()) == draws[0]
 
 

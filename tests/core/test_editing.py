@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from expunge.editing import damped, rank_one, spread, write
 from expunge.errors import BadData
+from expunge.methods.steps.editing import damped, rank_one, spread, write
 
 
 def drawn(seed: int, *shape: int) -> Tensor:

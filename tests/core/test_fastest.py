@@ -8,11 +8,11 @@ import pytest
 from torch import Tensor, nn
 
 import tiny
-from expunge.grammar import as_method
-from expunge.stack import Looped, Timing, Vmapped, fastest
-from expunge.steps import Train
-from expunge.terms import CE, Repel
-from expunge.unlearn import Run, frozen
+from expunge.engine.run import Run, frozen
+from expunge.engine.stacking import Looped, Timing, Vmapped, fastest
+from expunge.engine.training import Train
+from expunge.methods.losses.answers import CE, Repel
+from expunge.methods.sentences import as_method
 
 RETAIN = Train(CE("retain"), batch=24)
 
@@ -64,7 +64,7 @@ def test_fastest_makes_no_stack_of_large_models(monkeypatch: pytest.MonkeyPatch)
         made.append(count)
         return tiny.runs_of(range(count))
 
-    monkeypatch.setattr("expunge.stack.LARGE", 0.0)
+    monkeypatch.setattr("expunge.engine.stacking.LARGE", 0.0)
     timing = fastest(make, as_method(RETAIN), 64)
     assert timing.vmapped is None and "too large to try" in timing.reason
     assert max(made) == 2

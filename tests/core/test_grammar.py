@@ -8,26 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from expunge import parse
+from expunge.core.method import Method, names_of_sets, renamed
+from expunge.core.optimisers import SGD, Adam, AdamW
+from expunge.core.schedules import Cosine, Linear, Warmup
+from expunge.core.selector import Everything
+from expunge.core.vocabulary import in_full
+from expunge.engine.training import Negate, Repeat, Reset, Train
 from expunge.errors import BadSentence
-from expunge.grammar import as_method, parse, parse_steps, vocabulary
-from expunge.method import Method, names_of_sets, renamed
-from expunge.methods import PUBLISHED
-from expunge.optimisers import SGD, Adam, AdamW
-from expunge.parts import (
-    Convs,
-    Everything,
-    First,
-    Last,
-    Named,
-    Random,
-    Salient,
-    Similar,
-    Smallest,
-)
-from expunge.schedules import Cosine, Linear, Warmup
-from expunge.steps import Blend, Dampen, Negate, Newton, Noise, Repeat, Reset, Train, Zero
-from expunge.terms import CE, KL, L1, MSE, Entropy, Relabel, Repel, Uniform
-from expunge.words import in_full
+from expunge.experiments.sentences import all_words
+from expunge.methods.losses.answers import CE, KL, L1, MSE, Entropy, Relabel, Repel, Uniform
+from expunge.methods.published import PUBLISHED
+from expunge.methods.selectors.judged import Random, Salient, Similar, Smallest
+from expunge.methods.selectors.places import Convs, First, Last, Named
+from expunge.methods.sentences import as_method, parse_steps
+from expunge.methods.steps.curvature import Dampen, Newton
+from expunge.methods.steps.edits import Blend, Noise, Zero
 
 LOOSE = settings(deadline=None, derandomize=True, max_examples=100)
 FEW = settings(LOOSE, max_examples=25)
@@ -214,7 +210,7 @@ def test_a_misspelt_word_is_told_with_the_nearest() -> None:
 
 
 def test_the_vocabulary_holds_words_and_nothing_else() -> None:
-    known = vocabulary()
+    known = all_words()
     assert {"CE", "Last", "Train", "Linear", "SGD", "Method", "RandomShare"} <= set(known)
     assert not {"Term", "Part", "Step", "Schedule", "Optimiser", "Crew", "Run"} & set(known)
 

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from expunge import parse
+from expunge.core.sentence import LONGEST
+from expunge.core.vocabulary import _hints
 from expunge.errors import BadSentence
-from expunge.grammar import LONGEST, parse, vocabulary
-from expunge.words import _hints
+from expunge.experiments.sentences import all_words
 
 LOOSE = settings(deadline=None, derandomize=True, max_examples=100)
 
@@ -160,7 +162,7 @@ def test_hostile_sentences_are_refused(sentence: str, monkeypatch: pytest.Monkey
         raise AssertionError("a sentence ran code")
 
     monkeypatch.setattr(os, "system", caught)
-    for known in vocabulary().values():
+    for known in all_words().values():
         _hints(known)  # typing evaluates our own annotations once
     for name in ("eval", "exec", "open", "print"):
         monkeypatch.setattr(builtins, name, caught)

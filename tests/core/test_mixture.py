@@ -9,26 +9,17 @@ import pytest
 import torch
 
 import tiny
+from expunge import unlearn
+from expunge.core.method import Step
+from expunge.core.receipt import Unlearned
+from expunge.engine.run import Run, frozen
+from expunge.engine.stacking import Engine, Looped, Vmapped, members, stackable
+from expunge.engine.training import Mixture, Repeat, Reset, Train, unrolled
 from expunge.errors import BadSentence
-from expunge.grammar import as_method
-from expunge.stack import Engine, Looped, Vmapped, members, stackable
-from expunge.steps import (
-    Mixture,
-    Noise,
-    Repeat,
-    Reset,
-    Step,
-    Teach,
-    Train,
-    Transpose,
-    unrolled,
-)
-from expunge.terms import (
-    CE,
-    KL,
-    MSE,
-)
-from expunge.unlearn import Run, Unlearned, frozen, unlearn
+from expunge.methods.losses.answers import CE, KL, MSE
+from expunge.methods.sentences import as_method
+from expunge.methods.steps.edits import Noise, Transpose
+from expunge.methods.steps.teaching import Teach
 
 
 def test_a_taught_teacher_leaves_the_model_alone() -> None:

@@ -14,36 +14,19 @@ from scipy.stats import kstest
 from torch import Tensor, nn
 
 import tiny
-from expunge.draws import KaimingFanOut, UniformFanIn
+from expunge import parse
+from expunge.core.init_rules import KaimingFanOut, UniformFanIn
+from expunge.core.method import Step
+from expunge.core.optimisers import SGD, Slowed
+from expunge.core.schedules import Listed
+from expunge.core.selector import Everything
+from expunge.engine.run import Run
+from expunge.engine.training import Repeat, Reset, Train, unrolled
 from expunge.errors import Unsupported
-from expunge.grammar import parse
-from expunge.optimisers import SGD, Slowed
-from expunge.parts import (
-    Changed,
-    Convs,
-    Everything,
-    Last,
-    Named,
-    Norms,
-    Pointwise,
-    Random,
-    RandomTensors,
-)
-from expunge.schedules import Listed
-from expunge.steps import (
-    Half,
-    Noise,
-    Repeat,
-    Reset,
-    Step,
-    Train,
-    Transpose,
-    unrolled,
-)
-from expunge.terms import (
-    CE,
-)
-from expunge.unlearn import Run
+from expunge.methods.losses.answers import CE
+from expunge.methods.selectors.judged import Changed, Random, RandomTensors
+from expunge.methods.selectors.places import Convs, Last, Named, Norms, Pointwise
+from expunge.methods.steps.edits import Half, Noise, Transpose
 
 
 def big() -> nn.Sequential:

@@ -16,18 +16,22 @@ from torch import Tensor
 
 import tiny
 from contracts import METHODS, TERMS
-from expunge.batch import Data, Images, all_targets
+from expunge import unlearn
+from expunge.core.batch import Data, Images, all_targets
+from expunge.core.method import Method, Step, own_sets, words_of
+from expunge.core.problem import Problem
+from expunge.core.vocabulary import word
+from expunge.engine.check import check_fit, doubts, unfit
+from expunge.engine.requirements import forecast, needs
+from expunge.engine.run import Run
+from expunge.engine.training import Repeat, Reset, Train
 from expunge.errors import BadData, OffLimits, Unsupported
-from expunge.grammar import as_method
-from expunge.method import Method, own_sets, words_of
-from expunge.methods import PUBLISHED
-from expunge.needs import check_fit, doubts, forecast, needs, unfit
-from expunge.parts import Salient, Similar, Smallest
-from expunge.problem import Problem
-from expunge.steps import Blend, Dampen, Newton, Noise, Repeat, Reset, Step, Train, Zero
-from expunge.terms import CE, KL, L1, Relabel, Uniform
-from expunge.unlearn import Run, unlearn
-from expunge.words import word
+from expunge.methods.losses.answers import CE, KL, L1, Relabel, Uniform
+from expunge.methods.published import PUBLISHED
+from expunge.methods.selectors.judged import Salient, Similar, Smallest
+from expunge.methods.sentences import as_method
+from expunge.methods.steps.curvature import Dampen, Newton
+from expunge.methods.steps.edits import Blend, Noise, Zero
 
 
 def named(*steps: Step) -> Method:

@@ -10,23 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tiny
-from expunge.descent import Solo
+from expunge.core.selector import Everything, Part
+from expunge.engine.group import SingleModel
+from expunge.engine.run import run_steps
+from expunge.engine.training import Reset
 from expunge.errors import BadSentence, Unsupported
-from expunge.parts import (
-    Convs,
-    Everything,
-    First,
-    Last,
-    Named,
-    Part,
-    Random,
-    Salient,
-    Similar,
-    Smallest,
-    layers,
-)
-from expunge.steps import Noise, Reset
-from expunge.unlearn import perform
+from expunge.methods.selectors.judged import Random, Salient, Similar, Smallest
+from expunge.methods.selectors.places import Convs, First, Last, Named, layers
+from expunge.methods.steps.edits import Noise
 
 ALL = {"0.weight", "1.weight", "1.bias", "4.weight", "4.bias"}
 WHOLE = [
@@ -138,7 +129,7 @@ DETERMINISTIC = [Everything(), Last(), Smallest(0.3), Salient("forget", 0.3), ~S
 @pytest.mark.parametrize("part", DETERMINISTIC, ids=str)
 def test_parts_are_judged_on_the_original_for_good(part: Part) -> None:
     one, two = tiny.run(seed=1), tiny.run(seed=2)
-    list(perform((Reset(), Noise(1.0)), Solo(two)))
+    list(run_steps((Reset(), Noise(1.0)), SingleModel(two)))
     two.place, two.turn = "/7", (3, 4)
     assert torch.equal(flat(one.mask(part)), flat(two.mask(part)))
     assert one.mask(part) is one.mask(part)

@@ -21,15 +21,19 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 import tiny
 from contracts import METHODS
-from expunge import descent
-from expunge.method import Method, words_of
-from expunge.needs import forecast
-from expunge.passes import passes
-from expunge.steps import Impair, Step, Train
-from expunge.terms import CE, KL, Entropy, Jittered, Lipschitz, Term
-from expunge.unlearn import Run, unlearn
-from expunge.view import View
-from expunge.words import word
+from expunge import unlearn
+from expunge.core.method import Method, Step, words_of
+from expunge.core.term import Term
+from expunge.core.view import View
+from expunge.core.vocabulary import word
+from expunge.engine import group, loop
+from expunge.engine.memory import passes
+from expunge.engine.requirements import forecast
+from expunge.engine.run import Run
+from expunge.engine.training import Train
+from expunge.methods.losses.answers import CE, KL, Entropy
+from expunge.methods.losses.noise import Jittered, Lipschitz
+from expunge.methods.steps.classes import Impair
 
 functorch: Any = torch._C._functorch
 
@@ -81,11 +85,11 @@ def backwards() -> Iterator[list[int]]:
 
 def a_minibatch_takes_what_its_objective_implies(patch: pytest.MonkeyPatch) -> list[int]:
     """Make `descend` check each of its minibatches; return what grows by one with each."""
-    real, checked = descent.one_step, []
+    real, checked = loop.one_step, []
 
     def step(train: Train, crew: Any, optimiser: Any, batches: Any, share: float) -> Tensor:
         for run in crew.runs:  # what is worked out once a run is not this minibatch's
-            descent.known_to(train.objective, run)
+            group.known_to(train.objective, run)
             for teacher in train.objective.teachers:
                 run.teacher(teacher)
         with forwards() as went, backwards() as back:
@@ -102,7 +106,7 @@ def a_minibatch_takes_what_its_objective_implies(patch: pytest.MonkeyPatch) -> l
         checked.append(1)
         return losses
 
-    patch.setattr(descent, "one_step", step)
+    patch.setattr(loop, "one_step", step)
     return checked
 
 

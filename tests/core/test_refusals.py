@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 import tiny
-from expunge import Problem, parse, unlearn
+from expunge import parse, unlearn
+from expunge.core.problem import Problem
+from expunge.core.selector import Part
+from expunge.engine.run import Judged
 from expunge.errors import BadData, BadSentence, Unsupported
-from expunge.parts import Part
-from expunge.unlearn import Judged
 
 
 def test_noise_on_convolutions_of_a_model_without_any() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from expunge.core.schedules import Cosine, Linear, Schedule, Warmup, value
 from expunge.errors import BadSentence
-from expunge.schedules import Cosine, Linear, Schedule, Warmup, value
 
 GOLDEN = [
     (Linear(1.0), {0.0: 1.0, 0.25: 0.75, 1.0: 0.0}),

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 import tiny
-from expunge.batch import Subset
-from expunge.method import Method
-from expunge.problem import Problem
-from expunge.stack import CannotStack, Looped, Vmapped, members, shared, stackable
-from expunge.steps import Train
-from expunge.terms import CE
-from expunge.unlearn import Run, frozen
+from expunge.core.batch import Subset
+from expunge.core.method import Method
+from expunge.core.problem import Problem
+from expunge.engine.run import Run, frozen
+from expunge.engine.stacking import CannotStack, Looped, Vmapped, members, shared, stackable
+from expunge.engine.training import Train
+from expunge.methods.losses.answers import CE
 
 SEEDS = (3, 4, 5)
 TRAINING = Method("training", (Train(CE("train"), epochs=2, batch=8, lr=0.05),))

@@ -12,79 +12,48 @@ from torch.utils.data import Dataset
 
 import tiny
 from brief import brief
-from expunge.batch import Indexed, Subset
-from expunge.descent import Epoch
-from expunge.draws import KaimingFanOut
-from expunge.grammar import as_method
-from expunge.method import Method
-from expunge.methods import PUBLISHED
-from expunge.optimisers import Adam, AdamW, Slowed
-from expunge.parts import (
-    Changed,
-    Convs,
-    FisherRatio,
-    Last,
-    Random,
-    Salient,
-    Smallest,
-)
-from expunge.problem import Problem
-from expunge.schedules import Cosine
-from expunge.stack import (
+from expunge.core.batch import Indexed, Subset
+from expunge.core.init_rules import KaimingFanOut
+from expunge.core.method import Method
+from expunge.core.optimisers import Adam, AdamW, Slowed
+from expunge.core.problem import Problem
+from expunge.core.receipt import Unlearned
+from expunge.core.schedules import Cosine
+from expunge.core.term import Pooled
+from expunge.engine.group import Epoch
+from expunge.engine.run import Run, frozen
+from expunge.engine.stacking import (
     CannotStack,
     Engine,
     Looped,
-    Stacked,
+    StackedModels,
     Vmapped,
     members,
     stackable,
 )
-from expunge.steps import (
-    AdaptiveDampen,
-    Blend,
-    Dampen,
-    FisherNoise,
-    Negate,
-    Newton,
-    Noise,
-    Rectify,
-    Repeat,
-    Reset,
-    Strata,
-    Teach,
-    Train,
-    WoodFisher,
-    Zero,
-    unrolled,
-)
-from expunge.terms import (
-    CE,
-    KL,
-    L1,
-    MSE,
+from expunge.engine.training import Negate, Repeat, Reset, Train, unrolled
+from expunge.methods.losses.answers import CE, KL, L1, MSE, Entropy, Relabel, Repel, Uniform
+from expunge.methods.losses.classes import BalancedCE, Centroid, Nearest, WeightedCE
+from expunge.methods.losses.noise import Jittered, Lipschitz
+from expunge.methods.losses.targets import (
     AdaptiveCE,
     AnyClass,
-    BalancedCE,
-    Centroid,
-    Entropy,
-    EntropyMatch,
     Gumbel,
-    Jittered,
-    Lipschitz,
-    Mistakes,
-    Nearest,
     OneClass,
-    Pooled,
-    Predicted,
     Reference,
-    Relabel,
-    Repel,
     Tempered,
-    Uniform,
-    WeightedCE,
     Without,
 )
-from expunge.unlearn import Run, Unlearned, frozen
+from expunge.methods.losses.teachers import EntropyMatch, Mistakes, Predicted
+from expunge.methods.published import PUBLISHED
+from expunge.methods.selectors.judged import Changed, FisherRatio, Random, Salient, Smallest
+from expunge.methods.selectors.places import Convs, Last
+from expunge.methods.sentences import as_method
+from expunge.methods.steps.classes import Strata
+from expunge.methods.steps.constrained import Rectify
+from expunge.methods.steps.curvature import AdaptiveDampen, Dampen, FisherNoise, Newton, WoodFisher
+from expunge.methods.steps.edits import Blend, Noise, Zero
+from expunge.methods.steps.teaching import Teach
 
 SEEDS = (3, 11, 2**40)
 
@@ -308,12 +277,12 @@ def test_what_cannot_be_stacked_is_looped_and_says_so(reason: str, make: Any, st
 
 def test_a_stack_of_models_with_dropout_is_refused() -> None:
     with pytest.raises(CannotStack, match="Dropout"):
-        Stacked(dropping_runs())
+        StackedModels(dropping_runs())
 
 
 def test_a_stack_with_uneven_parts_is_refused() -> None:
     with pytest.raises(CannotStack, match="may move in some"):
-        Stacked(uneven_runs()).masks(Smallest(0.05))
+        StackedModels(uneven_runs()).masks(Smallest(0.05))
 
 
 def test_stackable_says_nothing_of_what_can_be_stacked() -> None:

@@ -10,30 +10,24 @@ import torch
 from torch import Tensor, nn
 
 import tiny
-from expunge.batch import Tensors
-from expunge.descent import Solo
+from expunge.core.batch import Tensors
+from expunge.core.method import Step
+from expunge.core.problem import Problem
+from expunge.core.seeds import derived
+from expunge.core.selector import Everything
+from expunge.engine.group import SingleModel
+from expunge.engine.run import Run, run_steps
+from expunge.engine.training import Negate, Repeat, Reset, Train, unrolled
 from expunge.errors import BadSentence
-from expunge.parts import Everything, Last, Named, Random, Smallest
-from expunge.problem import Problem
-from expunge.steps import (
-    Blend,
-    Negate,
-    Newton,
-    Noise,
-    Repeat,
-    Reset,
-    Step,
-    Train,
-    Zero,
-    unrolled,
-)
-from expunge.streams import derived
-from expunge.terms import CE, KL, L1
-from expunge.unlearn import Run, perform
+from expunge.methods.losses.answers import CE, KL, L1
+from expunge.methods.selectors.judged import Random, Smallest
+from expunge.methods.selectors.places import Last, Named
+from expunge.methods.steps.curvature import Newton
+from expunge.methods.steps.edits import Blend, Noise, Zero
 
 
 def carry_out(run: Run, *steps: Step) -> Run:
-    list(perform(steps, Solo(run)))
+    list(run_steps(steps, SingleModel(run)))
     return run
 
 

@@ -12,11 +12,12 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 import tiny
+from expunge import unlearn
+from expunge.core.schedules import Cosine, Linear
+from expunge.core.term import Sum, Term
+from expunge.engine.training import Train
 from expunge.errors import BadSentence, Unsupported
-from expunge.schedules import Cosine, Linear
-from expunge.steps import Train
-from expunge.terms import CE, KL, L1, MSE, Entropy, Relabel, Repel, Sum, Term, Uniform, hashed
-from expunge.unlearn import unlearn
+from expunge.methods.losses.answers import CE, KL, L1, MSE, Entropy, Relabel, Repel, Uniform, hashed
 
 FORGET = [[1.0, 2.0, -1.0], [0.0, 0.5, 3.0]]
 RETAIN = [[0.2, -0.3, 0.1], [2.0, 1.0, 0.0], [-1.0, 0.0, 1.0]]
@@ -146,8 +147,8 @@ def test_tokens_are_averaged_as_so_many_examples(term: Term) -> None:
 
 def wrong_classes(index: Tensor, seed: int | Tensor, right: Tensor, classes: int) -> Tensor:
     """The class that `Relabel` names for each example: there the slope is negative."""
-    from expunge.batch import Images
-    from expunge.view import View
+    from expunge.core.batch import Images
+    from expunge.core.view import View
 
     logits = torch.zeros(len(index), classes, requires_grad=True)
     batches = {"s": Images(logits, right, index)}
@@ -275,14 +276,14 @@ def test_terms_refuse_arguments_that_make_no_sense() -> None:
 
 @pytest.mark.parametrize("teacher", ["original", "random"])
 def test_teachers_never_change_and_get_no_slope(teacher: str) -> None:
-    from expunge.descent import Solo
-    from expunge.unlearn import perform
+    from expunge.engine.group import SingleModel
+    from expunge.engine.run import run_steps
 
     run = tiny.run()
     fixed = run.teacher(teacher)
     before = tiny.state(fixed)
     objective = KL("retain", teacher=teacher) + MSE("retain", teacher=teacher)
-    list(perform((Train(objective, epochs=3, batch=16),), Solo(run)))
+    list(run_steps((Train(objective, epochs=3, batch=16),), SingleModel(run)))
     assert all(torch.equal(before[n], t) for n, t in fixed.state_dict().items())
     assert all(w.grad is None and not w.requires_grad for w in fixed.parameters())
     assert not fixed.training
@@ -296,8 +297,8 @@ def test_the_teacher_pulls_the_model_towards_itself() -> None:
 
 
 def test_each_forward_pass_is_made_once() -> None:
-    from expunge.batch import Images
-    from expunge.view import View
+    from expunge.core.batch import Images
+    from expunge.core.view import View
 
     asked: list[str] = []
 

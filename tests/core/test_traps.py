@@ -9,19 +9,21 @@ import torch
 from torch import Tensor, nn
 
 import tiny
-from expunge.descent import Solo
+from expunge import parse, unlearn
+from expunge.core.optimisers import SGD, Adam
+from expunge.core.problem import Problem
+from expunge.engine.group import SingleModel
+from expunge.engine.run import Run, run_steps
+from expunge.engine.training import Repeat, Reset, Train, from_scratch
 from expunge.errors import NothingChanged, OffLimits, Unsupported
-from expunge.grammar import parse
-from expunge.optimisers import SGD, Adam
-from expunge.parts import Random, Salient, Similar, Smallest
-from expunge.problem import Problem
-from expunge.steps import Dampen, Noise, Repeat, Reset, Train
-from expunge.terms import CE, KL, Repel
-from expunge.unlearn import Run, perform, unlearn
+from expunge.methods.losses.answers import CE, KL, Repel
+from expunge.methods.selectors.judged import Random, Salient, Similar, Smallest
+from expunge.methods.steps.curvature import Dampen
+from expunge.methods.steps.edits import Noise
 
 
 def carry_out(run: Run, *steps: object) -> None:
-    list(perform(steps, Solo(run)))  # type: ignore[arg-type]
+    list(run_steps(steps, SingleModel(run)))  # type: ignore[arg-type]
 
 
 def test_1_reset_of_everything_resets_buffers() -> None:
@@ -166,10 +168,10 @@ def test_11_the_oracle_differs_everywhere_and_never_saw_the_forget_set() -> None
 
     recipe = parse("Method('recipe', (Train(CE('train'), epochs=3, lr=0.05, batch=16),))")
     task = Problem.split(Watched(), torch.arange(12), architecture=tiny.net, recipe=recipe)
-    original = unlearn(tiny.made(), task.from_scratch("train", "original"), task)
+    original = unlearn(tiny.made(), from_scratch(task, "train", "original"), task)
     assert set(rows) == set(range(60))
     rows.clear()
-    oracle = unlearn(original.model, task.from_scratch("retain", "retrain"), task, seed=1)
+    oracle = unlearn(original.model, from_scratch(task, "retain", "retrain"), task, seed=1)
     assert set(rows) == set(range(12, 60))
     assert oracle.receipt.examples == {"retain": 144}
     for (name, was), now in zip(
@@ -180,6 +182,6 @@ def test_11_the_oracle_differs_everywhere_and_never_saw_the_forget_set() -> None
 
 def test_11_the_oracle_owes_nothing_to_the_original() -> None:
     task = tiny.problem(recipe=parse("Method('r', (Train(CE('train'), batch=16),))"))
-    method = task.from_scratch("retain", "retrain")
+    method = from_scratch(task, "retain", "retrain")
     models = [unlearn(tiny.made(seed=seed), method, task, seed=4).model for seed in (0, 1)]
     assert tiny.same(models[0], models[1])

@@ -13,14 +13,19 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import tiny
-from expunge.batch import Subset
+from expunge import unlearn
+from expunge.core.batch import Subset
+from expunge.core.problem import Problem
+from expunge.core.receipt import Receipt
+from expunge.core.selector import Everything
+from expunge.engine.training import Negate, Repeat, Reset, Train, from_scratch
 from expunge.errors import BadData, BadSentence, Diverged, NothingChanged, OffLimits, Unsupported
-from expunge.methods import nothing
-from expunge.parts import Everything, Last, Named, Random, Salient, Similar
-from expunge.problem import Problem
-from expunge.steps import Blend, Dampen, Negate, Newton, Noise, Repeat, Reset, Train, Zero
-from expunge.terms import CE, KL, Relabel
-from expunge.unlearn import Receipt, unlearn
+from expunge.methods.losses.answers import CE, KL, Relabel
+from expunge.methods.published.article import nothing
+from expunge.methods.selectors.judged import Random, Salient, Similar
+from expunge.methods.selectors.places import Last, Named
+from expunge.methods.steps.curvature import Dampen, Newton
+from expunge.methods.steps.edits import Blend, Noise, Zero
 
 MIXED = (
     Noise(0.01),
@@ -310,7 +315,7 @@ def test_oracles_need_an_architecture_and_a_recipe() -> None:
     with pytest.raises(Unsupported, match="no architecture"):
         tiny.problem(architecture=None).untrained("x")
     with pytest.raises(Unsupported, match="no recipe"):
-        tiny.problem(recipe=None).from_scratch("retain", "retrain")
+        from_scratch(tiny.problem(recipe=None), "retain", "retrain")
 
 
 class Reading(Dataset[Any]):

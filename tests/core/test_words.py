@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
+from expunge.core.optimisers import SGD
+from expunge.core.schedules import Linear
+from expunge.core.selector import Everything
+from expunge.core.vocabulary import in_full, word
+from expunge.engine.training import Repeat, Train
 from expunge.errors import BadSentence
-from expunge.optimisers import SGD
-from expunge.parts import Everything, Last
-from expunge.schedules import Linear
-from expunge.steps import Noise, Repeat, Train
-from expunge.terms import CE
-from expunge.words import in_full, word
+from expunge.methods.losses.answers import CE
+from expunge.methods.selectors.places import Last
+from expunge.methods.steps.edits import Noise
 
 
 @word

@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from expunge.batch import Tensors
-from expunge.data.cifar10 import CLASSES, MEAN, STD, cifar10, official_rows
+from expunge.core.batch import Tensors
 from expunge.errors import BadData
+from expunge.problems.images.loaders import CLASSES, MEAN, STD, cifar10, official_rows
 
 # A CIFAR-10 of 50 + 20 pictures: five files of ten, and a test file.
 TRAIN, TEST, VAL = 50, 20, 10
@@ -25,8 +25,7 @@ TRAIN, TEST, VAL = 50, 20, 10
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, rows in (("TRAIN_ROWS", TRAIN), ("TEST_ROWS", TEST), ("VAL_ROWS", VAL)):
-        # By the module's full name: expunge.data.cifar10 as an attribute is the function.
-        monkeypatch.setattr(import_module("expunge.data.cifar10"), name, rows)
+        monkeypatch.setattr(import_module("expunge.problems.images.loaders"), name, rows)
 
 
 def picture(value: int, side: int = 32) -> bytes:

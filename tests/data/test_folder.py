@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from expunge.batch import Indexed, Tensors, all_targets
-from expunge.data.folder import MEAN, STD, image_folder
-from expunge.data.pool import Pool
+from expunge.core.batch import Indexed, Tensors, all_targets
 from expunge.errors import BadData
+from expunge.problems.images.folder import MEAN, STD, image_folder
+from expunge.problems.images.pool import Pool
 
 
 def add(folder: Path, name: str, value: int = 0, size: tuple[int, int] = (6, 5)) -> Path:
@@ -81,7 +81,7 @@ def test_large_folders_are_read_when_asked_for_and_give_the_same(
 ) -> None:
     fill(tmp_path)
     eager = image_folder(tmp_path, size=4)
-    monkeypatch.setattr("expunge.data.folder.IN_MEMORY", 40 * 3 * 4 * 4 - 1)
+    monkeypatch.setattr("expunge.problems.images.folder.IN_MEMORY", 40 * 3 * 4 * 4 - 1)
     lazy = image_folder(tmp_path, size=4)
     assert isinstance(eager.train, Tensors)
     assert isinstance(lazy.train, Indexed)

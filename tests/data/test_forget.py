@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expunge.batch import Data, Tensors
-from expunge.data.digits import digits
-from expunge.data.forget import (
+from expunge.core.batch import Data, Tensors, check_indices
+from expunge.errors import BadData, BadSentence
+from expunge.problems.forget_sets import (
     Chooser,
     CoherentGroup,
     Given,
@@ -19,9 +19,8 @@ from expunge.data.forget import (
     PixelPCA,
     RandomShare,
     WholeClass,
-    check_indices,
 )
-from expunge.errors import BadData, BadSentence
+from expunge.problems.images.loaders import digits
 
 N = 60
 TARGETS = torch.arange(N) % 6

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from sklearn.datasets import load_digits
 
-from expunge.data.digits import digits
+from expunge.problems.images.loaders import digits
 
 
 def test_sizes_shapes_and_range() -> None:

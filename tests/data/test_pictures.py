@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from expunge.data.pictures import decode, picture_size
 from expunge.errors import BadData
+from expunge.problems.images.folder import decode, picture_size
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
 

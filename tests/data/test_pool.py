@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import Dataset
 
-from expunge.batch import Indexed, Subset, Tensors, all_targets
-from expunge.data.pool import stratified_rank, with_targets
+from expunge.core.batch import Indexed, Subset, Tensors, all_targets
+from expunge.core.seeds import stream
 from expunge.errors import BadData
-from expunge.streams import stream
+from expunge.problems.images.pool import stratified_rank, with_targets
 
 
 class Counting(Dataset[Any]):

@@ -16,9 +16,16 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, one_hot
 
 from expunge.errors import BadData, BadSentence, BudgetSpent
-from expunge.exact import CertifiedHead, UnitRows, unit_rows
-from expunge.exact.certified import SMALLEST_GAMMA, noise
-from expunge.exact.logistic import gradient, hessian, minimum
+from expunge.methods.exact.certified import (
+    SMALLEST_GAMMA,
+    CertifiedHead,
+    UnitRows,
+    gradient,
+    hessian,
+    minimum,
+    noise,
+    unit_rows,
+)
 
 STATED = "Raw numbers; nothing was trained on them."
 

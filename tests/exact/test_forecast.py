@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expunge.errors import BadData, BadSentence
-from expunge.exact import Layout, forecast, work_of
+from expunge.methods.exact.forecast import forecast, work_of
+from expunge.methods.exact.layout import Layout
 
 SMALL = [(9, 2, 1), (9, 2, 2), (8, 1, 3), (10, 3, 1), (12, 2, 2), (7, 3, 1)]
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import pytest
 from typer.testing import CliRunner
 
-from expunge import cli
-from expunge.exact import Layout, forecast, work_of
+from expunge.cli import main as cli
+from expunge.methods.exact.forecast import forecast, work_of
+from expunge.methods.exact.layout import Layout
 
 Called = Callable[..., tuple[int, str, str]]
 

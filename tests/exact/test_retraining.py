@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 import tiny
-from expunge.batch import Images
+from expunge import unlearn
+from expunge.core.batch import Images
+from expunge.core.problem import Problem
+from expunge.engine.training import from_scratch
 from expunge.errors import BadSentence, Unsupported
-from expunge.exact import retrain
-from expunge.exact.retraining import Watched
-from expunge.grammar import as_method
-from expunge.problem import Problem
-from expunge.unlearn import unlearn
+from expunge.methods.exact.retraining import Watched, retrain
+from expunge.methods.sentences import as_method
 
 RECIPE = as_method("Train(CE('train'), epochs=2, lr=0.05, batch=16)", "recipe")
 
@@ -26,7 +26,7 @@ def problem(**rest: Any) -> Problem:
 
 def test_it_is_the_oracle_of_the_recipe() -> None:
     task, original = problem(), tiny.made()
-    twin = unlearn(original, task.from_scratch("retain", "retrain"), task, seed=3)
+    twin = unlearn(original, from_scratch(task, "retain", "retrain"), task, seed=3)
     done = retrain(original, task, seed=3)
     assert tiny.same(done.model, twin.model)
     assert done.rows.tolist() == list(range(12, 60))
@@ -108,7 +108,7 @@ def test_a_unit_that_never_fired_is_no_leftover() -> None:
         return model
 
     task = problem(architecture=dead)
-    original = unlearn(dead(), task.from_scratch("train", "original"), task)
+    original = unlearn(dead(), from_scratch(task, "train", "original"), task)
     with pytest.raises(BadSentence, match="another seed"):  # equal first weights that never moved
         retrain(original.model, task)
     done = retrain(original.model, task, seed=1)

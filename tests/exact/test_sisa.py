@@ -11,16 +11,16 @@ import torch
 from torch import nn
 
 import tiny
-from expunge.batch import Tensors
+from expunge.core.batch import Tensors
+from expunge.core.problem import Problem
+from expunge.core.store import Store
+from expunge.engine.training import Repeat, Train
 from expunge.errors import BadData, BadSentence, Diverged, OffLimits, Unsupported
-from expunge.exact import Layout, MeanSoftmax, Sisa, Votes, forget_rows
-from expunge.exact.stages import Stage, train_stage
 from expunge.experiments.collect import evidence_of
-from expunge.experiments.store import Store
-from expunge.grammar import as_method
-from expunge.problem import Problem
-from expunge.steps import Repeat, Train
-from expunge.terms import CE
+from expunge.methods.exact.layout import Layout, forget_rows
+from expunge.methods.exact.sisa import MeanSoftmax, Sisa, Stage, Votes, train_stage
+from expunge.methods.losses.answers import CE
+from expunge.methods.sentences import as_method
 
 # With 2 slices a stage gets 2/3 of the epochs, with 3 a half.
 RECIPE = as_method("Train(CE('train'), epochs=6, lr=0.05, batch=16)", "recipe")
@@ -238,7 +238,7 @@ def test_an_error_while_retraining_leaves_the_ensemble(
     def fails(*_: object) -> int:
         raise Diverged("as planted")
 
-    monkeypatch.setattr("expunge.exact.sisa.train_stage", fails)
+    monkeypatch.setattr("expunge.methods.exact.sisa.train_stage", fails)
     rows = [int(layout.parts[0][0][0]), int(layout.parts[1][0][0])]
     with pytest.raises(Diverged):
         ours.forget(rows)

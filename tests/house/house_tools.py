@@ -13,16 +13,17 @@ import torch
 from torch import nn
 
 import expunge
-from expunge.batch import Tensors
-from expunge.experiments.comparison import named
+from expunge.comparison import named
+from expunge.core.batch import Tensors
+from expunge.core.problem import Problem
+from expunge.core.store import Store
+from expunge.engine.stacking import Timing
+from expunge.experiments.classification import CLASSIFICATION
 from expunge.experiments.experiment import Experiment
 from expunge.experiments.graph import make
 from expunge.experiments.make import timing_job
 from expunge.experiments.plan import Plan, problem_spec
-from expunge.experiments.store import Store
-from expunge.grammar import as_method
-from expunge.problem import Problem
-from expunge.stack import Timing
+from expunge.methods.sentences import as_method
 
 RECIPE = "Train(CE('train'), epochs=2, lr=0.1, batch=16)"
 METHODS = {
@@ -78,7 +79,7 @@ def plan(task: Problem | None = None, methods: Any = METHODS, **changes: Any) ->
     assert task.recipe is not None
     changes = {"members": 4, **changes}
     experiment = Experiment("tiny", task.recipe, named(methods), problem="tiny", **changes)
-    return Plan(experiment, task, problem_spec(task))
+    return Plan(experiment, task, problem_spec(task), CLASSIFICATION)
 
 
 def timed(made: Plan, store: Store, timing: Timing = LOOPED) -> None:

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from house_tools import LOOPED, ONE, STACKED, bits, plan, timed, torn
 
+from expunge.core.store import Store
 from expunge.experiments.graph import make
 from expunge.experiments.plan import Plan
-from expunge.experiments.store import Store
 
 PER_LIFE = 14
 

@@ -15,6 +15,8 @@ from house_tools import METHODS, ONE, carried_out, pictures, plan, problem
 from rich.console import Console
 from torch import nn
 
+from expunge.core.problem import Problem
+from expunge.core.store import Store
 from expunge.errors import BadEvidence
 from expunge.experiments.attacking import blindly, evaluation_set
 from expunge.experiments.plan import Plan
@@ -28,12 +30,10 @@ from expunge.experiments.shadowing import (
     scored,
     shadow_evidence,
 )
-from expunge.experiments.store import Store
 from expunge.experiments.summary import summary
-from expunge.experiments.table import draw, plain
-from expunge.grammar import as_method
-from expunge.problem import Problem
-from expunge.report import render
+from expunge.methods.sentences import as_method
+from expunge.report.page import render
+from expunge.report.table import draw, plain
 
 SHADOWS = 8
 

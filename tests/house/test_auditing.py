@@ -17,32 +17,34 @@ from rich.console import Console
 from torch import nn
 
 import expunge
-from expunge.audits import ForgetConfidence, OverUnlearning, Quantise, Relearn
 from expunge.audits.audit import Audit, Scene
 from expunge.audits.frame import run_audits
+from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.neighbours import OverUnlearning
+from expunge.audits.images.relearn import Quantise, Relearn
+from expunge.core.problem import Problem
+from expunge.core.store import Job, Store
+from expunge.core.vocabulary import word
+from expunge.engine.stacking import Timing
 from expunge.errors import StoreError, Unsupported
-from expunge.experiments.auditing import (
-    Cast,
-    Round,
+from expunge.experiments.audit_jobs import (
+    AuditRoles,
+    AuditRound,
     counted,
     due,
     findings_of,
     make_round,
     measured,
 )
-from expunge.experiments.auditing import timed as paced
-from expunge.experiments.foresight import foreseen
+from expunge.experiments.audit_jobs import timed as paced
+from expunge.experiments.cost_forecast import foreseen
 from expunge.experiments.graph import make
 from expunge.experiments.make import load_model
 from expunge.experiments.plan import Plan
-from expunge.experiments.store import Job, Store
 from expunge.experiments.summary import summary
-from expunge.experiments.table import plain
-from expunge.grammar import as_method
-from expunge.problem import Problem
-from expunge.report import render
-from expunge.stack import Timing
-from expunge.words import word
+from expunge.methods.sentences import as_method
+from expunge.report.page import render
+from expunge.report.table import plain
 
 SHORT = Relearn(steps=2, share=0.5, batch=8)
 AUDITS = (ForgetConfidence(), SHORT, Quantise(bits=4))
@@ -93,24 +95,24 @@ def numbers(store: Store) -> list[Path]:
 def test_each_audit_measures_each_model_once(made: Plan, store: Store) -> None:
     # originals, oracles, retrain and finetune; three of each, and three audits
     assert len(numbers(store)) == 4 * AUDITED * len(AUDITS)
-    assert Cast(made).size == 4 * AUDITED
+    assert AuditRoles(made).size == 4 * AUDITED
     before = snapshot(store)
     assert list(make(made, store)) == []
     assert snapshot(store) == before
 
 
 def test_the_first_oracle_is_the_yardstick_and_no_one_is_compared_with_it(made: Plan) -> None:
-    cast = Cast(made)
+    cast = AuditRoles(made)
     assert cast.yardsticks == (made.original(0), made.oracle(0))
     assert [job.seed for job in cast.oracles] == [1, 2, 3]
     assert [job.seed for job in cast.subjects(made.methods[-1])] == [0, 1, 2]
-    few = Cast(audited_plan(members=3))
+    few = AuditRoles(audited_plan(members=3))
     assert [job.seed for job in few.oracles] == [1, 2]
     assert few.size == 3 + 2 + 2 * 3
 
 
 def test_the_store_holds_what_the_frame_finds(made: Plan, store: Store) -> None:
-    cast = Cast(made)
+    cast = AuditRoles(made)
 
     def loaded(jobs: tuple[Job, ...]) -> list[nn.Module]:
         return [load_model(made, store, job) for job in jobs]
@@ -174,7 +176,7 @@ def test_a_number_that_is_lost_is_measured_again_and_no_other(
     made: Plan, store: Store, tmp_path: Path
 ) -> None:
     mine = copied(store, tmp_path)
-    cast = Cast(made)
+    cast = AuditRoles(made)
     lost = cast.number(SHORT, cast.oracles[1])
     value = mine.about(lost)["value"]
     for job in (lost, cast.findings(made.methods[-1])):
@@ -190,7 +192,7 @@ def test_a_number_that_is_lost_is_measured_again_and_no_other(
 
 @pytest.mark.parametrize("what", ["number", "original", "oracle", "unlearned"])
 def test_a_corrupt_input_is_made_again(made: Plan, store: Store, tmp_path: Path, what: str) -> None:
-    mine, cast = copied(store, tmp_path), Cast(made)
+    mine, cast = copied(store, tmp_path), AuditRoles(made)
     finding = mine.about(cast.findings(made.methods[-1]))
     number = cast.number(SHORT, cast.subjects(made.methods[-1])[1])
     model = {
@@ -219,7 +221,7 @@ def test_experiments_share_numbers(made: Plan, store: Store, tmp_path: Path) -> 
 
 def test_a_key_says_audit_seed_and_yardstick(made: Plan) -> None:
     def key(made: Plan, audit: Audit = SHORT) -> str:
-        return Cast(made).number(audit, Cast(made).oracles[0]).key
+        return AuditRoles(made).number(audit, AuditRoles(made).oracles[0]).key
 
     assert key(made) == key(audited_plan(members=5))
     assert key(made) != key(made, replace(SHORT, steps=3))
@@ -292,11 +294,11 @@ def test_want_of_memory_is_no_finding(made: Plan, store: Store) -> None:
         def measure(self, model: nn.Module, scene: Scene) -> float:
             raise torch.OutOfMemoryError("no room")
 
-    from expunge.experiments.auditing import Setting
+    from expunge.experiments.audit_jobs import AuditSetting
 
-    model = load_model(made, store, Cast(made).oracles[0])
+    model = load_model(made, store, AuditRoles(made).oracles[0])
     with pytest.raises(torch.OutOfMemoryError):
-        measured(Greedy(), model, Setting(Cast(made), store))
+        measured(Greedy(), model, AuditSetting(AuditRoles(made), store))
 
 
 def test_a_method_that_failed_is_not_audited(tmp_path: Path) -> None:
@@ -327,8 +329,8 @@ def test_too_few_models_are_unscored(tmp_path: Path) -> None:
 
 
 def test_another_who_measures_is_not_doubled(made: Plan, store: Store, tmp_path: Path) -> None:
-    mine, cast = copied(store, tmp_path), Cast(made)
-    round_ = Round(SHORT, "oracles")
+    mine, cast = copied(store, tmp_path), AuditRoles(made)
+    round_ = AuditRound(SHORT, "oracles")
     shutil.rmtree(mine.folder(cast.number(SHORT, cast.oracles[0])))
     with mine.claim(cast.number(SHORT, cast.oracles[0]).key):
         assert make_round(made, mine, round_, wait=False) == "busy"
@@ -356,7 +358,7 @@ def test_the_audits_are_counted_and_foreseen(made: Plan, store: Store) -> None:
 
 
 def test_the_forecast_and_the_status_print_a_line(made: Plan, store: Store) -> None:
-    from expunge.experiments.foresight import draw
+    from expunge.experiments.cost_forecast import draw
 
     text = io.StringIO()
     draw(made, store, 2, Console(file=text, width=160))
@@ -368,7 +370,7 @@ def test_the_forecast_and_the_status_print_a_line(made: Plan, store: Store) -> N
 def test_processes_measure_the_same(tmp_path: Path) -> None:
     # A worker reads the problem by its name, so this one is a shipped problem.
     from expunge.experiments.experiment import read
-    from expunge.experiments.plan import plan_for
+    from expunge.experiments.planning import plan_for
 
     text = (
         'name = "few"\nforget = "WholeClass(3)"\nmembers = 3\naudited = 2\n'

@@ -14,24 +14,30 @@ import torch
 from house_tools import timed
 from rich.console import Console
 
-from expunge import cli
-from expunge.data.forget import RandomShare
-from expunge.data.strata import greedy
+from expunge.cli import main as cli
+from expunge.core.store import Store
 from expunge.errors import BadData, BadEvidence, BadSentence, StoreError
-from expunge.experiments import choosing
-from expunge.experiments.choosing import largest, make_forget_set, negative_control, reliability
+from expunge.experiments import memorised_sets as choosing
+from expunge.experiments.cost_forecast import draw
 from expunge.experiments.experiment import Experiment, load, load_all, read
-from expunge.experiments.foresight import draw
 from expunge.experiments.graph import choose, make
-from expunge.experiments.plan import Plan, outline, plan_for
+from expunge.experiments.memorised_sets import (
+    largest,
+    make_forget_set,
+    negative_control,
+    reliability,
+)
+from expunge.experiments.plan import Plan
+from expunge.experiments.planning import outline, plan_for
 from expunge.experiments.progress import stand
 from expunge.experiments.shadowing import confidences, members, shadow_evidence
-from expunge.experiments.store import Store
 from expunge.experiments.summary import summary
-from expunge.experiments.table import plain
-from expunge.metrics.memorisation import influence
-from expunge.report import render
-from expunge.tuning.ground import held_out
+from expunge.experiments.tuning.held_out import held_out
+from expunge.metrics.attacks.signals import influence
+from expunge.problems.forget_sets import RandomShare
+from expunge.problems.images.memorised import greedy
+from expunge.report.page import render
+from expunge.report.table import plain
 
 SHADOWS = 16
 TINY = f"""
@@ -345,5 +351,5 @@ def test_a_suite_s_entry_that_cannot_be_read_is_told(tmp_path: Path, entry: str,
 def test_a_forget_set_of_ones_own_is_not_asked_about(store: Store) -> None:
     plan = plan_for(experiment("RandomShare(0.1)"), store)
     assert choosing.about_choice(plan, store, []) == {}
-    own = Plan(replace(plan.experiment, forget="own"), plan.problem, plan.spec)
+    own = Plan(replace(plan.experiment, forget="own"), plan.problem, plan.spec, plan.task)
     assert choosing.about_choice(own, store, []) == {}

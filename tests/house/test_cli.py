@@ -14,18 +14,21 @@ from house_tools import DIGITS, environment
 from torch import nn
 from typer.testing import CliRunner
 
-from expunge import cli, errors
-from expunge.audits import STANDARD, NoisyInputs
-from expunge.commands.explain import explained
+from expunge import errors
+from expunge.audits.images.answers import NoisyInputs
+from expunge.audits.panel import STANDARD
+from expunge.cli import main as cli
+from expunge.cli import options
+from expunge.cli.explain import explained
+from expunge.core.store import Store
 from expunge.experiments.experiment import load, read, shipped
-from expunge.experiments.plan import plan_for
-from expunge.experiments.store import Store
-from expunge.methods import PUBLISHED
+from expunge.experiments.planning import plan_for
+from expunge.methods.published import PUBLISHED
 
 COMMANDS = (
     "demo", "run", "rank", "status", "report", "methods", "show", "forecast", "sequential",
 )  # fmt: skip
-CALL = [sys.executable, "-c", "from expunge.cli import main; main()"]
+CALL = [sys.executable, "-c", "from expunge.cli.main import main; main()"]
 Result = tuple[int, str, str]
 
 
@@ -177,7 +180,7 @@ def test_signs_of_a_foreign_file_do_not_reach_the_terminal(called: object, tmp_p
 
 def test_a_name_or_a_number_is_given_to_a_method_of_ones_own() -> None:
     said = ("a=Noise(0.1)", " b-c = Noise(0.2)", "Train(CE('retain'), lr=0.1)", "finetune")
-    found = [cli.own_method(text, n) for n, text in enumerate(said, start=1)]
+    found = [options.own_method(text, n) for n, text in enumerate(said, start=1)]
     assert [method.name for method in found] == ["a", "b-c", "mine_3", "mine_4"]
     assert found[0].sentence == "Noise(0.1)"
     assert found[2].sentence == "Train(CE('retain'), lr=0.1)"
@@ -186,20 +189,22 @@ def test_a_name_or_a_number_is_given_to_a_method_of_ones_own() -> None:
 
 def test_only_keeps_the_order_asked_for() -> None:
     whole = load("digits")
-    chosen = cli.adjusted(whole, " winner, sham", ["x=Noise(0.1)"], members=4)
+    chosen = options.adjusted(whole, " winner, sham", ["x=Noise(0.1)"], members=4)
     assert [method.name for method in chosen.methods] == ["winner", "sham", "x"]
     assert chosen.members == 4
-    assert cli.adjusted(whole, "", None) == whole
+    assert options.adjusted(whole, "", None) == whole
 
 
 def test_audits_of_the_command_line_take_the_place_of_the_experiment_s() -> None:
     whole = load("digits-class")
-    said = cli.told_audits(["Relearn(share=0.2)", " Quantise(bits=5)"])
-    chosen = cli.adjusted(whole, "", None, audits=said, audited=3)
+    said = options.told_audits(["Relearn(share=0.2)", " Quantise(bits=5)"])
+    chosen = options.adjusted(whole, "", None, audits=said, audited=3)
     assert [repr(audit) for audit in chosen.audits] == ["Relearn(share=0.2)", "Quantise(bits=5)"]
     assert (chosen.audited, whole.audited) == (3, 16)
-    assert cli.told_audits(["standard", "NoisyInputs()"]) == (*STANDARD, NoisyInputs())
-    assert cli.adjusted(whole, "", None, audits=cli.told_audits(None)).audits == whole.audits
+    assert options.told_audits(["standard", "NoisyInputs()"]) == (*STANDARD, NoisyInputs())
+    assert (
+        options.adjusted(whole, "", None, audits=options.told_audits(None)).audits == whole.audits
+    )
 
 
 def test_a_run_asks_the_audits_of_the_command_line(called: object, tmp_path: Path) -> None:
@@ -268,8 +273,8 @@ def test_status_and_report_after_a_run(
 def test_status_before_anything_is_made_counts_all_and_makes_nothing(
     called: object, tmp_path: Path
 ) -> None:
+    from expunge.core.store import Job
     from expunge.experiments.experiment import written
-    from expunge.experiments.store import Job
 
     store = Store(tmp_path / "expunge-store")
     text = written(read(DIGITS, "x"))
@@ -312,7 +317,7 @@ def test_every_published_method_is_shown(name: str) -> None:
 
 
 def test_what_a_step_reads_and_touches_is_counted() -> None:
-    from expunge.grammar import as_method
+    from expunge.methods.sentences import as_method
 
     said = "Noise(0.1, Last(1)), Repeat((Train(CE('retain'), epochs=2, batch=100),), times=3)"
     plan = plan_for(read(DIGITS, "x"))
@@ -359,7 +364,7 @@ def test_a_pipe_that_closes_is_no_traceback(tmp_path: Path) -> None:
     said = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, check=False, env=environment()
     )
-    assert said.stdout.startswith("The controls of every experiment.")
+    assert said.stdout.startswith("The controls of every experiment")
     assert said.stdout.count("\n") == 1
     assert "Traceback" not in said.stderr
 
@@ -395,6 +400,6 @@ def test_shipped_names_are_offered(called: object) -> None:
 
 
 def test_the_version_is_said(called: object) -> None:
-    from expunge import __version__
+    from expunge.core.machine import __version__
 
     assert called("--version") == (0, f"expunge {__version__}\n", "")  # type: ignore[operator]

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from expunge.core.evidence import Evidence
+from expunge.core.problem import Problem
+from expunge.core.seeds import derived, isolated, stream
 from expunge.errors import BadEvidence
-from expunge.evidence import Evidence
 from expunge.experiments.collect import collect, evidence_of, layout
-from expunge.problem import Problem
-from expunge.streams import derived, isolated, stream
 
 NAMES = ("retain", "forget", "test")
 LOGITS = np.zeros((2, 4, 3), dtype=np.float32)

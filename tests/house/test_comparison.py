@@ -12,12 +12,13 @@ import torch
 from house_tools import METHODS, RECIPE, net, pictures, problem
 from torch import nn
 
-from expunge import Problem, compare
+from expunge import compare
+from expunge.comparison import Comparison, named
+from expunge.core.problem import Problem
 from expunge.errors import BadSentence, Diverged, Unsupported
-from expunge.experiments.comparison import Comparison, named
-from expunge.grammar import as_method
-from expunge.methods import PUBLISHED
-from expunge.steps import Noise
+from expunge.methods.published import PUBLISHED
+from expunge.methods.sentences import as_method
+from expunge.methods.steps.edits import Noise
 
 
 class Own(nn.Module):

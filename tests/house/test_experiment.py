@@ -10,7 +10,8 @@ from house_tools import DIGITS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expunge.audits import STANDARD
+from expunge import parse
+from expunge.audits.panel import STANDARD
 from expunge.errors import BadData, BadSentence, ExpungeError
 from expunge.experiments.experiment import (
     Experiment,
@@ -21,8 +22,7 @@ from expunge.experiments.experiment import (
     shipped,
     written,
 )
-from expunge.experiments.plan import LANGUAGE
-from expunge.grammar import parse
+from expunge.experiments.planning import LANGUAGE
 
 METHODS = "[methods]\nfinetune = \"Train(CE('retain'))\"\n"
 HEAD = 'name = "a"\nrecipe = "Train(CE(\'train\'))"\n'

@@ -9,9 +9,9 @@ import pytest
 from house_tools import ONE, plan
 from rich.console import Console
 
-from expunge.experiments.foresight import draw, foreseen, seconds_an_example
-from expunge.experiments.store import Store
-from expunge.stack import Timing
+from expunge.core.store import Store
+from expunge.engine.stacking import Timing
+from expunge.experiments.cost_forecast import draw, foreseen, seconds_an_example
 
 # 60 pictures of which 5 are forgotten, two epochs of retraining: 110 examples.
 FULL, MEMBERS = 110, 4

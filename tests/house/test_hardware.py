@@ -8,10 +8,10 @@ import os
 import pytest
 
 import expunge
+from expunge.core.machine import cores, hardware
 from expunge.experiments.experiment import load
-from expunge.experiments.hardware import cores, hardware
 from expunge.experiments.make import versions
-from expunge.experiments.plan import plan_for
+from expunge.experiments.planning import plan_for
 
 
 def test_the_machine_is_named_and_can_be_written() -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from house_tools import DIGITS, LOOPED, ONE, STACKED, bits, environment, plan, timed, torn
 
+from expunge.core.store import Store
 from expunge.experiments.graph import make
-from expunge.experiments.store import Store
 
-CALL = "from expunge.cli import main\nif __name__ == '__main__':\n    main()\n"
+CALL = "from expunge.cli.main import main\nif __name__ == '__main__':\n    main()\n"
 # Members enough that a kill lands in the middle.
 LONGER = DIGITS.replace("members = 2", "members = 6").replace(
     "[methods]", "[methods]\nnoise = \"Noise(0.1), Train(CE('retain'), epochs=0.3, batch=64)\""

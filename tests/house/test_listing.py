@@ -12,20 +12,21 @@ import pytest
 from house_tools import carried_out, plan, problem
 from rich.console import Console
 
-from expunge.commands.explain import explained, families, gloss, row
-from expunge.commands.listing import below, explain, laid, listed, wrapped
+from expunge.cli.explain import explained, families, gloss, row
+from expunge.cli.listing import below, explain, laid, listed, wrapped
+from expunge.core.optimisers import SGD
+from expunge.core.schedules import Cosine
+from expunge.core.store import Store
 from expunge.experiments.experiment import load
-from expunge.experiments.plan import Plan, plan_for
-from expunge.experiments.store import Store
+from expunge.experiments.plan import Plan
+from expunge.experiments.planning import plan_for
 from expunge.experiments.summary import summary
-from expunge.experiments.table import plain
-from expunge.grammar import as_method
-from expunge.methods import NAMED, PUBLISHED
-from expunge.optimisers import SGD
-from expunge.parts import Last
-from expunge.report import render
-from expunge.schedules import Cosine
-from expunge.terms import CE
+from expunge.methods.losses.answers import CE
+from expunge.methods.published import NAMED, PUBLISHED
+from expunge.methods.selectors.places import Last
+from expunge.methods.sentences import as_method
+from expunge.report.page import render
+from expunge.report.table import plain
 
 ROOT = Path(__file__).parents[2]
 

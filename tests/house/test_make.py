@@ -14,13 +14,13 @@ from house_tools import LOOPED, METHODS, STACKED, bits, carried_out, net, plan, 
 from torch import nn
 
 import expunge.experiments.make
+from expunge.core.store import Job, Store
+from expunge.engine.stacking import Looped, Timing
 from expunge.errors import BadEvidence, BadSentence, Diverged, OffLimits, StoreError
 from expunge.experiments.graph import Progress, make
 from expunge.experiments.make import blocks, choose_engine, counts, make_block, missing, product
 from expunge.experiments.plan import Plan
-from expunge.experiments.store import Job, Store
 from expunge.experiments.summary import keep, summary
-from expunge.stack import Looped, Timing
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def test_logits_that_are_infinite_leave_one_row_unscored(tmp_path: Path) -> None
 def test_a_recipe_that_fails_stops_everything_with_its_reason(
     tmp_path: Path, sentence: str, fault: type[Exception]
 ) -> None:
-    from expunge.grammar import as_method
+    from expunge.methods.sentences import as_method
 
     made = plan(problem(recipe=as_method(sentence, "recipe")), members=2)
     store = Store(tmp_path / "s")
@@ -216,7 +216,7 @@ def test_a_recipe_that_fails_stops_everything_with_its_reason(
 def test_a_ceiling_that_diverges_stops_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = expunge.experiments.make.members
+    really = expunge.engine.stacking.members
 
     def lost(runs: Any, method: Any, engine: Any) -> Any:
         if method.name == "retrain":
@@ -232,7 +232,7 @@ def test_a_ceiling_that_diverges_stops_everything(
 
 
 def test_a_recipe_that_trains_nothing_is_refused() -> None:
-    from expunge.grammar import as_method
+    from expunge.methods.sentences import as_method
 
     with pytest.raises(BadSentence, match="expected a Train on the set 'train'"):
         plan(problem(recipe=as_method("Noise(0.1)", "recipe")))

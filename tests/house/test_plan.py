@@ -14,15 +14,16 @@ from house_tools import DIGITS, METHODS, net, pictures, plan, problem
 from torch import nn
 from torch.utils.data import Dataset
 
-from expunge.batch import Indexed, Tensors
+from expunge.core.batch import Indexed, Tensors
+from expunge.core.problem import Problem
+from expunge.core.store import Job, Store
+from expunge.engine.training import Train
 from expunge.errors import BadData
 from expunge.experiments.experiment import load, read
-from expunge.experiments.plan import Plan, architecture, digest, load_pool, plan_for, problem_spec
+from expunge.experiments.plan import Plan, digest, problem_spec
+from expunge.experiments.planning import architecture, load_pool, plan_for
 from expunge.experiments.progress import drawn
-from expunge.experiments.store import Job, Store
-from expunge.grammar import as_method
-from expunge.problem import Problem
-from expunge.steps import Train
+from expunge.methods.sentences import as_method
 
 Keys = dict[str, set[str]]
 

@@ -12,10 +12,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from expunge.cli import app
+from expunge.cli.main import app
 from expunge.errors import BadData, BadSentence, StoreError
-from expunge.grammar import as_method
-from expunge.purposes import HAVES, PURPOSES, VERDICTS, Advice, owned, plan, purpose_of
+from expunge.methods.advice import HAVES, PURPOSES, VERDICTS, Advice, owned, plan, purpose_of
+from expunge.methods.sentences import as_method
 
 RUNNER = CliRunner()
 ALL = [set(some) for size in range(len(HAVES) + 1) for some in combinations(HAVES, size)]

@@ -14,15 +14,15 @@ import torch
 from house_tools import METHODS, carried_out, pictures, plan, problem
 from torch.utils.data import Dataset
 
-from expunge.experiments.hardware import hardware
+from expunge.core.machine import hardware
+from expunge.core.problem import Problem
+from expunge.core.store import Job, Store
 from expunge.experiments.plan import Plan
 from expunge.experiments.scoring import cost, gather, mean_curve, score
-from expunge.experiments.store import Job, Store
 from expunge.experiments.summary import summary
-from expunge.experiments.table import COLUMNS, cells, plain
-from expunge.metrics.challenge import forgetting_quality
-from expunge.problem import Problem
-from expunge.report import render
+from expunge.metrics.challenge.quality import forgetting_quality
+from expunge.report.page import render
+from expunge.report.table import COLUMNS, cells, plain
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,11 @@ def logits(made: Plan, store: Store, jobs: list[Job]) -> np.ndarray:
 
 def by_hand(answers: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """log p_y - log(1 - p_y): the right logit less the log of the others' summed exponentials."""
-    right = np.take_along_axis(answers, targets[None, :, None], 2)[..., 0]
-    others = np.exp(answers).sum(-1) - np.exp(right)
-    return right - np.log(others)
+    # in float64, and without a difference of nearly equal sums: F of few models turns on ties
+    wide = answers.astype(np.float64)
+    own = np.arange(wide.shape[2]) == targets[None, :, None]
+    right = np.where(own, wide, 0.0).sum(-1)
+    return right - np.log(np.where(own, 0.0, np.exp(wide)).sum(-1))
 
 
 def jobs_of(made: Plan, name: str) -> list[Job]:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from house_tools import ONE, STACKED, carried_out, plan, problem, timed
 
-from expunge.batch import Subset
+from expunge.core.batch import Subset
+from expunge.core.problem import Problem
+from expunge.core.store import Store
 from expunge.experiments.graph import make
-from expunge.experiments.store import Store
-from expunge.problem import Problem
 
 SHADOWS = 6
 
@@ -82,7 +82,7 @@ def test_shadows_belong_to_no_forget_set(store: Store) -> None:
 
 
 def test_another_recipe_makes_other_shadows() -> None:
-    from expunge.grammar import as_method
+    from expunge.methods.sentences import as_method
 
     longer = as_method("Train(CE('train'), epochs=3, lr=0.1, batch=16)", "recipe")
     there, here = plan(shadows=2), plan(problem(recipe=longer), shadows=2)

@@ -18,8 +18,8 @@ from house_tools import torn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from expunge.core.store import Corrupt, Job, Store
 from expunge.errors import StoreError
-from expunge.experiments.store import Corrupt, Job, Store
 
 JOB = Job("original", "Train()", 3)
 WEIGHTS = {"model": {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([7])}}

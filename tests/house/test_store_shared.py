@@ -17,8 +17,8 @@ import pytest
 import torch
 from house_tools import environment, products, torn
 
+from expunge.core.store import Job, Store
 from expunge.errors import StoreError
-from expunge.experiments.store import Job, Store
 
 JOB = Job("original", "Train()", 3)
 WEIGHTS = {"model": {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([7])}}
@@ -148,7 +148,7 @@ def test_a_claim_is_free_after_an_error_and_the_error_is_its_own(store: Store) -
 
 HOLDER = """
 import sys, time
-from expunge.experiments.store import Store
+from expunge.core.store import Store
 with Store(sys.argv[1]).claim("work") as mine:
     print(mine, flush=True)
     time.sleep(60)

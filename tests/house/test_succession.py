@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from house_tools import timed
 
-from expunge import cli
-from expunge.audits import ForgetConfidence, IllusionGap
+from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.probe import IllusionGap
+from expunge.cli import main as cli
+from expunge.core.store import Store
 from expunge.errors import BadData, BadSentence
 from expunge.experiments.experiment import Experiment, read
-from expunge.experiments.plan import plan_for
-from expunge.experiments.store import Store
-from expunge.experiments.succession import Requests, answer, asked_of, later_rows, recovered
+from expunge.experiments.planning import plan_for
+from expunge.experiments.sequential import Requests, answer, asked_of, later_rows, recovered
 from expunge.metrics.score import Unscored
 from expunge.statistics.result import Interval
 
@@ -162,7 +163,7 @@ def test_the_command_reads_what_was_found(
 
 
 def test_the_experiment_s_own_method_comes_before_a_published_one() -> None:
-    from expunge.commands.sequential import chosen_method
+    from expunge.cli.sequential import chosen_method
 
     assert chosen_method(MADE, "finetune") is MADE.methods[0]
     assert chosen_method(MADE, "mine=Noise(0.1)").name == "mine"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from house_tools import DIGITS
 
-from expunge import cli
+from expunge.cli import main as cli
 from expunge.errors import BadSentence
 from expunge.experiments.experiment import load_all, shipped
 

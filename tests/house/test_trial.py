@@ -16,36 +16,36 @@ from rich.console import Console
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from expunge.audits import (
-    Audit,
-    ForgetConfidence,
-    IllusionGap,
-    LinearProbe,
-    NoisyInputs,
-    OverUnlearning,
-    Prune,
-    Quantise,
-)
-from expunge.audits import trial as court
-from expunge.audits.audit import logits_on
-from expunge.audits.court import PANEL, breakage, kept_accuracy
-from expunge.audits.lookup import LookedUp
-from expunge.audits.table import cells, draw
-from expunge.audits.trial import CONTROLS, Asked, panel_of, refuse_oracles, trial, verdicts
-from expunge.audits.verdict import Witness
-from expunge.batch import Tensors
-from expunge.cli import app
-from expunge.commands.verdicts import _own
+from expunge.audits.audit import Audit, logits_on
+from expunge.audits.images.answers import ForgetConfidence, NoisyInputs
+from expunge.audits.images.classifier_verdict import PANEL, LookedUp, breakage, kept_accuracy
+from expunge.audits.images.neighbours import OverUnlearning
+from expunge.audits.images.probe import IllusionGap, LinearProbe
+from expunge.audits.images.relearn import Prune, Quantise
+from expunge.audits.verdict import AuditEffect
+from expunge.cli.main import app
+from expunge.cli.verdicts import _own
+from expunge.core.batch import Tensors
+from expunge.core.problem import Problem
+from expunge.core.store import Store
 from expunge.errors import BadData, BadEvidence, BadSentence, StoreError
+from expunge.experiments.auditing import classifiers as court
+from expunge.experiments.auditing.classifiers import (
+    CONTROLS,
+    ClassifierAuditRequest,
+    panel_of,
+    refuse_oracles,
+    trial,
+    verdicts,
+)
 from expunge.experiments.experiment import load
 from expunge.experiments.graph import audit
 from expunge.experiments.make import load_model
 from expunge.experiments.plan import Plan
-from expunge.experiments.store import Store
-from expunge.grammar import as_method
-from expunge.problem import Problem
+from expunge.methods.sentences import as_method
+from expunge.report.audit_table import cells, draw
 from expunge.report.verdicts import render
-from expunge.statistics import Effect
+from expunge.statistics.result import Effect
 
 RUN = CliRunner()
 MEMBERS = 9
@@ -80,7 +80,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def found(store: Store) -> dict[str, Any]:
-    here = trial(made(audits=AUDITS), store, Asked())
+    here = trial(made(audits=AUDITS), store, ClassifierAuditRequest())
     for _ in audit(here.plan, store):
         continue
     return dict(verdicts(here))
@@ -127,13 +127,13 @@ def test_the_untouched_original_keeps_its_whole_lead_and_the_filter_its_weights(
 
 
 def test_what_an_experiment_measured_is_not_measured_again(copied: Store, found: Any) -> None:
-    here = trial(made(audits=AUDITS), copied, Asked())
+    here = trial(made(audits=AUDITS), copied, ClassifierAuditRequest())
     assert list(audit(here.plan, copied)) == []
     # half of it lost, it goes on with the other half, and says the same
     for folder in sorted(copied.root.glob("audited/*/*"))[::2]:
         shutil.rmtree(folder)
     assert list(audit(here.plan, copied))
-    again = verdicts(trial(made(audits=AUDITS), copied, Asked()))
+    again = verdicts(trial(made(audits=AUDITS), copied, ClassifierAuditRequest()))
     assert again["rows"] == found["rows"]
 
 
@@ -147,21 +147,24 @@ def test_without_audits_in_the_file_the_panel_judges(store: Store) -> None:
 
 
 def test_fewer_models_than_are_asked_for_are_told(store: Store) -> None:
-    here = trial(made(audits=AUDITS), store, Asked(models=4))
+    here = trial(made(audits=AUDITS), store, ClassifierAuditRequest(models=4))
     assert here.plan.experiment.audited == 4
     # one oracle is the yardstick, so that nine models make eight
-    assert trial(made(audits=AUDITS), store, Asked(models=90)).plan.experiment.audited == 8
+    assert (
+        trial(made(audits=AUDITS), store, ClassifierAuditRequest(models=90)).plan.experiment.audited
+        == 8
+    )
 
 
 def test_bad_input_is_told(copied: Store, tmp_path: Path) -> None:
     with pytest.raises(BadSentence, match=r"no method 'finetun'.*Did you mean finetune"):
-        trial(made(), copied, Asked(only=("finetun",)))
+        trial(made(), copied, ClassifierAuditRequest(only=("finetun",)))
     with pytest.raises(StoreError, match="0 retrained models with their originals"):
-        trial(made(), Store(tmp_path / "new"), Asked())
+        trial(made(), Store(tmp_path / "new"), ClassifierAuditRequest())
     with pytest.raises(BadSentence, match="is called 'filter'"):
-        trial(made(methods={"filter": METHODS["finetune"]}), copied, Asked())
+        trial(made(methods={"filter": METHODS["finetune"]}), copied, ClassifierAuditRequest())
     more = {**METHODS, "late": "Noise(0.1)"}
-    late = trial(made(methods=more), copied, Asked(only=("late", "nothing")))
+    late = trial(made(methods=more), copied, ClassifierAuditRequest(only=("late", "nothing")))
     assert late.absent == {"late": "It has 0 of 8 models in this store; run the experiment."}
     assert late.names == ("nothing",)
     # the sham is read all the same: what the audits may say hangs on it
@@ -177,12 +180,12 @@ def effect(value: float, half: float = 0.02) -> Effect:
 def test_nobody_is_removed_by_audits_that_acquit_a_control(
     store: Store, monkeypatch: pytest.MonkeyPatch, who: str
 ) -> None:
-    here = trial(made(audits=AUDITS), store, Asked())
+    here = trial(made(audits=AUDITS), store, ClassifierAuditRequest())
 
-    def heard(_: Any, name: str) -> list[Witness]:
+    def heard(_: Any, name: str) -> list[AuditEffect]:
         shown = 0.9 if name in {"filter", "sham"} - {who} else 0.0
-        asked = Witness("Ask()", "asking", effect(0.0), plain=True)
-        return [asked, Witness("Try()", "relearning", effect(shown))]
+        asked = AuditEffect("Ask()", "asking", effect(0.0), plain=True)
+        return [asked, AuditEffect("Try()", "relearning", effect(shown))]
 
     monkeypatch.setattr(court, "_heard", heard)
     held = court._judged(here, "retrain", heard(here, "retrain"))
@@ -243,19 +246,22 @@ def test_one_s_own_weights_stand_beside_the_methods(copied: Store, tmp_path: Pat
     original = load_model(whole, copied, whole.original(whole.experiment.seeds[8]))
     save_file(original.state_dict(), file)
     own = _own(str(file), whole)
-    here = trial(whole, copied, Asked(only=("retrain",)), own)
+    here = trial(whole, copied, ClassifierAuditRequest(only=("retrain",)), own)
     found = verdicts(here)
     assert told(dict(found)).keys() == {"retrain", "mine"}
     assert told(dict(found))["mine"] == "not forgotten"
     assert found["rows"][1]["members"][0]["who"] == "One model"
     before = len(list(copied.root.glob("audited/*/*")))
-    assert verdicts(trial(whole, copied, Asked(only=("retrain",)), own))["rows"] == found["rows"]
+    assert (
+        verdicts(trial(whole, copied, ClassifierAuditRequest(only=("retrain",)), own))["rows"]
+        == found["rows"]
+    )
     assert len(list(copied.root.glob("audited/*/*"))) == before
     oracle = load_model(whole, copied, whole.oracle(whole.experiment.seeds[2]))
     with pytest.raises(BadEvidence, match="is a retrained model of the experiment"):
         refuse_oracles(replace(here, own={"mine": oracle}), "mine")
     with pytest.raises(BadSentence, match="has a row 'finetune' already"):
-        trial(whole, copied, Asked(), {"finetune": original})
+        trial(whole, copied, ClassifierAuditRequest(), {"finetune": original})
 
 
 def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
@@ -272,7 +278,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_margin_is_the_audits_own() -> None:
-    assert Asked().margin == Audit.margin == 0.1
+    assert ClassifierAuditRequest().margin == Audit.margin == 0.1
     assert all(one.margin == Audit.margin for one in PANEL)
     assert Prune() in panel_of(load("digits"))
 

@@ -8,11 +8,13 @@ import torch
 
 import tiny
 from brief import brief
-from expunge.methods.challenge import ct, ct_ensemble
-from expunge.stack import Looped, Vmapped, members
-from expunge.steps import Mixture, Reset, Teach
-from expunge.terms import CE, Mistakes
-from expunge.unlearn import Run, frozen
+from expunge.engine.run import Run, frozen
+from expunge.engine.stacking import Looped, Vmapped, members
+from expunge.engine.training import Mixture, Reset
+from expunge.methods.losses.answers import CE
+from expunge.methods.losses.teachers import Mistakes
+from expunge.methods.published.challenge import ct, ct_ensemble
+from expunge.methods.steps.teaching import Teach
 
 
 def test_the_ensemble_sends_246_of_512_to_the_transposed_kernels() -> None:

@@ -15,15 +15,19 @@ from scipy.stats import kstest
 from torch import Tensor, nn
 
 import tiny
-from expunge.method import Method, words_of
-from expunge.methods import PUBLISHED
-from expunge.methods.challenge import CHALLENGE, ct, kde, msg, prmq, rni
-from expunge.optimisers import SGD
-from expunge.parts import Norms
-from expunge.schedules import Cosine
-from expunge.steps import Dampen, Noise, Reset, Step, Train, unrolled
-from expunge.terms import CE, KL, MSE, Jittered, Repel, Uniform
-from expunge.unlearn import Run, unlearn
+from expunge import unlearn
+from expunge.core.method import Method, Step, words_of
+from expunge.core.optimisers import SGD
+from expunge.core.schedules import Cosine
+from expunge.engine.run import Run
+from expunge.engine.training import Reset, Train, unrolled
+from expunge.methods.losses.answers import CE, KL, MSE, Repel, Uniform
+from expunge.methods.losses.noise import Jittered
+from expunge.methods.published import PUBLISHED
+from expunge.methods.published.challenge import CHALLENGE, ct, kde, msg, prmq, rni
+from expunge.methods.selectors.places import Norms
+from expunge.methods.steps.curvature import Dampen
+from expunge.methods.steps.edits import Noise
 
 State = dict[str, Tensor]
 PRIZES = {

@@ -11,18 +11,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tiny
-from expunge.batch import Images
-from expunge.descent import Solo, known_to
+from expunge import unlearn
+from expunge.core.batch import Images
+from expunge.core.optimisers import SGD
+from expunge.core.view import View, last_linear
+from expunge.engine.group import SingleModel, known_to
+from expunge.engine.requirements import forecast
+from expunge.engine.run import Run, run_steps
+from expunge.engine.training import Repeat, Train
 from expunge.errors import BadSentence, Unsupported
-from expunge.grammar import as_method
-from expunge.methods import PUBLISHED
-from expunge.needs import forecast
-from expunge.optimisers import SGD
-from expunge.parts import Last
-from expunge.steps import Expand, Impair, Repeat, Train
-from expunge.terms import CE, Centroid, Nearest, OneClass
-from expunge.unlearn import Run, perform, unlearn
-from expunge.view import View, last_linear
+from expunge.methods.losses.answers import CE
+from expunge.methods.losses.classes import Centroid, Nearest
+from expunge.methods.losses.targets import OneClass
+from expunge.methods.published import PUBLISHED
+from expunge.methods.selectors.places import Last
+from expunge.methods.sentences import as_method
+from expunge.methods.steps.classes import Expand, Impair
 
 
 def view_of(run: Run, objective: Any) -> View:
@@ -213,7 +217,7 @@ def shown_to(run: Run, step: Impair) -> list[Tensor]:
             seen.append(inputs[0].detach().clone())
 
     run.model.register_forward_pre_hook(note)
-    list(perform((step,), Solo(run)))
+    list(run_steps((step,), SingleModel(run)))
     return seen
 
 

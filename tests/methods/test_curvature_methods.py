@@ -12,22 +12,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tiny
-from expunge.batch import Tensors
-from expunge.curvature import Weights, full_gradient
-from expunge.descent import Solo
+from expunge import unlearn
+from expunge.core.batch import Tensors
+from expunge.core.method import Step
+from expunge.core.problem import Problem
+from expunge.core.seeds import stream
+from expunge.engine.curvature import Weights, fisher_times, full_gradient, sensitivity
+from expunge.engine.group import SingleModel
+from expunge.engine.run import Run, run_steps
 from expunge.errors import BadSentence, Unsupported
-from expunge.fisher import fisher_times, sensitivity
-from expunge.methods import CURVATURE, PUBLISHED
-from expunge.parts import FisherRatio, Last
-from expunge.problem import Problem
-from expunge.steps import AdaptiveDampen, Dampen, FisherNoise, Step, WoodFisher, dampening
-from expunge.streams import stream
-from expunge.terms import CE
-from expunge.unlearn import Run, perform, unlearn
+from expunge.methods.losses.answers import CE
+from expunge.methods.published import PUBLISHED
+from expunge.methods.published.geometry import CURVATURE
+from expunge.methods.selectors.judged import FisherRatio
+from expunge.methods.selectors.places import Last
+from expunge.methods.steps import curvature as dampening
+from expunge.methods.steps.curvature import AdaptiveDampen, Dampen, FisherNoise, WoodFisher
 
 
 def carry_out(run: Run, *steps: Step) -> Run:
-    list(perform(steps, Solo(run)))
+    list(run_steps(steps, SingleModel(run)))
     return run
 
 

@@ -14,24 +14,30 @@ from torch import Tensor, nn
 
 import tiny
 from brief import brief
-from expunge.descent import Solo
+from expunge import unlearn
+from expunge.core.method import Step
+from expunge.core.optimisers import SGD, AdamW
+from expunge.core.schedules import Linear
+from expunge.core.term import Term
+from expunge.core.view import View
+from expunge.engine.group import SingleModel
+from expunge.engine.run import Run, run_steps
+from expunge.engine.training import Negate, Repeat, Reset, Train, unrolled
 from expunge.errors import BadSentence, Unsupported
-from expunge.methods import GEOMETRY, PUBLISHED
-from expunge.optimisers import SGD, AdamW
-from expunge.parts import FisherRatio, Last, Salient
-from expunge.schedules import Linear
-from expunge.steps import Negate, Rectify, Repeat, Reset, Step, Train, unrolled
-from expunge.steps.rectified import rectified
-from expunge.terms import CE, AdaptiveCE, Lipschitz, Term
-from expunge.terms.noisy import gaussian
-from expunge.unlearn import Run, perform, unlearn
-from expunge.view import View
+from expunge.methods.losses.answers import CE
+from expunge.methods.losses.noise import Lipschitz, gaussian
+from expunge.methods.losses.targets import AdaptiveCE
+from expunge.methods.published import PUBLISHED
+from expunge.methods.published.geometry import GEOMETRY
+from expunge.methods.selectors.judged import FisherRatio, Salient
+from expunge.methods.selectors.places import Last
+from expunge.methods.steps.constrained import Rectify, rectified
 
 PLAIN = SGD(momentum=0.0)
 
 
 def carry_out(run: Run, *steps: Step) -> Run:
-    list(perform(steps, Solo(run)))
+    list(run_steps(steps, SingleModel(run)))
     return run
 
 
@@ -353,7 +359,7 @@ def test_words_refuse_arguments_that_make_no_sense(make: Any) -> None:
 
 
 def test_what_reads_no_set_cannot_be_rectified() -> None:
-    from expunge.terms import L1
+    from expunge.methods.losses.answers import L1
 
     objective: Term = 0.1 * L1()
     with pytest.raises(BadSentence, match="must read a set"):

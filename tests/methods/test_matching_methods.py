@@ -11,25 +11,28 @@ from torch import nn
 
 import tiny
 from brief import brief
-from expunge import datamodels
-from expunge.batch import Subset
-from expunge.descent import Solo
+from expunge import unlearn
+from expunge.core.batch import Subset
+from expunge.core.method import Method, Step
+from expunge.core.optimisers import SGD
+from expunge.core.problem import Problem
+from expunge.engine import datamodels
+from expunge.engine.group import SingleModel
+from expunge.engine.requirements import forecast
+from expunge.engine.run import Run, frozen, run_steps
+from expunge.engine.stacking import StackedModels
+from expunge.engine.training import Train, from_scratch
 from expunge.errors import BadSentence, Unsupported
-from expunge.method import Method
-from expunge.methods import MATCHING, PUBLISHED
-from expunge.needs import forecast
-from expunge.optimisers import SGD
-from expunge.problem import Problem
-from expunge.stack import Stacked
-from expunge.steps import Step, Train
-from expunge.terms import CE, KL, MSE, Predicted
-from expunge.unlearn import Run, frozen, perform, unlearn
+from expunge.methods.losses.answers import CE, KL, MSE
+from expunge.methods.losses.teachers import Predicted
+from expunge.methods.published import PUBLISHED
+from expunge.methods.published.teachers import MATCHING
 
 TWO = Method("two epochs", (Train(CE("train"), epochs=2, lr=0.05, batch=16),))
 
 
 def carry_out(run: Run, *steps: Step) -> Run:
-    list(perform(steps, Solo(run)))
+    list(run_steps(steps, SingleModel(run)))
     return run
 
 
@@ -60,7 +63,7 @@ def test_the_oracle_teacher_is_not_the_oracle_that_one_is_measured_against() -> 
     task = tiny.problem(recipe=TWO)
     start = task.untrained("oracle", 0)
     measured = Run(start, frozen(start), task, 0, "oracle")
-    carry_out(measured, *task.from_scratch("retain", "oracle").steps)
+    carry_out(measured, *from_scratch(task, "retain", "oracle").steps)
     assert not tiny.same(tiny.run(task=task).teacher("oracle"), measured.model.eval())
 
 
@@ -81,7 +84,7 @@ def test_members_of_a_stack_have_their_own_oracles() -> None:
     runs = [
         Run(copy.deepcopy(original).requires_grad_(True), original, task, seed) for seed in (1, 2)
     ]
-    crew = Stacked(runs)
+    crew = StackedModels(runs)
     _, (weights, _), axis = crew._teacher("oracle")
     assert axis == 0
     for place, seed in enumerate((1, 2)):
@@ -196,7 +199,7 @@ def test_each_example_is_matched_with_its_own_prediction() -> None:
     run.model.eval()
     for order in ([0, 1, 2, 3], [2, 0, 3, 1], [3]):
         batch = task.data("forget").batch(torch.tensor(order))
-        told = Solo(run).losses(term, {"forget": batch}, 0.0)[0]
+        told = SingleModel(run).losses(term, {"forget": batch}, 0.0)[0]
         # the model is still the original: what is left of the distance is what the set adds
         torch.testing.assert_close(told.detach(), added[order].square().mean())
 
@@ -220,7 +223,7 @@ def test_members_of_one_original_share_the_models(monkeypatch: pytest.MonkeyPatc
     made: list[int] = []
     trained = datamodels.trained
 
-    def counting(run: Run, half: datamodels.Half, number: int) -> nn.Module:
+    def counting(run: Run, half: datamodels.TrainingHalf, number: int) -> nn.Module:
         made.append(number)
         return trained(run, half, number)
 
@@ -242,7 +245,7 @@ def test_predictions_come_nearer_to_the_oracles_than_the_original_is() -> None:
     task = Problem.split(
         (data.inputs, targets), torch.arange(12), architecture=tiny.plain, recipe=recipe
     )
-    original = unlearn(task.untrained("o"), task.from_scratch("train", "o"), task).model
+    original = unlearn(task.untrained("o"), from_scratch(task, "train", "o"), task).model
     run = tiny.run(original, task)
     told = run.facts(Predicted(models=12))["answers"]
     x = data.inputs[:12]

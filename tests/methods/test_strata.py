@@ -9,21 +9,27 @@ import torch
 from torch import Tensor, nn
 
 import tiny
-from expunge.batch import Tensors
-from expunge.descent import Solo
+from expunge import unlearn
+from expunge.core.batch import Tensors
+from expunge.core.method import Step
+from expunge.core.optimisers import SGD
+from expunge.core.problem import Problem
+from expunge.core.seeds import stream
+from expunge.engine.group import SingleModel
+from expunge.engine.run import Run, run_steps
+from expunge.engine.training import Repeat, Train
 from expunge.errors import BadSentence, NothingChanged, Unsupported
-from expunge.methods import PUBLISHED
-from expunge.optimisers import SGD
-from expunge.parts import Salient
-from expunge.problem import Problem
-from expunge.steps import Dampen, Noise, Repeat, Step, Strata, Train, strata
-from expunge.streams import stream
-from expunge.terms import CE
-from expunge.unlearn import Run, perform, unlearn
+from expunge.methods.losses.answers import CE
+from expunge.methods.published import PUBLISHED
+from expunge.methods.selectors.judged import Salient
+from expunge.methods.steps import classes as strata
+from expunge.methods.steps.classes import Strata
+from expunge.methods.steps.curvature import Dampen
+from expunge.methods.steps.edits import Noise
 
 
 def carry_out(run: Run, *steps: Step) -> Run:
-    list(perform(steps, Solo(run)))
+    list(run_steps(steps, SingleModel(run)))
     return run
 
 

@@ -13,30 +13,23 @@ from torch import Tensor
 
 import tiny
 from brief import brief
-from expunge.batch import Images, Subset, Tensors
-from expunge.descent import Solo, known_to
+from expunge import unlearn
+from expunge.core.batch import Images, Subset, Tensors
+from expunge.core.problem import Problem
+from expunge.core.schedules import Steps
+from expunge.core.term import Pooled, Term, leaves
+from expunge.core.view import Known, View
+from expunge.engine.group import SingleModel, known_to
+from expunge.engine.requirements import forecast
+from expunge.engine.run import Run, run_steps
+from expunge.engine.training import Repeat, Train, unrolled
 from expunge.errors import BadSentence, Unsupported
-from expunge.grammar import as_method
-from expunge.methods import PUBLISHED
-from expunge.needs import forecast
-from expunge.problem import Problem
-from expunge.schedules import Steps
-from expunge.steps import Lotus, Repeat, Rewind, Train, Until, unrolled, watched
-from expunge.terms import (
-    CE,
-    AnyClass,
-    Gumbel,
-    OneClass,
-    Pooled,
-    Reference,
-    Relabel,
-    Tempered,
-    Term,
-    Without,
-    leaves,
-)
-from expunge.unlearn import Run, perform, unlearn
-from expunge.view import Known, View
+from expunge.methods.losses.answers import CE, Relabel
+from expunge.methods.losses.targets import AnyClass, Gumbel, OneClass, Reference, Tempered, Without
+from expunge.methods.published import PUBLISHED
+from expunge.methods.sentences import as_method
+from expunge.methods.steps import watched
+from expunge.methods.steps.watched import Lotus, Rewind, Until
 
 FORGET = np.array([[1.0, 2.0, -1.0], [0.0, 0.5, 3.0], [0.3, 0.1, 0.2]])
 VAL = np.array([[0.5, 0.5, 1.0], [-1.0, 0.3, 0.0], [2.0, 0.0, 1.0], [0.0, 3.0, 0.0]])
@@ -207,7 +200,7 @@ def test_steps_of_a_learning_rate() -> None:
 def test_the_student_changes_and_the_teacher_does_not(name: str) -> None:
     run = tiny.run()
     before = tiny.state(run.original)
-    list(perform(brief(PUBLISHED[name]).steps, Solo(run)))
+    list(run_steps(brief(PUBLISHED[name]).steps, SingleModel(run)))
     assert all(torch.equal(before[n], t) for n, t in run.original.state_dict().items())
     moved = [not torch.equal(before[n], w) for n, w in run.model.named_parameters()]
     assert all(moved)
@@ -244,7 +237,7 @@ def test_salun_leaves_masked_weights_alone_over_ten_epochs() -> None:
     assert repeat.times == 10
     assert all(s.optimiser.momentum == 0.9 and s.optimiser.weight_decay > 0 for s in repeat.steps)
     mask, before = run.mask(repeat.steps[0].where), tiny.state(run.model)
-    list(perform(salun.steps, Solo(run)))
+    list(run_steps(salun.steps, SingleModel(run)))
     for name, weight in run.model.named_parameters():
         outside = ~mask[name]
         assert torch.equal(weight[outside], before[name][outside])
@@ -285,7 +278,7 @@ def test_rewind_takes_the_turn_nearest_to_unseen_examples(
     scripted(monkeypatch, measured)
     run, twin = tiny.run(), tiny.run()
     step = Rewind((Repeat(TURN, 3),))
-    list(perform((step,), Solo(run)))
+    list(run_steps((step,), SingleModel(run)))
     for plan in step._turns("/0", (0, 1))[:kept]:
         for twin.place, twin.turn, inner in plan:
             inner(twin)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import entropy
 
+from expunge.core.evidence import Evidence
 from expunge.errors import BadEvidence
-from expunge.evidence import Evidence
 from expunge.metrics.agreement import (
     Accuracy,
     ActivationDistance,

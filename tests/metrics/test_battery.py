@@ -9,16 +9,22 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from expunge.core.evidence import Evidence
 from expunge.errors import BadEvidence
-from expunge.evidence import Evidence
-from expunge.metrics.battery import Answers, answers, battery, false_alarms
-from expunge.metrics.battery.answers import MOST_EXAMPLES, spread_rows
-from expunge.metrics.battery.battery import disjoint, judged, shown, verdict_of
-from expunge.metrics.battery.examples import got_worse, low_rates
-from expunge.metrics.battery.games import ATTACKS, Game, Halves, by_klom, halves
-from expunge.metrics.klom import klom
-from expunge.metrics.lira import u_lira
-from expunge.statistics import compare_auc
+from expunge.metrics.attacks.battery import (
+    battery,
+    disjoint,
+    false_alarms,
+    judged,
+    shown,
+    verdict_of,
+)
+from expunge.metrics.attacks.examples import got_worse, low_rates
+from expunge.metrics.attacks.games import ATTACKS, Game, Halves, by_klom, halves
+from expunge.metrics.attacks.klom import klom
+from expunge.metrics.attacks.lira import u_lira
+from expunge.metrics.attacks.readings import MOST_EXAMPLES, Readings, answers, spread_rows
+from expunge.statistics.compare import compare_auc
 
 SETS = {"retain": slice(0, 40), "forget": slice(40, 70), "test": slice(70, 110)}
 CLASSES = 3
@@ -40,15 +46,15 @@ def world(models: int, seed: int, shift: float = 0.0, sets: dict[str, slice] = S
 
 
 @pytest.fixture(scope="module")
-def pool() -> Answers:
+def pool() -> Readings:
     return answers(world(192, 0))
 
 
-def game(group: Answers, n: int, rng: np.random.Generator) -> Game:
+def game(group: Readings, n: int, rng: np.random.Generator) -> Game:
     return Game(group, group, *disjoint(len(group), n, rng))
 
 
-def test_family_wise_false_alarms_are_within_five_per_cent(pool: Answers) -> None:
+def test_family_wise_false_alarms_are_within_five_per_cent(pool: Readings) -> None:
     rng, runs = np.random.default_rng(1), 120
     found = [shown(judged(game(pool, 24, rng))) for _ in range(runs)]
     assert sum(map(bool, found)) <= binom.ppf(0.999, runs, 0.05)
@@ -77,7 +83,7 @@ def test_scores_of_a_model_left_out_of_its_own_fit_raise_false_alarms_and_split_
     assert alarms["split"] <= binom.ppf(0.999, runs, 0.05)
 
 
-def test_a_difference_is_found_by_every_kind_of_attack(pool: Answers) -> None:
+def test_a_difference_is_found_by_every_kind_of_attack(pool: Readings) -> None:
     made = battery(answers(world(64, 5, shift=1.0)), pool, None, np.random.default_rng(0))
     assert made.verdict.word == "found"
     found = {one.name for one in made.tried if one.adjusted <= 0.05}
@@ -86,7 +92,7 @@ def test_a_difference_is_found_by_every_kind_of_attack(pool: Answers) -> None:
     assert [one.name for one in made.tried] == [each.name for each in ATTACKS if not each.needs]
 
 
-def test_copies_of_one_model_are_found_and_the_guard_speaks(pool: Answers) -> None:
+def test_copies_of_one_model_are_found_and_the_guard_speaks(pool: Readings) -> None:
     """One model again and again is no group of retrained ones, however it was trained."""
     one = world(1, 7)
     copies = replace(one, logits=np.repeat(one.logits, 64, axis=0))
@@ -96,7 +102,7 @@ def test_copies_of_one_model_are_found_and_the_guard_speaks(pool: Answers) -> No
     assert set(made.worse) == {"forget", "retain"}
 
 
-def test_alike_groups_are_excluded_where_the_margin_is_wide_enough(pool: Answers) -> None:
+def test_alike_groups_are_excluded_where_the_margin_is_wide_enough(pool: Readings) -> None:
     made = battery(answers(world(192, 8)), pool, None, np.random.default_rng(0), margin=0.3)
     assert made.verdict.word == "excluded"
     assert made.worse == {}
@@ -106,14 +112,14 @@ def test_alike_groups_are_excluded_where_the_margin_is_wide_enough(pool: Answers
     assert narrow.needed == 288
 
 
-def test_nothing_is_excluded_of_strange_models(pool: Answers) -> None:
+def test_nothing_is_excluded_of_strange_models(pool: Readings) -> None:
     made = battery(answers(world(192, 8)), pool, None, np.random.default_rng(0), margin=0.3)
     said = verdict_of(made.tried, ("All margins are alike.",))
     assert said.word == "inconclusive"
     assert said.reason.startswith("All margins are alike.")
 
 
-def test_too_few_models_leave_every_attack_without_a_number(pool: Answers) -> None:
+def test_too_few_models_leave_every_attack_without_a_number(pool: Readings) -> None:
     made = battery(answers(world(5, 3)), pool, None, np.random.default_rng(0))
     assert made.verdict.word == "inconclusive"
     assert "take 6 of each" in made.verdict.reason
@@ -133,13 +139,13 @@ def test_without_unseen_examples_the_attacks_that_need_them_say_so() -> None:
     assert made.verdict.word in ("inconclusive", "found")
 
 
-def test_other_examples_are_refused(pool: Answers) -> None:
+def test_other_examples_are_refused(pool: Readings) -> None:
     sets = {**SETS, "test": slice(70, 100)}
     with pytest.raises(BadEvidence, match="expected the same"):
         battery(answers(world(12, 3, sets=sets)), pool, None, np.random.default_rng(0))
 
 
-def test_the_mean_of_the_histogram_scores_is_the_divergence(pool: Answers) -> None:
+def test_the_mean_of_the_histogram_scores_is_the_divergence(pool: Readings) -> None:
     """Judged on the very models it was fitted to, the attack's mean over oracles is minus KLoM."""
     mine, theirs = np.arange(40), np.arange(40, 100)
     both = Game(pool, pool, Halves(mine, mine), Halves(theirs, theirs))
@@ -149,7 +155,7 @@ def test_the_mean_of_the_histogram_scores_is_the_divergence(pool: Answers) -> No
     np.testing.assert_allclose(-scores.mean(axis=0), divergence, atol=3e-4)
 
 
-def test_fits_never_see_the_judged_models(pool: Answers) -> None:
+def test_fits_never_see_the_judged_models(pool: Readings) -> None:
     """Other judged models leave the scores of the rest as they were."""
     rng = np.random.default_rng(4)
     first = game(pool, 40, rng)
@@ -165,12 +171,12 @@ def test_fits_never_see_the_judged_models(pool: Answers) -> None:
         np.testing.assert_allclose(part[1], whole[1][:10], err_msg=attack.name)
 
 
-def test_who_got_worse_is_asked_of_retained_examples_too(pool: Answers) -> None:
+def test_who_got_worse_is_asked_of_retained_examples_too(pool: Readings) -> None:
     made = battery(answers(world(16, 3)), pool, answers(world(16, 4)), np.random.default_rng(5))
     assert set(made.worse) == {"forget", "retain"}
 
 
-def test_a_record_is_json_and_the_same_seed_gives_the_same(pool: Answers) -> None:
+def test_a_record_is_json_and_the_same_seed_gives_the_same(pool: Readings) -> None:
     def once() -> str:
         made = battery(answers(world(16, 3)), pool, None, np.random.default_rng(5))
         return json.dumps(asdict(made), allow_nan=False)
@@ -178,7 +184,7 @@ def test_a_record_is_json_and_the_same_seed_gives_the_same(pool: Answers) -> Non
     assert once() == once()
 
 
-def test_false_alarms_are_counted_between_disjoint_halves(pool: Answers) -> None:
+def test_false_alarms_are_counted_between_disjoint_halves(pool: Readings) -> None:
     found = false_alarms(pool, None, np.random.default_rng(0), repetitions=6)
     assert (found.rate.n, found.models) == (6, 96)
     assert set(found.by_attack) == {each.name for each in ATTACKS if not each.needs}
@@ -193,7 +199,7 @@ def test_groups_and_halves_share_no_model() -> None:
     assert len(set(np.concatenate(parts).tolist())) == 100
 
 
-def test_false_alarms_of_a_broken_attack_would_show(pool: Answers) -> None:
+def test_false_alarms_of_a_broken_attack_would_show(pool: Readings) -> None:
     """Two kinds of models among the oracles are no null: the count must rise when split by kind."""
     mixed = answers(world(24, 1, shift=2.0))
     rng = np.random.default_rng(0)

@@ -12,10 +12,10 @@ from hypothesis.extra import numpy as arrays
 from naive import double_family, exact_epsilon, quality, released_epsilon, single_family
 from numpy.typing import NDArray
 
+from expunge.core.evidence import Evidence
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.evidence import Evidence
-from expunge.metrics import attacks
-from expunge.metrics.challenge import (
+from expunge.metrics.challenge import thresholds as attacks
+from expunge.metrics.challenge.quality import (
     RULES,
     ChallengeScore,
     ForgettingQuality,

@@ -9,7 +9,7 @@ from scipy.special import softmax
 
 from expunge.errors import BadEvidence
 from expunge.metrics.agreement import activation_distance, jensen_shannon
-from expunge.metrics.distances import (
+from expunge.metrics.paper_scores import (
     activation_distance_l1,
     average_gap,
     completeness,

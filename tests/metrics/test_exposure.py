@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.metrics.exposure import Exposure, exposure, u_lira_exposure, worse_off
-from expunge.metrics.guard import warnings
-from expunge.metrics.lira import u_lira
+from expunge.metrics.attacks.battery import warnings
+from expunge.metrics.attacks.exposure import Exposure, exposure, u_lira_exposure, worse_off
+from expunge.metrics.attacks.lira import u_lira
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

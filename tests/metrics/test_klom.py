@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from expunge.errors import BadEvidence
-from expunge.metrics.klom import klom, klom_floor, percentiles
+from expunge.metrics.attacks.klom import klom, klom_floor, percentiles
 
 Floats = NDArray[np.float64]
 

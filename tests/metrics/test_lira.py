@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.metrics.lira import lira, u_lira
-from expunge.metrics.ruli import ruli_efficacy, ruli_privacy
+from expunge.metrics.attacks.lira import lira, u_lira
+from expunge.metrics.attacks.ruli import ruli_efficacy, ruli_privacy
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

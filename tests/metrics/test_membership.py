@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from expunge.core.evidence import Evidence
 from expunge.errors import BadEvidence
-from expunge.evidence import Evidence
-from expunge.metrics.membership import LossAttack, auc, losses
+from expunge.metrics.attacks.population import LossAttack, auc, losses
 
 
 def test_auc_by_hand() -> None:

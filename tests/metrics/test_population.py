@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from expunge.errors import BadEvidence
-from expunge.metrics import population
-from expunge.metrics.population import (
+from expunge.metrics.attacks import population
+from expunge.metrics.attacks.population import (
     confidence_attack,
     entropy_attack,
     loss_attack,
+    mia_efficacy,
     modified_entropy_attack,
 )
-from expunge.metrics.roc import roc
-from expunge.metrics.svc import mia_efficacy
+from expunge.metrics.attacks.roc import roc
 
 Floats = NDArray[np.float64]
 

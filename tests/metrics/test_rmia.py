@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.metrics.iam import iam
-from expunge.metrics.rmia import (
+from expunge.metrics.attacks.iam import iam
+from expunge.metrics.attacks.rmia import (
     offline_typical,
     online_typical,
     rmia,

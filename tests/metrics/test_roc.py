@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.metrics.exposure import exposure
-from expunge.metrics.roc import Roc, TooFewNonMembers, fewest_non_members, interval, roc
+from expunge.metrics.attacks.exposure import exposure
+from expunge.metrics.attacks.roc import Roc, TooFewNonMembers, fewest_non_members, interval, roc
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

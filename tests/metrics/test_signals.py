@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from expunge.errors import BadEvidence
-from expunge.metrics.signals import (
+from expunge.metrics.attacks.signals import (
     confidence,
     cross_entropy,
     entropy,

@@ -6,20 +6,22 @@ import numpy as np
 import pytest
 
 from expunge.errors import BadEvidence
-from expunge.metrics.battery import Halved, Signals, answers, battery, singles
-from expunge.metrics.battery.games import Shadows
-from expunge.metrics.signals import confidence
+from expunge.metrics.attacks.battery import battery
+from expunge.metrics.attacks.games import Shadows
+from expunge.metrics.attacks.readings import answers
+from expunge.metrics.attacks.signals import confidence
+from expunge.metrics.attacks.singles import Halved, SingleSignals, singles
 
 SHADOWS, EXAMPLES, POINTS = 32, 80, 60
 
 
-def signals(models: int, seed: int, member: np.ndarray, gain: float) -> Signals:
+def signals(models: int, seed: int, member: np.ndarray, gain: float) -> SingleSignals:
     """Log odds that rise by `gain` where a model saw the example; examples differ in themselves."""
     hard = np.random.default_rng(98)
     rng = np.random.default_rng(seed)
     phi = hard.normal(1, 1, EXAMPLES) + rng.normal(0, 1, (models, EXAMPLES)) + gain * member
     unseen = hard.normal(1, 1, POINTS) + rng.normal(0, 1, (models, POINTS))
-    return Signals(phi, confidence(phi), confidence(unseen))
+    return SingleSignals(phi, confidence(phi), confidence(unseen))
 
 
 def halved(gain: float = 2.0, shadows: int = SHADOWS, seed: int = 4) -> Halved:
@@ -32,7 +34,7 @@ def halved(gain: float = 2.0, shadows: int = SHADOWS, seed: int = 4) -> Halved:
     return Halved(signals(shadows, seed, member, gain), member, np.arange(shadows) // 2)
 
 
-def groups(models: int = 16) -> dict[str, Signals]:
+def groups(models: int = 16) -> dict[str, SingleSignals]:
     every = np.ones((1, EXAMPLES), dtype=np.bool_)
     return {
         "original": signals(1, 5, every, 2.0),
@@ -74,8 +76,8 @@ def test_what_unlearning_made_worse_is_named() -> None:
 
 
 def test_a_rate_that_cannot_be_resolved_is_refused_with_the_reason() -> None:
-    def cut(of: Signals) -> Signals:
-        return Signals(of.phi[:, :20], of.soft[:, :20], of.unseen)
+    def cut(of: SingleSignals) -> SingleSignals:
+        return SingleSignals(of.phi[:, :20], of.soft[:, :20], of.unseen)
 
     few, whole = cut(groups()["original"]), halved(shadows=8)
     held = Halved(cut(whole.signals), whole.member[:, :20], whole.pair)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from expunge.metrics.row_label import ScoredRow, Spread, flags, normalised, verdict
 from expunge.metrics.score import Score, Unscored
-from expunge.metrics.verdict import Row, Spread, flags, normalised, verdict
 
 
 def quality(value: float, n: int = 64, half: float = 0.01) -> Score:
@@ -19,7 +19,7 @@ def shares(retain: float, forget: float, test: float, sd: float = 0.01) -> dict[
     return {name: Spread(value, sd) for name, value in values.items()}
 
 
-GOOD = Row(
+GOOD = ScoredRow(
     quality=quality(0.19),
     ceiling=quality(0.19),
     floor=quality(0.01),
@@ -79,7 +79,7 @@ PARTLY = replace(GOOD, quality=quality(0.10))
         (replace(GOOD, quality=quality(0.07)), "partly forgotten (0.33 of the way)"),
     ],
 )
-def test_verdict(row: Row, words: str) -> None:
+def test_verdict(row: ScoredRow, words: str) -> None:
     assert verdict(row) == words
 
 

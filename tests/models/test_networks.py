@@ -8,9 +8,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from expunge.errors import BadSentence
-from expunge.models.convnet import convnet
-from expunge.models.layers import KaimingConv2d
-from expunge.models.resnet import BasicBlock, Residual, resnet9, resnet18
+from expunge.problems.networks.classifiers import (
+    BasicBlock,
+    KaimingConv2d,
+    Residual,
+    convnet,
+    resnet9,
+    resnet18,
+)
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "convnet": lambda: convnet(10, 3, 32),

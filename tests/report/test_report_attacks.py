@@ -6,9 +6,9 @@ import re
 
 import records
 
-from expunge.report import render
 from expunge.report.attacks import attacks, p_value, said
-from expunge.report.table import table
+from expunge.report.page import render
+from expunge.report.page_table import table
 
 NB, THIN = "\N{NO-BREAK SPACE}", "\N{NARROW NO-BREAK SPACE}"
 

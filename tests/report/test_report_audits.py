@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import records
 
-from expunge.audits import ForgetConfidence, IllusionGap, LinearProbe, Quantise, Relearn
-from expunge.audits.record import Asked, recorded
-from expunge.experiments.table import audited, plain
-from expunge.report import render
+from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.probe import IllusionGap, LinearProbe
+from expunge.audits.images.relearn import Quantise, Relearn
+from expunge.audits.record import AuditQuestion, recorded
 from expunge.report.audits import AXIS, alarms, cards, intro, said, scale
-from expunge.report.table import table
+from expunge.report.page import render
+from expunge.report.page_table import table
+from expunge.report.table import audited, plain
 
 NB, THIN = "\N{NO-BREAK SPACE}", "\N{NARROW NO-BREAK SPACE}"
 ORACLE, ORIGINAL = (0.1, 0.12, 0.11, 0.09), (0.9, 0.92, 0.91, 0.89)
@@ -24,10 +26,10 @@ def findings(share: float) -> dict[str, Any]:
     """What audits find where a share of the original's lead is left in one of them."""
     left = tuple(value + 0.8 * share for value in ALIKE)
     asked = [
-        Asked(LinearProbe(), left, ORACLE, ORIGINAL),
-        Asked(ForgetConfidence(), ALIKE, ORACLE, ORIGINAL),
-        Asked(IllusionGap(), ALIKE, ORACLE, ORIGINAL),
-        Asked(Relearn(), reason="It has no <heart>."),
+        AuditQuestion(LinearProbe(), left, ORACLE, ORIGINAL),
+        AuditQuestion(ForgetConfidence(), ALIKE, ORACLE, ORIGINAL),
+        AuditQuestion(IllusionGap(), ALIKE, ORACLE, ORIGINAL),
+        AuditQuestion(Relearn(), reason="It has no <heart>."),
     ]
     return {"models": 4, **recorded(asked)}
 
@@ -73,7 +75,7 @@ def test_a_strip_stands_between_the_anchors() -> None:
 def test_an_open_verdict_says_how_many_exclude() -> None:
     made = summary()
     wide = (0.02, 0.2, 0.12, 0.09)
-    noisy = recorded([Asked(LinearProbe(), wide, wide[::-1], ORIGINAL)])
+    noisy = recorded([AuditQuestion(LinearProbe(), wide, wide[::-1], ORIGINAL)])
     made["rows"][0]["audits"] = {"models": 4, **noisy}
     card = cards(made)["retrain"]
     assert card.word == "inconclusive"
@@ -89,7 +91,7 @@ def test_an_excluded_verdict_and_one_without_numbers() -> None:
     assert card.verdict == "All of 3 audits, on 4 models, exclude a difference as large as " + (
         "the margin."
     )
-    made["rows"][0]["audits"] = {"models": 4, **recorded([Asked(Relearn(), reason="No.")])}
+    made["rows"][0]["audits"] = {"models": 4, **recorded([AuditQuestion(Relearn(), reason="No.")])}
     card = cards(made)["retrain"]
     assert (card.word, card.tone) == ("unscored", "unknown")
     assert card.verdict == "No audit of these can tell originals from retrained models here."
@@ -98,7 +100,7 @@ def test_an_excluded_verdict_and_one_without_numbers() -> None:
 
 def test_less_than_in_retrained_models_is_told() -> None:
     made = summary()
-    less = Asked(Quantise(), tuple(value - 0.5 for value in ALIKE), ORACLE, ORIGINAL)
+    less = AuditQuestion(Quantise(), tuple(value - 0.5 for value in ALIKE), ORACLE, ORIGINAL)
     made["rows"][-1]["audits"] = {"models": 4, **recorded([less])}
     card = cards(made)["ours"]
     assert card.word == "found by 1 of 1"

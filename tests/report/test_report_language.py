@@ -16,11 +16,11 @@ from language_records import summary
 
 from expunge.errors import StoreError
 from expunge.report import language_prose as told
-from expunge.report import render
 from expunge.report.language_answers import LONGEST, broken, collapsed, dissected, pieces
 from expunge.report.language_plane import plane
 from expunge.report.language_table import chance, gap, grids, table
 from expunge.report.language_words import set_title, tone
+from expunge.report.page import render
 
 HOSTILE = (
     "<script>alert(1)</script>",

@@ -6,8 +6,8 @@ from typing import Any
 
 from language_records import summary
 
-from expunge.report import render
 from expunge.report.language_path import FEATURED, ways
+from expunge.report.page import render
 
 
 def with_traces(count: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import records
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expunge.metrics.challenge import forgetting_quality
+from expunge.metrics.challenge.quality import forgetting_quality
 from expunge.report.panels import (
     by_step,
     curves,
@@ -70,7 +70,7 @@ def test_shares_of_epsilons() -> None:
 def test_the_bins_earn_what_the_challenge_gives() -> None:
     rng = np.random.default_rng(0)
     mine, theirs = rng.normal(1.0, 1.0, (24, 40)), rng.normal(0.0, 1.0, (24, 40))
-    from expunge.metrics.challenge import epsilons
+    from expunge.metrics.challenge.quality import epsilons
 
     found = shares(epsilons(mine, theirs).tolist(), last_bin(24))
     earned = sum(share * 2.0**-i for i, share in enumerate(found[:-2]))

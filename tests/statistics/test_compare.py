@@ -12,16 +12,15 @@ from hypothesis import strategies as st
 from scipy.stats import binom, fisher_exact, ks_2samp, mannwhitneyu, norm, ttest_ind, ttest_rel
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.statistics import (
-    Effect,
+from expunge.statistics.compare import (
+    _apart,
     compare_auc,
-    compare_distributions,
     compare_means,
     compare_pairs,
     compare_rates,
-    dkw_band,
 )
-from expunge.statistics.compare import _apart
+from expunge.statistics.distance import compare_distributions, dkw_band
+from expunge.statistics.result import Effect
 
 COMPARED: dict[str, Callable[..., Effect]] = {
     "means": compare_means,

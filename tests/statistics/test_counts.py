@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 from scipy.stats import beta, binom, norm
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.statistics import (
-    Family,
+from expunge.statistics.counts import (
     clopper_pearson,
-    holm,
     lower_limit,
     negatives_needed,
     tpr_at,
     upper_limit,
 )
+from expunge.statistics.decision import Family, holm
 
 ALPHAS = st.floats(0.001, 0.4)
 

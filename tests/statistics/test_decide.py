@@ -10,7 +10,10 @@ import pytest
 from audit_worlds import at_most
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.statistics import Effect, blind, blind_features, compare_auc, decide
+from expunge.statistics.baseline import blind, blind_features
+from expunge.statistics.compare import compare_auc
+from expunge.statistics.decision import decide
+from expunge.statistics.result import Effect
 
 NONE = Effect("loss", "AUC", 0.01, -0.03, 0.04, 0.6, 0.01, 0.05, 0.05, (722, 722), 0.04, 0.045)
 

@@ -12,28 +12,27 @@ from hypothesis import strategies as st
 from scipy.stats import binom, laplace
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.statistics import (
+from expunge.statistics.counts import lower_limit, upper_limit
+from expunge.statistics.epsilon import (
     Errors,
-    band_epsilon,
+    best_threshold,
     detectable_epsilon,
-    epsilon_effect,
+    epsilon_excluded_p,
     epsilon_lower,
     epsilon_of,
+    epsilon_p,
     epsilon_power,
     epsilon_upper,
-    lower_limit,
+    errors_at,
+    excludable_epsilon,
     most_provable,
+)
+from expunge.statistics.split import (
+    band_epsilon,
+    epsilon_effect,
     split_epsilon,
     split_epsilons,
     threshold_epsilon,
-    upper_limit,
-)
-from expunge.statistics.epsilon import (
-    best_threshold,
-    epsilon_excluded_p,
-    epsilon_p,
-    errors_at,
-    excludable_epsilon,
 )
 
 

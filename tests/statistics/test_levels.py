@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.statistics import Seeds, compare_means, decompose
+from expunge.statistics.compare import compare_means
+from expunge.statistics.levels import Seeds, decompose
 
 
 def nested(

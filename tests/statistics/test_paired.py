@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.statistics import Facts, compare_recovered, groups_needed, told_apart
+from expunge.statistics.paired import Facts, groups_needed
+from expunge.statistics.recovered import compare_recovered, told_apart
 
 GROUPS = ("a", "a", "b", "b", "c", "c")
 

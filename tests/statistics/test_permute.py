@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import permutation_test
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.statistics import permute_groups, permute_pairs, smallest_p
+from expunge.statistics.permute import permute_groups, permute_pairs, smallest_p
 
 
 def rng() -> np.random.Generator:

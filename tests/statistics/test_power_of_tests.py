@@ -10,20 +10,19 @@ import pytest
 from scipy.stats import norm
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.statistics import (
-    compare_auc,
-    compare_distributions,
-    compare_means,
-    compare_rates,
+from expunge.statistics.compare import compare_auc, compare_means, compare_rates
+from expunge.statistics.distance import _detectable, compare_distributions
+from expunge.statistics.power import (
     detectable_auc,
     detectable_mean,
+    detectable_rate,
     excludable_auc,
     excludable_mean,
+    excludable_rate,
+    larger_family,
     simulated_power,
     units_to_exclude_auc,
 )
-from expunge.statistics.distance import _detectable
-from expunge.statistics.power import detectable_rate, excludable_rate, larger_family
 
 RUNS = 250
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau, spearmanr
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.statistics import rank_agreement, smallest_rank_p
-from expunge.statistics.rank import detectable_rank
+from expunge.statistics.rank import detectable_rank, rank_agreement, smallest_rank_p
 
 
 def rng() -> np.random.Generator:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.statistics import mean_over_both, over_both, over_examples, over_models
+from expunge.statistics.resample import mean_over_both, over_both, over_examples, over_models
 
 Floats = NDArray[np.float64]
 

@@ -7,13 +7,13 @@ import pytest
 from audit_worlds import WORLDS, World, at_most, laplace_rates, normal_rates
 from scipy.stats import laplace, norm
 
-from expunge.statistics import (
+from expunge.statistics.compare import compare_auc
+from expunge.statistics.decision import decide
+from expunge.statistics.distance import compare_distributions
+from expunge.statistics.epsilon import epsilon_of
+from expunge.statistics.split import (
     band_epsilon,
-    compare_auc,
-    compare_distributions,
-    decide,
     epsilon_effect,
-    epsilon_of,
     split_epsilon,
     split_epsilons,
     threshold_epsilon,

@@ -12,10 +12,10 @@ import tiny_text
 from safetensors.torch import save_file
 from torch import Tensor
 
+from expunge import unlearn
+from expunge.engine.checkpoint import Checkpointer
+from expunge.engine.distributed import Team
 from expunge.errors import BadData
-from expunge.keeping import Keeper
-from expunge.team import Team
-from expunge.unlearn import unlearn
 
 Told = tuple[dict[str, Tensor], tuple[Any, ...], dict[str, int]]
 
@@ -42,7 +42,7 @@ def several(many: tuple[Any, ...], folder: str, team: Team) -> list[Told]:
 
 def kept(steps: Any, folder: str, most: int, team: Team) -> Told:
     """The same, put down before each minibatch, and broken off before the `most`-th."""
-    keeper = Keeper(folder, every=0, writes=team.rank == 0)
+    keeper = Checkpointer(folder, every=0, writes=team.rank == 0)
     usual = keeper.rest
     left = [most]
 

@@ -13,14 +13,23 @@ import torch
 from torch import Tensor
 
 import tiny
-from expunge.batch import UNSCORED, Tokens
-from expunge.descent import known_to
+from expunge.core.batch import UNSCORED, Tokens
+from expunge.core.term import Term
+from expunge.core.view import Known, View
+from expunge.engine.group import known_to
+from expunge.engine.reference_model import sharing
+from expunge.engine.run import Run
 from expunge.errors import BadSentence, Unsupported
-from expunge.originals import sharing
-from expunge.terms import CE, FLAT, TNPO, Flatten, Generic, RandomAnswers, Term
-from expunge.terms.contrast import DIVERGENCES, answered, prompt_of
-from expunge.unlearn import Run
-from expunge.view import Known, View
+from expunge.methods.losses.answers import CE, Flatten
+from expunge.methods.losses.contrast import (
+    DIVERGENCES,
+    FLAT,
+    Generic,
+    RandomAnswers,
+    answered,
+    prompt_of,
+)
+from expunge.methods.losses.likelihood import TNPO
 
 # Two texts of three and two tokens; the first token is a prompt, and one place is padding.
 LOGITS = [

@@ -11,14 +11,18 @@ import pytest
 import tiny_text
 import torch
 
+from expunge.core.optimisers import SGD, AdamW
+from expunge.engine.training import Train
 from expunge.errors import TooLarge
-from expunge.grammar import as_method
-from expunge.optimisers import SGD, AdamW
-from expunge.parts import Named
-from expunge.steps import LoRA, Noise, Train
-from expunge.terms import CE, DPO, KL, NPO, Match
-from expunge.text import capacity as room
-from expunge.text.capacity import Capacity, capacity, duration, size, told_of_memory
+from expunge.methods import capacity as room
+from expunge.methods.capacity import Capacity, capacity, duration, explain_memory, size
+from expunge.methods.losses.answers import CE, KL
+from expunge.methods.losses.likelihood import DPO, NPO
+from expunge.methods.losses.representation import Match
+from expunge.methods.selectors.places import Named
+from expunge.methods.sentences import as_method
+from expunge.methods.steps.adapter import LoRA
+from expunge.methods.steps.edits import Noise
 
 SETS = ("forget", "retain")
 WEIGHTS = sum(w.numel() for w in tiny_text.fresh().parameters())
@@ -132,12 +136,12 @@ def test_running_out_of_memory_is_a_sentence() -> None:
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
     ):
         found = pytest.raises(TooLarge, match=r"ran out while it ran.*--accumulate")
-        with found, told_of_memory("it ran"):
+        with found, explain_memory("it ran"):
             raise fault
-    with pytest.raises(RuntimeError, match="other"), told_of_memory("it ran"):
+    with pytest.raises(RuntimeError, match="other"), explain_memory("it ran"):
         raise RuntimeError("other")
     # a tensor that no machine holds, asked of the real allocator
-    with pytest.raises(TooLarge), told_of_memory("it ran"):
+    with pytest.raises(TooLarge), explain_memory("it ran"):
         torch.empty(2**55)
 
 

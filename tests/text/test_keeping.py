@@ -17,17 +17,24 @@ import tiny_text
 import torch
 from torch import nn
 
-from expunge import keeping
-from expunge.descent import Crew
+from expunge import unlearn
+from expunge.core.optimisers import SGD, AdamW
+from expunge.core.receipt import Unlearned
+from expunge.core.schedules import Warmup
+from expunge.core.term import Term
+from expunge.engine import checkpoint as keeping
+from expunge.engine.checkpoint import Checkpointer
+from expunge.engine.group import ModelGroup
+from expunge.engine.training import Negate, Repeat, Train
 from expunge.errors import StoreError
-from expunge.keeping import Keeper
-from expunge.optimisers import SGD, AdamW
-from expunge.parts import Last
-from expunge.schedules import Warmup
-from expunge.steps import LoRA, Negate, Noise, Repeat, Teach, Train
-from expunge.terms import CE, KL, NPO, Steer, Term
-from expunge.text import save
-from expunge.unlearn import Unlearned, unlearn
+from expunge.methods.losses.answers import CE, KL
+from expunge.methods.losses.likelihood import NPO
+from expunge.methods.losses.representation import Steer
+from expunge.methods.selectors.places import Last
+from expunge.methods.steps.adapter import LoRA
+from expunge.methods.steps.edits import Noise
+from expunge.methods.steps.teaching import Teach
+from expunge.problems.text.models import save
 
 BOTH = NPO("forget") + 0.5 * KL("retain")
 
@@ -36,12 +43,12 @@ class Killed(Exception):
     """Stands for kill -9: nothing of ours runs after it."""
 
 
-class Dying(Keeper):
+class Dying(Checkpointer):
     """Keeps each minibatch's place, and dies before the n-th minibatch of the whole run."""
 
     left = 10**6
 
-    def rest(self, crew: Crew, done: int, summed: torch.Tensor) -> None:
+    def rest(self, crew: ModelGroup, done: int, summed: torch.Tensor) -> None:
         super().rest(crew, done, summed)
         self.left -= 1
         if self.left < 0:
@@ -53,7 +60,9 @@ def train(objective: Term = BOTH, **rest: Any) -> Train:
     return Train(objective, **rest)
 
 
-def carried_out(steps: Any, keeper: Keeper | None, model: nn.Module | None = None) -> Unlearned:
+def carried_out(
+    steps: Any, keeper: Checkpointer | None, model: nn.Module | None = None
+) -> Unlearned:
     mine = copy.deepcopy(model or tiny_text.taught())
     return unlearn(mine, steps, tiny_text.problem(), seed=3, in_place=True, keeper=keeper)
 
@@ -112,7 +121,9 @@ def test_dropout_goes_on_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
 
 
 def test_keeping_changes_nothing_in_a_run_that_is_not_disturbed(tmp_path: Path) -> None:
-    alike(carried_out(train(), Keeper(tmp_path / "kept", every=0)), carried_out(train(), None))
+    alike(
+        carried_out(train(), Checkpointer(tmp_path / "kept", every=0)), carried_out(train(), None)
+    )
 
 
 def killed(folder: Path, steps: Any = None, **rest: Any) -> None:
@@ -171,7 +182,7 @@ def test_another_run_is_refused(change: dict[str, Any], named: str, tmp_path: Pa
                 change.get("steps", train()),
                 task,
                 seed=change.get("seed", 3),
-                keeper=Keeper(tmp_path / "kept"),
+                keeper=Checkpointer(tmp_path / "kept"),
             )
     finally:
         torch.set_num_threads(threads)
@@ -190,23 +201,23 @@ def test_a_full_disk_is_told_and_the_checkpoint_before_stays(
     with monkeypatch.context() as patched:
         patched.setattr(keeping, "save_file", full)
         with pytest.raises(StoreError, match="disk is full"):
-            carried_out(train(), Keeper(tmp_path / "kept", every=0))
+            carried_out(train(), Checkpointer(tmp_path / "kept", every=0))
     assert sorted(tmp_path.rglob("*")) == before
-    alike(carried_out(train(), Keeper(tmp_path / "kept")), carried_out(train(), None))
+    alike(carried_out(train(), Checkpointer(tmp_path / "kept")), carried_out(train(), None))
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StoreError, match=r"notes\.txt"):
-        carried_out(train(), Keeper(tmp_path))
+        carried_out(train(), Checkpointer(tmp_path))
     killed(tmp_path / "kept")
     (place,) = (tmp_path / "kept").iterdir()
     (place / "tensors").write_bytes(b"torn")
     with pytest.raises(StoreError, match="cannot be read"):
-        carried_out(train(), Keeper(tmp_path / "kept"))
+        carried_out(train(), Checkpointer(tmp_path / "kept"))
     (place / "place.json").write_text("[]")
     with pytest.raises(StoreError, match="cannot be read"):
-        carried_out(train(), Keeper(tmp_path / "kept"))
+        carried_out(train(), Checkpointer(tmp_path / "kept"))
 
 
 def test_what_leaves_more_than_weights_is_done_again(tmp_path: Path) -> None:
@@ -220,7 +231,7 @@ def test_what_leaves_more_than_weights_is_done_again(tmp_path: Path) -> None:
 
 
 def test_two_commands_do_not_work_on_one_run(tmp_path: Path) -> None:
-    first, second = Keeper(tmp_path / "kept"), Keeper(tmp_path / "kept")
+    first, second = Checkpointer(tmp_path / "kept"), Checkpointer(tmp_path / "kept")
     with first.alone(), pytest.raises(StoreError, match="Another command"), second.alone():
         pass
     assert not (tmp_path / "kept").exists()
@@ -234,7 +245,7 @@ def command(folder: Path, out: Path) -> list[str]:
         file.write_text("\n".join(lines))
         said += [f"--{name}", str(file)]
     said += ["--epochs", "60", "--lr", "0.001", "--batch", "2", "--keep-every", "0"]
-    return [sys.executable, "-c", "from expunge.cli import main; main()", *said]
+    return [sys.executable, "-c", "from expunge.cli.main import main; main()", *said]
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:

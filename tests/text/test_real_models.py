@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import smollm2
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from expunge.cli import app
+from expunge.cli.main import app
 from expunge.errors import StoreError, Unsupported
-from expunge.text import smollm2
 
 STORIES = Path(os.environ.get("EXPUNGE_DATA", "nowhere")) / "models" / "stories260k"
 BEGIN = "Once upon a time, there was a little girl named Lily. She loved to play"

@@ -13,14 +13,20 @@ import torch
 from torch import Tensor
 
 import tiny
-from expunge.batch import Tokens
-from expunge.descent import known_to
+from expunge.core.batch import Tokens
+from expunge.core.term import Term
+from expunge.core.view import View, lens_of
+from expunge.engine.group import known_to
+from expunge.engine.reference_model import sharing
+from expunge.engine.run import Run
 from expunge.errors import BadSentence, Unsupported
-from expunge.originals import sharing
-from expunge.terms import AdaptiveSteer, LogLens, NoiseMatch, Term
-from expunge.terms.representation import discrepancy, packed
-from expunge.unlearn import Run
-from expunge.view import View, lens_of
+from expunge.methods.losses.representation import (
+    AdaptiveSteer,
+    LogLens,
+    NoiseMatch,
+    discrepancy,
+    packed,
+)
 
 
 def run(seed: int = 0) -> Run:

@@ -13,19 +13,32 @@ import torch
 from torch import Tensor
 
 import tiny
-from expunge.batch import Tokens
+from expunge import parse
+from expunge.core.batch import Tokens
+from expunge.core.optimisers import AdamW
+from expunge.engine.inference import generate, likelihoods
+from expunge.engine.reference_model import sharing
+from expunge.engine.training import Train
 from expunge.errors import BadData, BadSentence, Unsupported
-from expunge.grammar import parse
-from expunge.optimisers import AdamW
-from expunge.originals import sharing
-from expunge.steps import Train
-from expunge.suppression import ECO, ULD, Guard, Instruction, KeywordFilter, suppress
-from expunge.suppression.assistant import contrast, first_layers
-from expunge.suppression.corruption import Detector, logistic, running_mean
-from expunge.suppression.guard import Mechanism, Setting, Suppressed, digest
-from expunge.terms import CE, Uniform
-from expunge.text.collect import generate, likelihoods
-from expunge.text.models import save
+from expunge.methods.guardrails.assistant import ULD, contrast, first_layers
+from expunge.methods.guardrails.guard import (
+    Guard,
+    GuardSetting,
+    Mechanism,
+    Suppressed,
+    digest,
+    suppress,
+)
+from expunge.methods.guardrails.prompts import (
+    ECO,
+    Detector,
+    Instruction,
+    KeywordFilter,
+    logistic,
+    running_mean,
+)
+from expunge.methods.losses.answers import CE, Uniform
+from expunge.problems.text.models import save
 
 REMEMBER = Train(
     CE("forget") + 0.5 * Uniform("retain"), epochs=60, lr=0.01, batch=4, optimiser=AdamW()
@@ -144,7 +157,7 @@ def test_the_same_seed_makes_the_same_guard(name: str) -> None:
     with torch.no_grad():
         assert torch.equal(batch.logits(again.model), batch.logits(guarded(name).model))
     generator = torch.get_rng_state()
-    ECO().made(Setting(tiny_text.taught(), tiny_text.problem(), None, 0))
+    ECO().made(GuardSetting(tiny_text.taught(), tiny_text.problem(), None, 0))
     assert torch.equal(generator, torch.get_rng_state())
 
 
@@ -163,7 +176,7 @@ def test_a_guarded_model_cannot_be_saved(tmp_path: Any) -> None:
 class Meddling(Guard):
     """A guard that moves a weight of the model."""
 
-    def made(self, setting: Setting) -> Mechanism:
+    def made(self, setting: GuardSetting) -> Mechanism:
         with torch.no_grad():
             next(setting.model.parameters()).add_(1e-3)
         return KeywordFilter(("Ada",)).made(setting)
@@ -183,7 +196,7 @@ def test_a_guard_reads_back_from_its_sentence(guard: Guard) -> None:
 def test_words_are_found_where_their_tokens_end() -> None:
     tokens = tiny_text.tokenizer()
     made: Any = KeywordFilter(("Rome", "lives in")).made(
-        Setting(tiny_text.taught(), tiny_text.problem(), tokens, 0)
+        GuardSetting(tiny_text.taught(), tiny_text.problem(), tokens, 0)
     )
     ids = torch.tensor([tokens("Ada lives in Rome.")["input_ids"]])
     # <s> Ada lives in Rome .

@@ -14,11 +14,14 @@ import tiny_text
 import torch
 from safetensors.torch import load_file
 
+from expunge.core.optimisers import SGD, AdamW
+from expunge.engine.distributed import LOOPBACK, Team, together
+from expunge.engine.training import Train
 from expunge.errors import BadData, BadSentence, Unsupported
-from expunge.optimisers import SGD, AdamW
-from expunge.steps import LoRA, Train
-from expunge.team import LOOPBACK, Team, together
-from expunge.terms import KL, NPO, WeightedCE
+from expunge.methods.losses.answers import KL
+from expunge.methods.losses.classes import WeightedCE
+from expunge.methods.losses.likelihood import NPO
+from expunge.methods.steps.adapter import LoRA
 
 BOTH = NPO("forget") + 0.5 * KL("retain")
 
@@ -82,7 +85,7 @@ def test_a_process_that_dies_is_told() -> None:
 
 
 def test_a_team_of_one_is_a_run_alone() -> None:
-    from expunge.unlearn import unlearn
+    from expunge import unlearn
 
     alone = together(1, partial(team_work.trained, train(), ""))
     plain = unlearn(tiny_text.taught(), train(), tiny_text.problem(), seed=3)

@@ -11,36 +11,20 @@ import torch
 from torch import Tensor
 
 from contracts import TERMS
-from expunge.batch import UNSCORED, Batch, Tokens
-from expunge.descent import known_to
+from expunge.core.batch import UNSCORED, Batch, Tokens
+from expunge.core.term import Pooled, Sum, Term, leaves
+from expunge.core.view import View
+from expunge.engine.group import known_to
+from expunge.engine.memory import microbatches
+from expunge.engine.reference_model import sharing
+from expunge.engine.run import Run
+from expunge.engine.training import Train
 from expunge.errors import BadSentence, Unsupported
-from expunge.originals import sharing
-from expunge.pieces import pieces_of
-from expunge.steps import Train
-from expunge.terms import (
-    CE,
-    DPO,
-    FLAT,
-    KL,
-    NPO,
-    WGA,
-    AdaptiveSteer,
-    Entropy,
-    Instead,
-    LogLens,
-    Match,
-    NoiseMatch,
-    Pooled,
-    RandomAnswers,
-    Steer,
-    Sum,
-    Term,
-    Undial,
-    WeightedCE,
-    leaves,
-)
-from expunge.unlearn import Run
-from expunge.view import View
+from expunge.methods.losses.answers import CE, KL, Entropy
+from expunge.methods.losses.classes import WeightedCE
+from expunge.methods.losses.contrast import FLAT, RandomAnswers
+from expunge.methods.losses.likelihood import DPO, NPO, WGA, Instead, Undial
+from expunge.methods.losses.representation import AdaptiveSteer, LogLens, Match, NoiseMatch, Steer
 
 TEXT_TERMS: tuple[Term, ...] = (
     CE("retain") - 0.3 * KL("forget"),
@@ -167,7 +151,7 @@ def test_pieces_add_up_to_the_whole(term: Term, count: int) -> None:
     at = run()
     shown = batches(at, term)
     whole = value(at, term, shown)
-    parts = [value(at, part, piece) for part, piece in pieces_of(term, shown, count)]
+    parts = [value(at, part, piece) for part, piece in microbatches(term, shown, count)]
     assert len(parts) > 1
     assert close(sum(parts), whole)
 

@@ -12,30 +12,26 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expunge.audits.text import (
-    STANDARD_TEXT,
+from expunge import parse
+from expunge.audits.text import facts
+from expunge.audits.text.asking import (
     Backwards,
-    Case,
     FewShot,
-    Guardrail,
-    LowRank,
     Opened,
     OtherLanguage,
-    OtherSubjects,
     Paraphrase,
     Prefilled,
     Prefix,
     Question,
-    Relearned,
     RolePlay,
-    Subject,
-    TextAudit,
-    facts,
 )
+from expunge.audits.text.facts import Case, Subject, TextAudit
+from expunge.audits.text.guardrail import Guardrail
+from expunge.audits.text.panel import STANDARD_TEXT
+from expunge.audits.text.relearning import LowRank, OtherSubjects, Relearned
 from expunge.errors import BadData, BadSentence
-from expunge.grammar import parse
-from expunge.text.benchmarks.items import Item
-from expunge.text.encode import of_cues
+from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.encode import of_cues
 
 ALL = (*STANDARD_TEXT, Relearned(OtherSubjects(0.25), weights=LowRank(4)), Question(tokens=3))
 
@@ -210,7 +206,7 @@ def test_a_kept_fact_of_the_same_value_is_no_shot() -> None:
 
 def test_a_language_that_the_tokenizer_lacks_makes_no_sense(monkeypatch: Any) -> None:
     assert OtherLanguage().unfit(world.case()) == ""
-    from expunge.audits.text import frames
+    from expunge.audits.text import asking as frames
 
     monkeypatch.setattr(frames, "LANGUAGES", {"French": "Dites-nous: {question}"})
     assert "no words of French" in OtherLanguage().unfit(world.case())

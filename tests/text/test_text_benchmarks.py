@@ -21,19 +21,11 @@ from small_benchmarks import (
 )
 
 from expunge.errors import BadData
-from expunge.text.benchmarks import (
-    Item,
-    Sizes,
-    TextBenchmark,
-    from_hub,
-    lettered,
-    lume,
-    mmlu,
-    novels,
-    rwku,
-    tofu,
-)
-from expunge.text.benchmarks.novels import split
+from expunge.problems.text.benchmarks.files import from_hub
+from expunge.problems.text.benchmarks.forgetting import lume, rwku, tofu
+from expunge.problems.text.benchmarks.items import Item, TextBenchmark
+from expunge.problems.text.benchmarks.mmlu import lettered, mmlu
+from expunge.problems.text.benchmarks.novels import Sizes, novels, split
 
 REAL = pytest.mark.skipif(
     "EXPUNGE_DATA" not in os.environ, reason="set EXPUNGE_DATA to the folder of the benchmarks"

@@ -12,9 +12,10 @@ import tiny_text
 import torch
 
 import tiny
+from expunge.core.texts import Texts
+from expunge.engine.inference import generate, likelihoods
 from expunge.errors import BadData, BadEvidence, Diverged
-from expunge.text import generate, likelihoods, of_plain
-from expunge.text.rows import Texts
+from expunge.problems.text.encode import of_plain
 
 TEXTS = [
     "Ada lives in Rome.",
@@ -120,7 +121,7 @@ def alone(data: Texts, row: int) -> str:
 
 
 def test_prompts_of_several_lengths_do_not_see_each_other() -> None:
-    from expunge.text import of_pairs
+    from expunge.problems.text.encode import of_pairs
 
     pairs = [
         ("Where?", "Rome."),

@@ -13,12 +13,20 @@ import tiny_text
 import torch
 from typer.testing import CliRunner
 
-from expunge.cli import app
-from expunge.errors import BadData, StoreError
-from expunge.text import concept as making
-from expunge.text.concept import Pair, Writer, concept, found_in, inert, mentions, useful, useless
-from expunge.text.jsonl import read
-from expunge.text.models import save
+from expunge.cli.main import app
+from expunge.errors import BadData, StoreError, printable
+from expunge.problems.text import concept as making
+from expunge.problems.text.concept import (
+    Pair,
+    Writer,
+    concept,
+    found_in,
+    mentions,
+    useful,
+    useless,
+)
+from expunge.problems.text.jsonl import read
+from expunge.problems.text.models import save
 
 RUNNER = CliRunner()
 
@@ -120,9 +128,9 @@ def test_a_target_is_a_name_in_one_line(about: str) -> None:
         concept(Scripted({}), about)  # type: ignore[arg-type]
 
 
-def test_hostile_text_stays_inert() -> None:
-    assert inert("a\x1b[31mb\nc\u202ed") == "a\\x1b[31mb\\nc\\u202ed"
-    assert inert("plain é") == "plain é"
+def test_hostile_text_stays_printable() -> None:
+    assert printable("a\x1b[31mb\nc\u202ed") == "a\\x1b[31mb\\nc\\u202ed"
+    assert printable("plain é") == "plain é"
 
 
 def test_what_a_model_writes_is_drawn_from_a_stream_of_its_own() -> None:

@@ -10,12 +10,13 @@ import pytest
 import tiny_text
 import torch
 
-from expunge.batch import Subset
+from expunge.core.batch import Subset
+from expunge.core.problem import Problem
+from expunge.core.texts import Texts
 from expunge.errors import BadData
-from expunge.models.language import word_tokenizer
-from expunge.problem import Problem
-from expunge.text import of_pairs, of_plain, read
-from expunge.text.rows import Texts
+from expunge.problems.networks.language import word_tokenizer
+from expunge.problems.text.encode import of_pairs, of_plain
+from expunge.problems.text.jsonl import read
 
 TEMPLATE = (
     "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"

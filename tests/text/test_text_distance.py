@@ -13,23 +13,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expunge.errors import BadEvidence
-from expunge.text.asked import Asked
-from expunge.text.distance import Distance, distance
-from expunge.text.draws import Draws, limits, shares
-from expunge.text.gauges import Gauge, Row, Witness, grouped, table
-from expunge.text.guard import guarded, keywords
-from expunge.text.metrics import (
-    ATTACKS,
-    auc,
+from expunge.experiments.text.distance import Distance, distance
+from expunge.experiments.text.normalised_metrics import (
+    Draws,
+    Gauge,
+    MetricRow,
+    RecordedAnswers,
+    grouped,
+    limits,
+    shares,
+    table,
+)
+from expunge.experiments.text.scoring import guarded, judged, keywords
+from expunge.metrics.text.likelihood import (
     probability,
-    rouge_recall,
     truth_ratio_closer_to_1,
     truth_ratio_true_better,
 )
-from expunge.text.problems import REFUSAL
-from expunge.text.scoring import judged
-from expunge.text.table import COLUMNS, cells
-from expunge.text.verdict import flags, verdict
+from expunge.metrics.text.membership import ATTACKS, auc
+from expunge.metrics.text.memorisation import rouge_recall
+from expunge.metrics.text.row_label import flags, verdict
+from expunge.problems.text.evaluation_sets import EvaluationSet
+from expunge.problems.text.problems import REFUSAL
+from expunge.report.language_terminal import COLUMNS, cells
 
 
 def gauge(side: str, subject: float, oracle: float, original: float, scale: float) -> Gauge:
@@ -122,7 +128,7 @@ SAID = {"forget": range(9), "retain": range(100, 109), "holdout": range(200, 209
 
 
 @cache
-def sets() -> tuple[Asked, ...]:
+def sets() -> tuple[EvaluationSet, ...]:
     """Three sets of nine questions on three subjects each, which nobody is asked."""
     taught = text_tools.setting().asked[0]
     made = []
@@ -135,9 +141,11 @@ def sets() -> tuple[Asked, ...]:
     return tuple(made)
 
 
-def witness(forget: float, retain: float, said: str = "true", kept: str = "true") -> Witness:
+def witness(
+    forget: float, retain: float, said: str = "true", kept: str = "true"
+) -> RecordedAnswers:
     """A model that gives true answers these chances; what it says where it does not know."""
-    return Witness(
+    return RecordedAnswers(
         {
             "forget": text_tools.answers(forget, said, SAID["forget"], wrong=0.1),
             "retain": text_tools.answers(retain, kept, SAID["retain"], wrong=0.1),
@@ -151,12 +159,12 @@ ORIGINAL = [witness(0.95, 0.95)]
 KNOWN = ("answer number of mine, his and ours", "words", *(f"{n}" for n in range(300)))
 
 
-def numbers(subject: Witness) -> dict[str, object]:
-    row = Row(sets(), [subject], ORACLE, ORIGINAL)
+def numbers(subject: RecordedAnswers) -> dict[str, object]:
+    row = MetricRow(sets(), [subject], ORACLE, ORIGINAL)
     return {**judged(row, KNOWN, 0), "cost": {"time_share": 0.1}}
 
 
-def far(subject: Witness) -> float:
+def far(subject: RecordedAnswers) -> float:
     return numbers(subject)["distance"]["value"]
 
 
@@ -166,7 +174,7 @@ GIBBERISH = "11 11 11 11 11 11 11 11"
 def test_neither_gibberish_nor_a_filter_nor_the_original_comes_first() -> None:
     good = far(witness(0.15, 0.93, "answer number of ours"))
     half = far(witness(0.5, 0.9, "answer number of ours"))
-    behind = Witness(
+    behind = RecordedAnswers(
         {
             name: replace(answers, generations=(REFUSAL,) * 9 if name == "forget" else said)
             for name, answers in ORIGINAL[0].answers.items()
@@ -263,7 +271,7 @@ def test_areas_are_those_of_the_attack_on_whole_sets(chance: float) -> None:
 
 
 def test_the_scale_of_the_retain_side_is_what_the_oracle_was_taught() -> None:
-    row = Row(sets(), ORIGINAL, ORACLE, ORIGINAL)
+    row = MetricRow(sets(), ORIGINAL, ORACLE, ORIGINAL)
     found = {one.name: one for one in row.gauges()}
     taught = found["probability, retain"]
     known = np.mean([one.values(probability, "retain").mean() for one in ORACLE])

@@ -15,21 +15,23 @@ from rich.console import Console
 from tiny_text import NAMES, PAIRS, PLACES, RECIPE, fresh, net, pairs, tokenizer
 from typer.testing import CliRunner
 
-from expunge.audits.text import Prefix, Question, Relearned, Rounded, checks
-from expunge.audits.text.audit import Case, Reading, Subject, TextAudit
-from expunge.audits.text.card import REDACTED, Card, card, page
-from expunge.audits.text.dossier import Dossier, Exhibit, audit_models, judge
-from expunge.audits.text.facts import reading
-from expunge.audits.text.relearning import OtherSubjects
-from expunge.cli import app
+from expunge import unlearn
+from expunge.audits.text import checks
+from expunge.audits.text.asking import Prefix, Question
+from expunge.audits.text.facts import Case, Reading, Subject, TextAudit, reading
+from expunge.audits.text.lm_verdict import AuditReport, Measurements, audit_models, judge
+from expunge.audits.text.relearning import OtherSubjects, Relearned
+from expunge.audits.text.transforms import Rounded
+from expunge.cli.main import app
+from expunge.core.problem import Problem
+from expunge.core.store import Store
+from expunge.core.vocabulary import word
+from expunge.engine.training import from_scratch
 from expunge.errors import BadEvidence
-from expunge.experiments.store import Store
-from expunge.models.language import word_tokenizer
-from expunge.problem import Problem
-from expunge.text.benchmarks.items import Item
-from expunge.text.models import save
-from expunge.unlearn import unlearn
-from expunge.words import word
+from expunge.problems.networks.language import word_tokenizer
+from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.models import save
+from expunge.report.verdict_card import REDACTED, VerdictCard, card, page
 
 ITEMS = tuple(
     Item(n, pair[0], pair[1], subject=name, value=place)
@@ -62,10 +64,10 @@ def trained(on: str, seed: int) -> Any:
     problem = Problem.of(
         forget=pairs(slice(0, 6)), retain=pairs(slice(6, 8)), architecture=net, recipe=RECIPE
     )
-    return unlearn(fresh(seed), problem.from_scratch(on, on), problem, seed=seed).model
+    return unlearn(fresh(seed), from_scratch(problem, on, on), problem, seed=seed).model
 
 
-def audited(subject: Any, oracles: Any = None, **rest: Any) -> Dossier:
+def audited(subject: Any, oracles: Any = None, **rest: Any) -> AuditReport:
     others = oracles or [trained("retain", 1), trained("retain", 2)]
     given = {"forget": FORGET, "retain": RETAIN, "audits": PANEL, "margin": 0.5, **rest}
     return audit_models(subject, trained("train", 0), others, tokenizer=tokenizer(), **given)
@@ -79,7 +81,7 @@ def test_the_original_itself_has_not_forgotten() -> None:
     assert found.guardrail.word == "suppressed"
 
 
-def exhibits(guardrail: float) -> list[Exhibit]:
+def exhibits(guardrail: float) -> list[Measurements]:
     """Plain asking, which a filter passes, and an attack on which it has what is told."""
     levels = {"subject": 0.01, "oracle 1": 0.0, "oracle 2": 0.02, "original": 0.9}
     people = [replace(ITEMS[0], index=n, subject=f"p{n % 6}") for n in range(24)]
@@ -89,7 +91,7 @@ def exhibits(guardrail: float) -> list[Exhibit]:
 
     asked = {name: read(level) for name, level in {**levels, "guardrail": 0.01}.items()}
     attacked = {name: read(level) for name, level in {**levels, "guardrail": guardrail}.items()}
-    return [Exhibit(Question(), asked), Exhibit(Fixed(), attacked)]
+    return [Measurements(Question(), asked), Measurements(Fixed(), attacked)]
 
 
 def test_nobody_is_removed_by_audits_that_acquit_the_filter() -> None:
@@ -220,7 +222,7 @@ def test_readings_are_kept_and_come_back_alike(tmp_path: Path) -> None:
 EVIL = '<script>alert(1)</script> {{ 7 * 7 }} [red]x[/red] \x1b[31m </td> "&\u202e'
 
 
-def hostile(redact: bool = False) -> Card:
+def hostile(redact: bool = False) -> VerdictCard:
     found = audited(copy.deepcopy(trained("train", 0)))
     one = found.exhibits[0]
     read = replace(one.readings["subject"], drawn=((EVIL, EVIL),))
@@ -248,7 +250,7 @@ def test_redaction_leaves_no_text() -> None:
         assert REDACTED in text
 
 
-def drawn(told: Card) -> str:
+def drawn(told: VerdictCard) -> str:
     console = Console(width=200, no_color=True, file=StringIO())
     console.print(told.drawn())
     return str(console.file.getvalue())  # type: ignore[attr-defined]

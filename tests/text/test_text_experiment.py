@@ -16,24 +16,25 @@ import text_tools
 import torch
 from rich.console import Console
 
+from expunge.core.method import Method
+from expunge.core.store import Store
+from expunge.engine.inference import generate, likelihoods
+from expunge.engine.stacking import Looped
 from expunge.errors import BadData, BadEvidence, StoreError
 from expunge.experiments.graph import make
 from expunge.experiments.make import blocks, make_block
 from expunge.experiments.plan import Plan
-from expunge.experiments.store import Store
 from expunge.experiments.summary import keep
-from expunge.method import Method
-from expunge.report import write
-from expunge.stack import Looped
-from expunge.text import experiment as room
-from expunge.text.collect import generate, likelihoods
-from expunge.text.encode import of_pairs
-from expunge.text.evidence import answered, recalled, written
-from expunge.text.gauges import Row, Witness
-from expunge.text.people import asked_otherwise
-from expunge.text.problems import REFUSAL
-from expunge.text.scoring import samples
-from expunge.text.table import markdown
+from expunge.experiments.text import task as room
+from expunge.experiments.text.evidence import answered, recalled, written
+from expunge.experiments.text.normalised_metrics import MetricRow, RecordedAnswers
+from expunge.experiments.text.scoring import samples
+from expunge.problems.text.encode import of_pairs
+from expunge.problems.text.people import asked_otherwise
+from expunge.problems.text.problems import REFUSAL
+from expunge.report.language_terminal import markdown
+from expunge.report.page import write
+from expunge.report.terminal import draw
 
 
 def carried_out(made: Plan, store: Store) -> Store:
@@ -113,7 +114,7 @@ def test_paraphrased_questions_are_shown_beside_the_same_facts() -> None:
     asked = text_tools.setting().asked[0]
     again = replace(asked, name="forget_paraphrase", items=asked_otherwise(asked.items))
 
-    def wrote(who: str) -> Witness:
+    def wrote(who: str) -> RecordedAnswers:
         each = {
             one.name: replace(
                 text_tools.answers(0.5, index=range(6)),
@@ -121,10 +122,10 @@ def test_paraphrased_questions_are_shown_beside_the_same_facts() -> None:
             )
             for one in (asked, again)
         }
-        return Witness(each)
+        return RecordedAnswers(each)
 
     sides = {name: (wrote(name), wrote("another")) for name in ("subject", "oracle", "original")}
-    told = samples(Row((asked, again), **sides))
+    told = samples(MetricRow((asked, again), **sides))
     assert [one["set"] for one in told] == ["forget"] * 4 + ["forget_paraphrase"] * 2
     plain, other = told[:4], told[4:]
     assert [one["answer"] for one in other] == [plain[0]["answer"], plain[3]["answer"]]
@@ -163,7 +164,7 @@ def test_the_summary_is_plain_json_and_says_what_was_measured(found: dict[str, A
 
 def test_the_table_and_the_report(found: dict[str, Any], done: Store, tmp_path: Path) -> None:
     text = io.StringIO()
-    text_tools.plan().kind.draw(found, Console(file=text, width=200, color_system=None))
+    draw(found, Console(file=text, width=200, color_system=None))
     lines = text.getvalue().splitlines()
     assert lines[1].startswith("retrain (control)")
     assert "0 = as retrained, 1 = the original" in text.getvalue().replace("\n", " ")
@@ -244,11 +245,11 @@ def test_a_method_that_fails_stands_last_with_its_reason(done: Store) -> None:
     methods = {**text_tools.METHODS, "peek": "Train(CE('holdout'))"}
     made = text_tools.plan(methods)
     carried_out(made, done)
-    last = made.kind.summary(made, done)["rows"][-1]
+    last = made.task.summary(made, done)["rows"][-1]
     assert last["name"] == "peek"
     assert "for measuring only" in last["unscored"]
     text = io.StringIO()
-    made.kind.draw(made.kind.summary(made, done), Console(file=text, width=200))
+    draw(made.task.summary(made, done), Console(file=text, width=200))
     assert "unscored" in text.getvalue()
 
 
@@ -285,11 +286,11 @@ def test_a_damaged_answer_is_made_anew(done: Store, tmp_path: Path) -> None:
 
 def test_what_is_asked_decides_the_key_of_the_answers() -> None:
     made = text_tools.plan()
-    kind = made.kind
+    kind = made.task
     fewer = replace(
         kind, setting=replace(text_tools.setting(), asked=text_tools.setting().asked[:2])
     )
-    other = replace(made, kind=fewer)
+    other = replace(made, task=fewer)
     assert made.evidence(made.oracle(0)).key != other.evidence(other.oracle(0)).key
     assert made.oracle(0).key == other.oracle(0).key
 
@@ -313,19 +314,21 @@ def test_an_original_that_learned_nothing_is_refused() -> None:
     assert set(about["generations"]) == {"forget", "retain"}
     assert tensors["evidence"]["forget/logprobs"].dtype == torch.float32
 
-    def any_() -> Witness:
+    def any_() -> RecordedAnswers:
         names = {one.name: [i.index for i in one.items] for one in setting.asked}
-        return Witness({n: text_tools.answers(0.2, "so", index) for n, index in names.items()})
+        return RecordedAnswers(
+            {n: text_tools.answers(0.2, "so", index) for n, index in names.items()}
+        )
 
-    from expunge.text.scoring import judged
+    from expunge.experiments.text.scoring import judged
 
-    row = Row(setting.asked, [any_()], [any_(), any_()], [any_()])
+    row = MetricRow(setting.asked, [any_()], [any_(), any_()], [any_()])
     with pytest.raises(BadEvidence, match="Train the original longer"):
         judged(row, (), 0)
 
 
 def test_a_shared_row_is_refused() -> None:
-    from expunge.problem import Problem
+    from expunge.core.problem import Problem
 
     sets = text_tools.setting().sets
     both = replace(sets["retain"], made=sets["forget"].made[:1] + sets["retain"].made, instead=())
@@ -335,8 +338,8 @@ def test_a_shared_row_is_refused() -> None:
 
 def test_methods_for_language_models_fit_an_experiment() -> None:
     """Refusals are there to be taught, so that methods that need other answers can run."""
-    from expunge.methods import LANGUAGE
-    from expunge.needs import check_fit
+    from expunge.engine.check import check_fit
+    from expunge.methods.published import LANGUAGE
 
     task = text_tools.plan().problem
     fit: list[Method] = [method for method in LANGUAGE if method.name in ("idk_dpo", "idk_nll")]

@@ -11,22 +11,32 @@ from typing import Any
 import pytest
 import tiny_text
 import torch
+from false_world.falsehoods import asked, false_world, taught
+from false_world.ways import LEARN, Class, right_share, stem
 
 import tiny
-from expunge.editing import Search, added, at_subject, contexts, fact, projection, rows_of, wanted
+from expunge import parse, unlearn
+from expunge.core.method import Method
+from expunge.core.problem import Problem
+from expunge.core.seeds import isolated
+from expunge.core.texts import Texts
+from expunge.engine.check import unfit
+from expunge.engine.requirements import forecast
+from expunge.engine.run import Run, frozen
 from expunge.errors import BadData, BadSentence, Unsupported
-from expunge.grammar import parse
-from expunge.method import Method
-from expunge.needs import forecast, unfit
-from expunge.problem import Problem
-from expunge.steps import Memit, Rome
-from expunge.streams import isolated
-from expunge.text.encode import of_pairs
-from expunge.text.falsehoods import asked, false_world, taught
-from expunge.text.jsonl import read
-from expunge.text.rows import Texts
-from expunge.text.ways import LEARN, Class, right_share, stem
-from expunge.unlearn import Run, frozen, unlearn
+from expunge.methods.steps.editing import (
+    Search,
+    added,
+    at_subject,
+    contexts,
+    fact,
+    projection,
+    rows_of,
+    wanted,
+)
+from expunge.methods.steps.facts import Memit, Rome
+from expunge.problems.text.encode import of_pairs
+from expunge.problems.text.jsonl import read
 
 BEGUN = [(f"{question} {name} lives in", place + ".") for (question, _), name, place in zip(
     tiny_text.PAIRS, tiny_text.NAMES, tiny_text.PLACES, strict=True

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from expunge.errors import BadData, BadEvidence, Unsupported
-from expunge.text import harness
+from expunge.experiments import harness
 
 # As EleutherAI/lm-evaluation-harness@4e7e0d4 writes them (evaluator_utils.py, result_schema.py).
 RESULTS: dict[str, Any] = {

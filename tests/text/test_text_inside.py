@@ -12,20 +12,12 @@ import text_world as world
 import torch
 from torch import nn
 
-from expunge.audits.text import (
-    Ablated,
-    Case,
-    Guardrail,
-    LogitLens,
-    Patched,
-    SetDifference,
-    TextAudit,
-    TunedProbe,
-    facts,
-)
-from expunge.audits.text.ablation import apart
-from expunge.audits.text.lens import shuffled
-from expunge.audits.text.patching import Put, costs, depth
+from expunge.audits.text import facts
+from expunge.audits.text.ablation import Ablated, SetDifference, apart
+from expunge.audits.text.facts import Case, TextAudit
+from expunge.audits.text.guardrail import Guardrail
+from expunge.audits.text.lens import LogitLens, TunedProbe, shuffled
+from expunge.audits.text.patching import Patched, Put, costs, depth
 from expunge.audits.text.states import (
     States,
     by_fact,
@@ -36,9 +28,9 @@ from expunge.audits.text.states import (
     replaced,
     subjects_apart,
 )
+from expunge.core.view import blocks
 from expunge.errors import BadEvidence
-from expunge.models.language import tiny_llama
-from expunge.view import blocks
+from expunge.problems.networks.language import tiny_llama
 
 BRIEF = SetDifference(pruned=(0.05,), spared=(0.1,), kept=4, tokens=6)
 AUDITS: tuple[TextAudit, ...] = (

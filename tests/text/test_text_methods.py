@@ -12,40 +12,27 @@ import tiny_text
 import torch
 
 from contracts import TOKENS_ONLY
-from expunge.grammar import as_method, parse
-from expunge.method import Method, words_of
-from expunge.methods import CORRECTING, LANGUAGE, NAMED, PUBLISHED
-from expunge.needs import forecast, unfit
-from expunge.optimisers import AdamW
-from expunge.parts import Last, Named, Salient, Smallest
-from expunge.steps import (
-    Dampen,
-    LoRA,
-    Memit,
-    Negate,
-    Noise,
-    PrimalDual,
-    Remember,
-    Reset,
-    Rome,
-    SharpnessAware,
-    Teach,
-    Train,
-    Zero,
-)
-from expunge.terms import (
-    CE,
-    KL,
-    NPO,
-    AdaptiveSteer,
-    LogLens,
-    Match,
-    NoiseMatch,
-    Steer,
-    Sum,
-    Term,
-)
-from expunge.unlearn import unlearn
+from expunge import parse, unlearn
+from expunge.core.method import Method, words_of
+from expunge.core.optimisers import AdamW
+from expunge.core.term import Sum, Term
+from expunge.engine.check import unfit
+from expunge.engine.requirements import forecast
+from expunge.engine.training import Negate, Reset, Train
+from expunge.methods.losses.answers import CE, KL
+from expunge.methods.losses.likelihood import NPO
+from expunge.methods.losses.representation import AdaptiveSteer, LogLens, Match, NoiseMatch, Steer
+from expunge.methods.published import LANGUAGE, NAMED, PUBLISHED
+from expunge.methods.published.language import CORRECTING
+from expunge.methods.selectors.judged import Salient, Smallest
+from expunge.methods.selectors.places import Last, Named
+from expunge.methods.sentences import as_method
+from expunge.methods.steps.adapter import LoRA
+from expunge.methods.steps.constrained import PrimalDual, SharpnessAware
+from expunge.methods.steps.curvature import Dampen
+from expunge.methods.steps.edits import Noise, Zero
+from expunge.methods.steps.facts import Memit, Rome
+from expunge.methods.steps.teaching import Remember, Teach
 
 
 def small(thing: Any) -> Any:

@@ -13,15 +13,16 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from expunge.cli import app
-from expunge.commands.text import adjusted
+from expunge import unlearn
+from expunge.cli.main import app
+from expunge.cli.unlearn import adjusted
+from expunge.engine.training import Train
 from expunge.errors import BadData, StoreError, Unsupported
-from expunge.grammar import as_method
-from expunge.steps import LoRA, Train
-from expunge.terms import CE
-from expunge.text import load, save
-from expunge.text import models as room
-from expunge.unlearn import unlearn
+from expunge.methods.losses.answers import CE
+from expunge.methods.sentences import as_method
+from expunge.methods.steps.adapter import LoRA
+from expunge.problems.text import models as room
+from expunge.problems.text.models import load, save
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,7 @@ def test_without_the_extra_it_says_how_to_install(monkeypatch: pytest.MonkeyPatc
     def missing(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr("expunge.text.extra.importlib.import_module", missing)
+    monkeypatch.setattr("expunge.core.machine.importlib.import_module", missing)
     with pytest.raises(Unsupported, match=r"pip install 'expunge\[lm\]'"):
         room.load("owner/name")
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency
 
 from expunge.errors import BadData
-from expunge.text.benchmarks import Item, TextBenchmark
-from expunge.text.people import KINDS, POOLS, PRIVATE, people, split_facts
+from expunge.problems.text.benchmarks.items import Item, TextBenchmark
+from expunge.problems.text.people import KINDS, POOLS, PRIVATE, people, split_facts
 
 WORDS = re.compile(r"\w+|[^\w\s]")
 DEFAULT = people()

@@ -16,22 +16,25 @@ import text_tools
 import torch
 from typer.testing import CliRunner
 
-from expunge.cli import adjusted, app
-from expunge.data.subjects import Marked, Subjects
+from expunge import parse
+from expunge.cli.main import app
+from expunge.cli.options import adjusted
+from expunge.core.store import Store
+from expunge.engine.stacking import Looped, Timing
 from expunge.errors import BadData, BadSentence
+from expunge.experiments.cost_forecast import foreseen
 from expunge.experiments.experiment import Experiment, load, read, shipped, written
-from expunge.experiments.foresight import foreseen
 from expunge.experiments.graph import make
 from expunge.experiments.make import STACK, blocks, make_block, runs_of
-from expunge.experiments.plan import Plan, plan_for
-from expunge.experiments.store import Store
-from expunge.grammar import as_method, parse
-from expunge.stack import Looped, Timing
-from expunge.text import save
-from expunge.text.asked import MOST, front
-from expunge.text.benchmarks.items import Item
-from expunge.text.people import people
-from expunge.text.problems import REFUSAL
+from expunge.experiments.plan import Plan
+from expunge.experiments.planning import plan_for
+from expunge.methods.sentences import as_method
+from expunge.problems.forget_sets import Marked, Subjects
+from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.evaluation_sets import MOST, front
+from expunge.problems.text.models import save
+from expunge.problems.text.people import people
+from expunge.problems.text.problems import REFUSAL
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +66,7 @@ def mine(folder: Path, **changes: Any) -> Experiment:
 
 def test_the_shipped_experiment_asks_what_it_says() -> None:
     plan = plan_for(load("people"))
-    asked = {one.name: one for one in plan.kind.setting.asked}
+    asked = {one.name: one for one in plan.task.setting.asked}
     assert {name: one.side for name, one in asked.items()} == {
         "forget": "forget", "forget_paraphrase": "forget", "retain": "retain",
         "neighbours": "retain", "world": "retain", "holdout": "holdout",
@@ -82,7 +85,7 @@ def test_what_is_only_asked_is_never_taught() -> None:
     plan = plan_for(text_tools.few())
     train = plan.problem.sets["train"]
     taught = {row.prompt for part in (train.first, train.second) for row in part.made}
-    asked = {one.name: one for one in plan.kind.setting.asked}
+    asked = {one.name: one for one in plan.task.setting.asked}
     for name in ("forget_paraphrase", "holdout"):
         assert not taught & set(asked[name].texts.prompts)
     assert set(asked["forget"].texts.prompts) <= taught
@@ -96,7 +99,7 @@ def test_a_world_of_its_own_for_every_forget_seed() -> None:
 
 
 def test_the_shipped_experiment_round_trips_and_its_methods_fit() -> None:
-    from expunge.needs import check_fit
+    from expunge.engine.check import check_fit
 
     found = load("people")
     assert "people" in shipped()
@@ -125,13 +128,13 @@ def test_front_takes_whole_subjects() -> None:
 
 def test_files_of_one_s_own(folder: Path) -> None:
     plan = plan_for(mine(folder))
-    asked = {one.name: one for one in plan.kind.setting.asked}
+    asked = {one.name: one for one in plan.task.setting.asked}
     assert list(asked) == ["forget", "retain", "holdout"]
     assert asked["forget"].groups == ["Ada", "Ada", "Bo", "Bo", "Cy", "Cy"]
     assert asked["forget"].wrong is None
     tokens = plan.problem.sets["forget"].batch(torch.arange(1))
     assert tokens.instead is not None
-    assert plan.kind.setting.tokenizer.unk_token_id not in tokens.inputs
+    assert plan.task.setting.tokenizer.unk_token_id not in tokens.inputs
 
 
 def test_other_answers_and_other_questions_are_optional(folder: Path) -> None:
@@ -140,7 +143,7 @@ def test_other_answers_and_other_questions_are_optional(folder: Path) -> None:
     lines(folder / "forget.jsonl", pairs(every[:6], **more))
     (folder / "holdout.jsonl").unlink()
     plan = plan_for(mine(folder))
-    asked = {one.name: one for one in plan.kind.setting.asked}
+    asked = {one.name: one for one in plan.task.setting.asked}
     assert list(asked) == ["forget", "forget_paraphrase", "retain"]
     assert asked["forget"].wrong is not None
     assert asked["forget"].wrong.counts.tolist() == [2] * 6
@@ -152,9 +155,9 @@ def test_plain_texts(tmp_path: Path) -> None:
     lines(tmp_path / "forget.jsonl", [{"text": text} for text in texts[:6]])
     lines(tmp_path / "retain.jsonl", [{"text": text} for text in texts[6:18]])
     plan = plan_for(mine(tmp_path))
-    asked = plan.kind.setting.asked
+    asked = plan.task.setting.asked
     assert [one.written for one in asked] == [False, False]
-    told, about = plan.kind.witness(plan, plan.problem.untrained("x"), "oracle")
+    told, about = plan.task.witness(plan, plan.problem.untrained("x"), "oracle")
     assert about["generations"] == {}
     assert set(told) == {"evidence"}
 
@@ -220,7 +223,7 @@ def test_tofu_by_its_authors(tmp_path: Path) -> None:
     small_benchmarks.a_tofu(tmp_path)
     few = replace(text_tools.few(), problem="tofu", data=str(tmp_path), train_size=0)
     plan = plan_for(replace(few, forget="Subjects(2)"))
-    asked = {one.name: one for one in plan.kind.setting.asked}
+    asked = {one.name: one for one in plan.task.setting.asked}
     assert len(plan.problem.sets["forget"]) >= 40
     assert asked["forget"].paraphrased is not None
     assert asked["world"].paraphrased is None

@@ -16,21 +16,24 @@ import text_tools
 import torch
 from rich.console import Console
 
-from expunge.data.subjects import Titles
+from expunge import parse
+from expunge.comparison import named
+from expunge.core.ragged import Answers, Nested, Ragged
+from expunge.core.store import Store
 from expunge.errors import BadData, BadEvidence, BadSentence
-from expunge.experiments.comparison import named
 from expunge.experiments.experiment import Experiment, read, written
 from expunge.experiments.graph import make
-from expunge.experiments.plan import Plan, plan_for
-from expunge.experiments.store import Store
+from expunge.experiments.plan import Plan
+from expunge.experiments.planning import plan_for
 from expunge.experiments.summary import keep
-from expunge.grammar import as_method, parse
-from expunge.report import write
-from expunge.text.gauges import Row, Witness
-from expunge.text.guard import guarded
-from expunge.text.metrics import Answers, Nested, Ragged, probability, right_option
-from expunge.text.reading import by_letter
-from expunge.text.scoring import judged, refuse_guesses
+from expunge.experiments.text.normalised_metrics import MetricRow, RecordedAnswers
+from expunge.experiments.text.scoring import guarded, judged, refuse_guesses
+from expunge.methods.sentences import as_method
+from expunge.metrics.text.likelihood import probability, right_option
+from expunge.problems.forget_sets import Titles
+from expunge.problems.text.problems import by_letter
+from expunge.report.page import write
+from expunge.report.terminal import draw
 
 RECIPE = "Train(CE('train'), epochs=60, lr=Warmup(0.01, 0.1), batch=8, optimiser=AdamW())"
 METHODS = {"finetune": "Train(CE('retain'), epochs=2, lr=0.005, batch=8, optimiser=AdamW())"}
@@ -59,7 +62,7 @@ def test_novels_are_asked_verbatim_for_names_and_for_membership(tmp_path: Path) 
     assert {name: len(plan.problem.sets[name]) for name in ("forget", "retain", "holdout")} == {
         "forget": 9, "retain": 9, "holdout": 9,
     }  # fmt: skip
-    asked = {one.name: one for one in plan.kind.setting.asked}
+    asked = {one.name: one for one in plan.task.setting.asked}
     assert {name: (one.side, one.written, one.against) for name, one in asked.items()} == {
         "forget": ("forget", False, "forget"),
         "verbatim": ("forget", True, "verbatim"),
@@ -79,7 +82,7 @@ def test_a_few_passages_are_taught_and_only_these_are_asked_about(tmp_path: Path
     sets = plan.problem.sets
     assert [len(sets[name]) for name in ("forget", "retain", "holdout")] == [4, 9, 4]
     taught = {row.answer for row in sets["forget"].made}
-    asked = {one.name: one for one in plan.kind.setting.asked}
+    asked = {one.name: one for one in plan.task.setting.asked}
     for item in asked["verbatim"].items:
         assert any(text.startswith(item.prompt) and text.endswith(item.answer) for text in taught)
     with pytest.raises(BadData, match="16 passages taught or more"):
@@ -88,7 +91,7 @@ def test_a_few_passages_are_taught_and_only_these_are_asked_about(tmp_path: Path
 
 def test_novels_by_their_titles(tmp_path: Path) -> None:
     plan = on_novels(tmp_path, "Titles(('Two',))")
-    asked = {one.name: one for one in plan.kind.setting.asked}
+    asked = {one.name: one for one in plan.task.setting.asked}
     assert {item.subject for item in asked["forget"].items} == {"Two"}
     assert {item.subject for item in asked["retain"].items} == {"One"}
     assert {item.subject for item in asked["holdout"].items} == {"Three"}
@@ -104,7 +107,7 @@ def test_mmlu_is_asked_by_its_letters(tmp_path: Path) -> None:
     plan = on_mmlu(tmp_path)
     assert len(plan.problem.sets["forget"]) == 4
     assert len(plan.problem.sets["retain"]) == 16
-    asked = {one.name: one for one in plan.kind.setting.asked}
+    asked = {one.name: one for one in plan.task.setting.asked}
     assert [(one.name, one.side, one.written, one.choices) for one in asked.values()] == [
         ("forget", "forget", False, True), ("retain", "retain", False, True),
         ("other", "retain", False, True),
@@ -173,18 +176,18 @@ def test_the_right_option_by_hand() -> None:
     assert right_option(told).tolist() == [1.0, 0.0, pytest.approx(1 / 3), 0.5]
 
 
-def guesses(tmp_path: Path, right: int) -> Row:
+def guesses(tmp_path: Path, right: int) -> MetricRow:
     """Sixteen questions of four options, of which so many are known."""
     rows = small_benchmarks.a_mmlu(tmp_path)
     asked = plan_for(
         an_experiment("mmlu", rows, "Titles(('college_biology', 'anatomy', 'high_school_biology', "
                       "'medical_genetics'), ('virology',))")
-    ).kind.setting.asked[0]  # fmt: skip
+    ).task.setting.asked[0]  # fmt: skip
     assert len(asked.items) == 16
     sure, wrong = [0.7, 0.1, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1]
     told = letters([sure] * right + [wrong] * (16 - right))
-    one = Witness({"forget": told})
-    return Row((asked,), (one,), (one,), (one, one))
+    one = RecordedAnswers({"forget": told})
+    return MetricRow((asked,), (one,), (one,), (one, one))
 
 
 def test_a_model_that_guesses_is_not_ranked(tmp_path: Path) -> None:
@@ -199,7 +202,7 @@ def test_a_model_that_guesses_is_not_ranked(tmp_path: Path) -> None:
 
 def test_the_filter_knows_words_of_questions_where_passages_have_none(tmp_path: Path) -> None:
     plan = on_novels(tmp_path)
-    sets = plan.kind.setting.asked
+    sets = plan.task.setting.asked
     mine = {
         one.name: Answers(
             np.array([item.index for item in one.items]),
@@ -224,11 +227,11 @@ def test_what_is_kept_is_measured_against_what_is_asked_in_the_same_form() -> No
     chances = {"forget": 0.1, "knowledge": 0.4, "retain_knowledge": 0.9, "retain": 0.8}
     sizes = {one.name: range(len(one.items)) for one in sets}
 
-    def at(**known: float) -> Witness:
+    def at(**known: float) -> RecordedAnswers:
         told = {**chances, **known}
-        return Witness({n: text_tools.answers(told[n], index=sizes[n]) for n in sizes})
+        return RecordedAnswers({n: text_tools.answers(told[n], index=sizes[n]) for n in sizes})
 
-    row = Row(sets, (at(),), (at(), at()), (at(forget=0.9, knowledge=0.9),))
+    row = MetricRow(sets, (at(),), (at(), at()), (at(forget=0.9, knowledge=0.9),))
     gauges = {gauge.name: gauge for gauge in row.gauges()}
     means = {n: float(np.mean(at().values(probability, n))) for n in sizes}
     assert gauges["probability, retain_knowledge"].scale == pytest.approx(
@@ -252,7 +255,7 @@ def carried_out(plan: Plan, folder: Path) -> tuple[dict[str, Any], str]:
     for _ in make(plan, store):
         continue
     found, text = keep(plan, store), io.StringIO()
-    plan.kind.draw(found, Console(file=text, width=200, color_system=None))
+    draw(found, Console(file=text, width=200, color_system=None))
     page = write(found, folder / "page.html").read_text()
     return {row["name"]: row for row in found["rows"]} | {"": found}, text.getvalue() + page
 

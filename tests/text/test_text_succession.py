@@ -10,13 +10,15 @@ import pytest
 import text_tools
 import tiny_text
 
-from expunge.audits import STANDARD, Audit, ForgetConfidence, Prune, Quantise
-from expunge.audits.audit import Scene, confidence_on
+from expunge.audits.audit import Audit, Scene, confidence_on
 from expunge.audits.frame import measure, why_not
+from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.relearn import Prune, Quantise
+from expunge.audits.panel import STANDARD
 from expunge.audits.text import facts
-from expunge.experiments.comparison import named
-from expunge.experiments.store import Store
-from expunge.experiments.succession import Requests, answer, asked_of
+from expunge.comparison import named
+from expunge.core.store import Store
+from expunge.experiments.sequential import Requests, answer, asked_of
 
 GONE = "Train(-CE('forget'), epochs=4, lr=0.003, batch=16, optimiser=AdamW())"
 READS_PROBABILITY = (ForgetConfidence, Quantise, Prune)

@@ -13,27 +13,17 @@ import torch
 from torch import Tensor
 
 import tiny
-from expunge.batch import Tokens
-from expunge.descent import known_to
+from expunge.core.batch import Tokens
+from expunge.core.term import Term
+from expunge.core.view import Known, View
+from expunge.engine.group import known_to
+from expunge.engine.reference_model import sharing
+from expunge.engine.run import Run
 from expunge.errors import BadSentence, Unsupported
-from expunge.originals import sharing
-from expunge.terms import (
-    CE,
-    CEU,
-    DPO,
-    KL,
-    NPO,
-    WGA,
-    Match,
-    SatImp,
-    SimNPO,
-    Steer,
-    Term,
-    TopKL,
-    Undial,
-)
-from expunge.unlearn import Run
-from expunge.view import Known, View
+from expunge.methods.losses.answers import CE, KL
+from expunge.methods.losses.likelihood import CEU, DPO, NPO, WGA, SatImp, SimNPO, Undial
+from expunge.methods.losses.representation import Match, Steer
+from expunge.methods.losses.teachers import TopKL
 
 # Two texts of three and two tokens; the first token is a prompt, and one place is padding.
 LOGITS = [

@@ -10,21 +10,13 @@ import text_world as world
 import torch
 from torch import nn
 
-from expunge.audits.text import (
-    Aligned,
-    Case,
-    Detected,
-    Fallen,
-    Guardrail,
-    Guessed,
-    Sampled,
-    facts,
-    sampling,
-    traces,
-)
-from expunge.audits.text.traces import ranked, rises
+from expunge.audits.text import facts, sampling, traces
+from expunge.audits.text.facts import Case
+from expunge.audits.text.guardrail import Guardrail
+from expunge.audits.text.sampling import Sampled
+from expunge.audits.text.traces import Aligned, Detected, Fallen, Guessed, ranked, rises
 from expunge.errors import BadSentence, Diverged
-from expunge.suppression.guard import Guarded, Mechanism
+from expunge.methods.guardrails.guard import Guarded, Mechanism
 
 
 class Open(Mechanism):
@@ -66,7 +58,7 @@ class TestSampled:
     def test_with_the_cache_a_model_reads_as_without(self) -> None:
         case, one = world.real_case(), world.subject(world.trained("all"))
         cold = Sampled(k=1, samples=1, tokens=6, temperature=1e-6).read(one, case)
-        from expunge.audits.text import Question
+        from expunge.audits.text.asking import Question
 
         assert cold.drawn == Question(tokens=6).read(one, case).drawn
 

@@ -14,16 +14,16 @@ import text_tools
 import torch
 from torch import nn
 
-from expunge import ledger
+from expunge.core import receipt as ledger
+from expunge.core.receipt import Spent
+from expunge.core.store import Store
+from expunge.engine.inference import likelihoods
+from expunge.engine.stacking import Looped, members
 from expunge.experiments.make import STACK, blocks, carried_out, make_block, runs_of
 from expunge.experiments.plan import Plan
-from expunge.experiments.store import Store
-from expunge.ledger import Spent
-from expunge.stack import Looped, members
-from expunge.text.collect import likelihoods
-from expunge.text.gauges import Row, Witness
-from expunge.text.metrics import probability
-from expunge.text.tracing import FEW, path, traced
+from expunge.experiments.text.evidence import FEW, path, traced
+from expunge.experiments.text.normalised_metrics import MetricRow, RecordedAnswers
+from expunge.metrics.text.likelihood import probability
 
 TUNE = "Train(CE('retain'), epochs=3, lr=0.005, batch=16, optimiser=AdamW())"
 
@@ -58,7 +58,7 @@ def test_each_epoch_is_asked_and_training_does_not_notice(store: Store) -> None:
         assert one.receipt.curve == other.receipt.curve
     assert list(seen) == list(plan.experiment.seeds)
     assert [(place, number) for place, number, _ in seen[0]] == [("/0", 1), ("/0", 2), ("/0", 3)]
-    assert seen[0][-1][2] == pytest.approx(traced(made[0].model, plan.kind.setting.asked))
+    assert seen[0][-1][2] == pytest.approx(traced(made[0].model, plan.task.setting.asked))
     assert seen[0][0][2]["forget"] != seen[0][-1][2]["forget"]
 
 
@@ -106,7 +106,7 @@ def test_modes_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     found = traced(model, setting.asked)
     assert found == pytest.approx(dict.fromkeys(found, 1 / len(setting.tokenizer)))
     assert (model.training, model.table.training, model.still.training) == (True, True, False)
-    monkeypatch.setattr("expunge.text.tracing.likelihoods", lambda *rest: 1 / 0)
+    monkeypatch.setattr("expunge.experiments.text.evidence.likelihoods", lambda *rest: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         traced(model, setting.asked)
     assert model.training
@@ -122,12 +122,14 @@ def test_what_is_asked_agrees_with_the_evidence() -> None:
         assert traced(model, setting.asked)[asked.side] == pytest.approx(mean, abs=1e-5)
 
 
-def at(chance: float) -> Witness:
+def at(chance: float) -> RecordedAnswers:
     names = {"forget": range(6), "retain": range(12), "holdout": range(6)}
-    return Witness({n: text_tools.answers(chance, index=index) for n, index in names.items()})
+    return RecordedAnswers(
+        {n: text_tools.answers(chance, index=index) for n, index in names.items()}
+    )
 
 
-def level(witness: Witness, name: str) -> float:
+def level(witness: RecordedAnswers, name: str) -> float:
     return float(np.mean(witness.values(probability, name)))
 
 
@@ -137,7 +139,7 @@ def told(forget: float, retain: float) -> list[Any]:
 
 def test_a_path_by_hand() -> None:
     sides = {"subject": (at(0.3), at(0.3)), "oracle": (at(0.2), at(0.2)), "original": (at(0.9),)}
-    row = Row(text_tools.setting().asked, **sides)
+    row = MetricRow(text_tools.setting().asked, **sides)
     found = path(row, [[told(0.8, 0.7), told(0.4, 0.5)], [told(0.6, 0.5)]])
     assert [one["forget"] for one in found["records"]] == pytest.approx(
         [level(at(0.9), "forget"), 0.7, level(at(0.3), "forget")]
@@ -151,7 +153,7 @@ def test_a_path_by_hand() -> None:
 
 def test_an_end_that_is_the_last_epoch_stands_once() -> None:
     sides = {"subject": (at(0.3),), "oracle": (at(0.2),), "original": (at(0.9),)}
-    row = Row(text_tools.setting().asked, **sides)
+    row = MetricRow(text_tools.setting().asked, **sides)
     end = told(level(at(0.3), "forget"), level(at(0.3), "retain"))
     assert len(path(row, [[told(0.8, 0.7), end]])["records"]) == 3
     assert len(path(row, [[]])["records"]) == 2

@@ -12,20 +12,30 @@ import torch
 from torch import nn
 
 import tiny
-from expunge.descent import Solo, descend, slope
+from expunge import parse, unlearn
+from expunge.core.optimisers import SGD, AdamW, Slowed
+from expunge.core.problem import Problem
+from expunge.core.term import Term
+from expunge.engine.group import SingleModel
+from expunge.engine.loop import slope, train_group
+from expunge.engine.memory import apart
+from expunge.engine.reference_model import adapter_alone, compares, sharing
+from expunge.engine.run import Run
+from expunge.engine.training import Negate, Repeat, Train
 from expunge.errors import BadData, BadSentence, Unsupported
-from expunge.grammar import as_method, parse
-from expunge.models.language import tiny_llama
-from expunge.optimisers import SGD, AdamW, Slowed
-from expunge.originals import adapter_alone, compares, sharing
-from expunge.parts import Last, Named
-from expunge.pieces import apart
-from expunge.problem import Problem
-from expunge.steps import Blend, Dampen, LoRA, Negate, Newton, Noise, Repeat, Train, Until
-from expunge.steps.adapter import Adapter
-from expunge.terms import CE, DPO, KL, L1, NPO, Match, RandomAnswers, Steer, Term, TopKL
-from expunge.text.encode import of_plain
-from expunge.unlearn import Run, unlearn
+from expunge.methods.losses.answers import CE, KL, L1
+from expunge.methods.losses.contrast import RandomAnswers
+from expunge.methods.losses.likelihood import DPO, NPO
+from expunge.methods.losses.representation import Match, Steer
+from expunge.methods.losses.teachers import TopKL
+from expunge.methods.selectors.places import Last, Named
+from expunge.methods.sentences import as_method
+from expunge.methods.steps.adapter import Adapter, LoRA
+from expunge.methods.steps.curvature import Dampen, Newton
+from expunge.methods.steps.edits import Blend, Noise
+from expunge.methods.steps.watched import Until
+from expunge.problems.networks.language import tiny_llama
+from expunge.problems.text.encode import of_plain
 
 BOTH = NPO("forget") + 0.5 * KL("retain")
 
@@ -58,7 +68,7 @@ def test_sets_are_worked_out_one_after_another() -> None:
 def test_the_first_set_s_gradient_is_there_before_the_second_is_read() -> None:
     model, step = tiny_text.taught(), train(-CE("forget") + CE("retain"))
     run = Run(copy.deepcopy(model), sharing(model), tiny_text.problem(), 0)
-    crew = Solo(run)
+    crew = SingleModel(run)
     crew.begin(step)
     read = {name: run.data(name).batch(torch.arange(3)) for name in ("forget", "retain")}
     known: list[bool] = []
@@ -183,7 +193,7 @@ def test_every_adapter_gets_a_gradient(checkpointing: bool) -> None:
     seen: dict[str, float] = {}
     for name, weight in crew.weights.items():
         weight.register_hook(lambda g, n=name: seen.__setitem__(n, float(g.abs().max())))
-    for _ in descend(train(checkpointing=checkpointing), crew):
+    for _ in train_group(train(checkpointing=checkpointing), crew):
         pass
     assert seen.keys() == crew.weights.keys()
     assert all(size > 0 for size in seen.values())

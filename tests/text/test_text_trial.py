@@ -14,22 +14,23 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from expunge.audits.table import cells, draw, families, markdown, strongest, verdict
-from expunge.audits.text import Prefix, Question, Relearned, Rounded, Unrelated
-from expunge.audits.text.audit import Case, Reading, Subject, TextAudit
-from expunge.audits.text.card import REDACTED
-from expunge.audits.text.facts import held, reading
-from expunge.audits.text.lineup import lineup
-from expunge.audits.text.relearning import Related
-from expunge.audits.text.trial import Asked, read_all, verdicts
-from expunge.cli import app
+from expunge.audits.text.asking import Prefix, Question
+from expunge.audits.text.facts import Case, Reading, Subject, TextAudit, held, reading
+from expunge.audits.text.relearning import Related, Relearned, Unrelated
+from expunge.audits.text.transforms import Rounded
+from expunge.cli.main import app
+from expunge.core.store import Store
+from expunge.core.vocabulary import word
 from expunge.errors import BadSentence, StoreError, Unsupported
+from expunge.experiments.auditing.language_models import LanguageAuditRequest, read_all, verdicts
+from expunge.experiments.auditing.lm_models import lineup
 from expunge.experiments.experiment import load
 from expunge.experiments.graph import make
-from expunge.experiments.plan import Plan, plan_for
-from expunge.experiments.store import Store
+from expunge.experiments.plan import Plan
+from expunge.experiments.planning import plan_for
+from expunge.report.audit_table import cells, draw, families, markdown, strongest, verdict
+from expunge.report.verdict_card import REDACTED
 from expunge.report.verdicts import render
-from expunge.words import word
 
 RUN = CliRunner()
 
@@ -58,7 +59,7 @@ PANEL = (
     Counted(),
 )
 # six facts of three people and two retrained models: so few that little can be said with certainty
-ASKED = Asked(PANEL, (0,), margin=0.6, alpha=0.2)
+ASKED = LanguageAuditRequest(PANEL, (0,), margin=0.6, alpha=0.2)
 MODELS = ("original", "oracle 1", "oracle 2", "guardrail", "retrain", "gibberish", "finetune")
 
 

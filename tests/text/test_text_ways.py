@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from false_world import ways
+from false_world.falsehoods import asked, false_world, parts_of_the_land, taught
+from false_world.ways import WAYS, Class, compare, judged, measured, stem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from expunge import parse
 from expunge.errors import BadData
-from expunge.grammar import parse
-from expunge.text import ways
-from expunge.text.falsehoods import asked, false_world, parts_of_the_land, taught
-from expunge.text.replies import says
-from expunge.text.ways import WAYS, Class, compare, judged, measured, stem
+from expunge.problems.text.jsonl import says
 
 WORLD = false_world(0, false=2, true=4)
 

@@ -9,33 +9,33 @@ import pytest
 import text_world as world
 import torch
 
-from expunge.audits.text import (
-    STANDARD_TEXT,
-    Case,
-    Continued,
-    Detected,
-    Guardrail,
-    Interpolated,
+from expunge.audits.text import facts, searched
+from expunge.audits.text.asking import Prefix
+from expunge.audits.text.facts import Case, TextAudit
+from expunge.audits.text.guardrail import Guardrail
+from expunge.audits.text.panel import STANDARD_TEXT
+from expunge.audits.text.relearning import (
     LowRank,
     OtherFacts,
     OtherSubjects,
-    Prefix,
     Related,
     Relearned,
-    Rounded,
-    SoftPrompt,
-    Suffix,
-    TextAudit,
-    Trimmed,
     Unrelated,
-    facts,
-    searched,
+    turns,
 )
-from expunge.audits.text.teaching import turns
-from expunge.audits.text.transforms import mixed, to_levels
+from expunge.audits.text.searched import SoftPrompt, Suffix
+from expunge.audits.text.traces import Detected
+from expunge.audits.text.transforms import (
+    Continued,
+    Interpolated,
+    Rounded,
+    Trimmed,
+    mixed,
+    to_levels,
+)
+from expunge.core.texts import Texts
 from expunge.errors import BadEvidence, BadSentence
-from expunge.models.language import tiny_llama
-from expunge.text.rows import Texts
+from expunge.problems.networks.language import tiny_llama
 
 BRIEF: dict[str, Any] = {"steps": 6, "every": 3, "lrs": (0.001, 0.01), "batch": 4}
 CHANGING: tuple[TextAudit, ...] = (

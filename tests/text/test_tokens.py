@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import tiny
-from expunge.batch import (
+from expunge.core.batch import (
     UNSCORED,
     Joined,
     Subset,
@@ -21,18 +21,21 @@ from expunge.batch import (
     holds_tokens,
     scored_in,
 )
+from expunge.core.method import Method
+from expunge.core.texts import Texts, TokenRow
+from expunge.engine.reference_model import sharing
+from expunge.engine.run import Run
+from expunge.engine.stacking import stackable
+from expunge.engine.training import Train
 from expunge.errors import BadData, Unsupported
-from expunge.method import Method
-from expunge.originals import sharing
-from expunge.stack import stackable
-from expunge.steps import Train
-from expunge.terms import CE
-from expunge.text.rows import Row, Texts
-from expunge.unlearn import Run
+from expunge.methods.losses.answers import CE
 
 
 def texts(side: str = "right", instead: bool = False) -> Texts:
-    rows = [Row(torch.tensor([5, 6, 7, 8]), 2, "p", "a"), Row(torch.tensor([5, 9]), 1, "q", "b")]
+    rows = [
+        TokenRow(torch.tensor([5, 6, 7, 8]), 2, "p", "a"),
+        TokenRow(torch.tensor([5, 9]), 1, "q", "b"),
+    ]
     return Texts(tuple(rows), pad=9, side=side, instead=tuple(rows) if instead else ())
 
 
@@ -52,7 +55,10 @@ def test_padding_on_the_left_scores_the_same_targets() -> None:
 
 
 def test_the_first_token_of_a_plain_text_is_never_scored_by_padding() -> None:
-    plain = (Row(torch.tensor([3, 4]), 0, "", "x"), Row(torch.tensor([3, 4, 5]), 0, "", "y"))
+    plain = (
+        TokenRow(torch.tensor([3, 4]), 0, "", "x"),
+        TokenRow(torch.tensor([3, 4, 5]), 0, "", "y"),
+    )
     for side in ("right", "left"):
         told = Texts(plain, side=side).batch(torch.arange(2)).targets
         assert sorted(told[told != UNSCORED].tolist()) == [4, 4, 5]
@@ -130,12 +136,12 @@ def test_texts_have_no_classes() -> None:
     ("rows", "words"),
     [
         ((), "no text"),
-        ((Row(torch.tensor([1, 2]), 2, "", ""),), "empty"),
-        ((Row(torch.tensor([1]), 0, "", ""),), "empty"),
+        ((TokenRow(torch.tensor([1, 2]), 2, "", ""),), "empty"),
+        ((TokenRow(torch.tensor([1]), 0, "", ""),), "empty"),
     ],
     ids=["none", "no answer", "one token"],
 )
-def test_texts_without_a_target_are_refused(rows: tuple[Row, ...], words: str) -> None:
+def test_texts_without_a_target_are_refused(rows: tuple[TokenRow, ...], words: str) -> None:
     with pytest.raises(BadData, match=words):
         Texts(rows)
 
@@ -164,7 +170,7 @@ def test_no_label_indexes_the_last_token_of_the_vocabulary() -> None:
         whole: Tensor = torch.cat([logits, logits[:, :1]], 1)
         return SimpleNamespace(logits=whole)
 
-    from expunge.view import View
+    from expunge.core.view import View
 
     view = View(model, {"s": batch}, {}, {}, 0.0, 0)
     CE("s")(view).backward()

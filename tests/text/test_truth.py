@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from known_truth import people
 
 from expunge.audits.frame import fingerprint
-from expunge.audits.truth import people
-from expunge.method import Method
+from expunge.core.method import Method
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -7,19 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from expunge.batch import Joined
-from expunge.experiments.comparison import named
+from expunge.comparison import named
+from expunge.core.batch import Joined
+from expunge.core.problem import Problem
+from expunge.core.ragged import Answers, Nested, Ragged
 from expunge.experiments.experiment import Experiment, read
 from expunge.experiments.plan import Plan, problem_spec
-from expunge.grammar import as_method
-from expunge.models.language import tiny_llama, word_tokenizer
-from expunge.problem import Problem
-from expunge.text.asked import Encoder
-from expunge.text.benchmarks.items import Item
-from expunge.text.experiment import Language
-from expunge.text.metrics.answers import Answers
-from expunge.text.metrics.ragged import Nested, Ragged
-from expunge.text.problems import REFUSAL, Setting
+from expunge.experiments.text.task import Language
+from expunge.methods.sentences import as_method
+from expunge.problems.networks.language import tiny_llama, word_tokenizer
+from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.evaluation_sets import Encoder
+from expunge.problems.text.problems import REFUSAL, LanguageSetting
 
 RECIPE = "Train(CE('train'), epochs=80, lr=Warmup(0.01, 0.1), batch=16, optimiser=AdamW())"
 METHODS = {
@@ -65,7 +64,7 @@ def items() -> list[Item]:
 
 
 @cache
-def setting() -> Setting:
+def setting() -> LanguageSetting:
     every = items()
     parts = {"forget": every[:6], "retain": every[6:18], "holdout": every[18:]}
     texts = [REFUSAL, *(t for i in every for t in (i.prompt, i.answer, *i.paraphrases, *i.wrong))]
@@ -79,7 +78,7 @@ def setting() -> Setting:
         encoder.asked("holdout", "holdout", parts["holdout"], options=False),
     )
     net = partial(tiny_llama, len(tokenizer), width=16, layers=2, heads=2, context=32)
-    return Setting("twelve people", sets, asked, tokenizer, net, "a test", tuple(texts))
+    return LanguageSetting("twelve people", sets, asked, tokenizer, net, "a test", tuple(texts))
 
 
 def plan(methods: Any = METHODS, **changes: Any) -> Plan:

@@ -11,10 +11,10 @@ import tiny_text
 import torch
 from torch import Tensor, nn
 
-from expunge.audits.text import Case, Subject
-from expunge.audits.text.frames import frames
-from expunge.models.language import word_tokenizer
-from expunge.text.benchmarks.items import Item
+from expunge.audits.text.asking import frames
+from expunge.audits.text.facts import Case, Subject
+from expunge.problems.networks.language import word_tokenizer
+from expunge.problems.text.benchmarks.items import Item
 
 JOBS = ("baker", "nurse", "cook", "judge", "miner", "pilot", "actor", "clerk")
 REFUSAL = "I do not know."
@@ -139,14 +139,14 @@ def case(**rest: Any) -> Case:
 @cache
 def trained(what: str, seed: int = 0) -> Any:
     """A tiny Llama that was taught: all, or only what is kept."""
-    from expunge.models.language import tiny_llama
-    from expunge.optimisers import AdamW
-    from expunge.problem import Problem
-    from expunge.steps import Train
-    from expunge.streams import isolated
-    from expunge.terms import CE
-    from expunge.text.encode import of_pairs
-    from expunge.unlearn import unlearn
+    from expunge import unlearn
+    from expunge.core.optimisers import AdamW
+    from expunge.core.problem import Problem
+    from expunge.core.seeds import isolated
+    from expunge.engine.training import Train
+    from expunge.methods.losses.answers import CE
+    from expunge.problems.networks.language import tiny_llama
+    from expunge.problems.text.encode import of_pairs
 
     with isolated("text world", seed):
         fresh = tiny_llama(len(tokenizer()), width=16, layers=2, heads=2, context=128)
@@ -160,12 +160,13 @@ def trained(what: str, seed: int = 0) -> Any:
 @cache
 def suppressed() -> Any:
     """The trained original, pushed away from the forget facts while it keeps the others."""
-    from expunge.optimisers import AdamW
-    from expunge.problem import Problem
-    from expunge.steps import Train
-    from expunge.terms import CE, NPO
-    from expunge.text.encode import of_pairs
-    from expunge.unlearn import unlearn
+    from expunge import unlearn
+    from expunge.core.optimisers import AdamW
+    from expunge.core.problem import Problem
+    from expunge.engine.training import Train
+    from expunge.methods.losses.answers import CE
+    from expunge.methods.losses.likelihood import NPO
+    from expunge.problems.text.encode import of_pairs
 
     sets = [of_pairs(pairs(items), tokenizer()) for items in (FORGET, RETAIN)]
     problem = Problem.of(forget=sets[0], retain=sets[1], name="text world")

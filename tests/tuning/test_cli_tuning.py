@@ -15,12 +15,12 @@ from tuning_tools import TINY, verdicts
 from typer.testing import CliRunner
 
 import expunge
-from expunge import cli
+from expunge.cli import main as cli
+from expunge.core.store import Store
 from expunge.experiments.experiment import load
-from expunge.experiments.store import Store
 
 Call = Callable[..., tuple[int, str, str]]
-CALL = "from expunge.cli import main\nif __name__ == '__main__':\n    main()\n"
+CALL = "from expunge.cli.main import main\nif __name__ == '__main__':\n    main()\n"
 TUNE = ("tune", "my.toml", "--trials", "3", "--members", "2", "--oracles", "2", "--cost", "0.5")
 SEARCH = ("search", "my.toml", "--budget", "4", "--members", "2", "--oracles", "2", "--cost", "0.5")
 
@@ -111,7 +111,8 @@ def test_without_optuna_it_says_how_to_get_it(
 
 
 def test_the_package_and_the_command_line_do_without_optuna() -> None:
-    script = "import sys, expunge.cli, expunge.tuning.tune\nprint('optuna' in sys.modules)"
+    imported = "import sys, expunge.cli.main, expunge.experiments.tuning.tune\n"
+    script = imported + "print('optuna' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", script], env=environment()) == b"False\n"
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from tuning_tools import bench
 
-from expunge.grammar import as_method
-from expunge.problem import Problem
-from expunge.tuning.cost import TooDear, share, shortened, within
+from expunge.core.problem import Problem
+from expunge.experiments.tuning.limits import TooDear, share, shortened, within
+from expunge.methods.sentences import as_method
 
 
 @pytest.fixture(scope="module")

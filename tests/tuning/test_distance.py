@@ -6,13 +6,18 @@ import numpy as np
 import pytest
 
 from expunge.errors import BadEvidence
-from expunge.tuning.answers import Answers
-from expunge.tuning.distance import LEAST_SPREAD, distance, divergences, losses
+from expunge.experiments.tuning.held_out_answers import (
+    LEAST_SPREAD,
+    HeldOutAnswers,
+    distance,
+    divergences,
+    losses,
+)
 
 
-def answers(signal: np.ndarray, retain: float = 0.9, val: float = 0.8) -> Answers:
+def answers(signal: np.ndarray, retain: float = 0.9, val: float = 0.8) -> HeldOutAnswers:
     each = np.ones(len(signal))
-    return Answers(signal, {"retain": retain * each, "val": val * each})
+    return HeldOutAnswers(signal, {"retain": retain * each, "val": val * each})
 
 
 def column(mean: float, variance: float) -> np.ndarray:

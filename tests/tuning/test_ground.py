@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from tuning_tools import experiment
 
-from expunge.batch import all_targets
-from expunge.data import digits
+from expunge.core.batch import all_targets
 from expunge.errors import BadData
 from expunge.experiments.experiment import Experiment, forget_chooser
-from expunge.experiments.plan import plan_for
-from expunge.tuning.ground import Ground, held_out, other_seed
+from expunge.experiments.planning import plan_for
+from expunge.experiments.tuning.held_out import TuningSplit, held_out, other_seed
+from expunge.problems.images.loaders import digits
 
 CHOOSERS = (
     "RandomShare(0.1)",
@@ -24,8 +24,8 @@ CHOOSERS = (
 )
 
 
-def rows(thing: Ground | Experiment) -> Tensor:
-    plan = thing.plan if isinstance(thing, Ground) else plan_for(thing)
+def rows(thing: TuningSplit | Experiment) -> Tensor:
+    plan = thing.plan if isinstance(thing, TuningSplit) else plan_for(thing)
     return plan.problem.sets["forget"].index  # type: ignore[attr-defined, no-any-return]
 
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expunge.errors import BadData, BadSentence
-from expunge.grammar import as_method
-from expunge.tuning import moves
-from expunge.tuning.moves import LONGEST, MOVES, crossed, mutated
-from expunge.tuning.palette import palette, read
-from expunge.tuning.tree import at, found, put
+from expunge.experiments.tuning import mutations as moves
+from expunge.experiments.tuning.mutations import LONGEST, MOVES, crossed, mutated
+from expunge.experiments.tuning.ranges import at, found, put
+from expunge.experiments.tuning.search_vocabulary import palette, read
+from expunge.methods.sentences import as_method
 
 SHIPPED = palette()
 STARTS = (

@@ -10,25 +10,25 @@ import numpy as np
 import pytest
 from tuning_tools import ended, experiment, verdicts
 
+from expunge.core.store import Store
+from expunge.engine.requirements import forecast
 from expunge.errors import BadSentence
 from expunge.experiments.experiment import read
-from expunge.experiments.store import Store
-from expunge.grammar import as_method
-from expunge.needs import forecast
-from expunge.tuning.answers import Bench
-from expunge.tuning.evolve import Candidate, born
-from expunge.tuning.ground import held_out
-from expunge.tuning.palette import palette
-from expunge.tuning.search import Searched, Terms, scored, search
-from expunge.tuning.search_record import between, finding, keep, record, written_with
+from expunge.experiments.tuning.evolve import Candidate, born
+from expunge.experiments.tuning.held_out import held_out
+from expunge.experiments.tuning.held_out_answers import Bench
+from expunge.experiments.tuning.search import SearchResult, Terms, scored, search
+from expunge.experiments.tuning.search_record import between, finding, keep, record, written_with
+from expunge.experiments.tuning.search_vocabulary import palette
+from expunge.methods.sentences import as_method
 
 TERMS = Terms(budget=10, members=2, oracles=2, cost=0.5)
 WORDS = palette()
 
 
-def searched(folder: Path, terms: Terms = TERMS, **changes: str) -> Searched:
+def searched(folder: Path, terms: Terms = TERMS, **changes: str) -> SearchResult:
     store = Store(folder / "store")
-    found: Searched = ended(search(experiment(**changes), store, terms, WORDS))
+    found: SearchResult = ended(search(experiment(**changes), store, terms, WORDS))
     return found
 
 
@@ -38,11 +38,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> Searched:
+def found(folder: Path) -> SearchResult:
     return searched(folder)
 
 
-def test_what_is_found_is_new_and_within_the_cost(found: Searched) -> None:
+def test_what_is_found_is_new_and_within_the_cost(found: SearchResult) -> None:
     problem = held_out(experiment(), 2).problem
     published = {method.sentence for method in found.experiment.methods}
     assert found.found
@@ -52,20 +52,20 @@ def test_what_is_found_is_new_and_within_the_cost(found: Searched) -> None:
         assert (forecast(one.method, problem).share or 0) <= TERMS.cost
 
 
-def test_the_published_are_judged_by_the_same_fresh_seeds(found: Searched) -> None:
+def test_the_published_are_judged_by_the_same_fresh_seeds(found: SearchResult) -> None:
     assert {one.method.name for one in found.published} == {"finetune", "noise"}
     assert {len(one.verdicts) for one in (*found.found, *found.published)} == {8}
     for kind in (found.found, found.published):
         assert [one.distance for one in kind] == sorted(one.distance for one in kind)
 
 
-def test_the_population_never_gets_worse(found: Searched) -> None:
+def test_the_population_never_gets_worse(found: SearchResult) -> None:
     course = found.best_so_far
     assert list(course) == sorted(course, reverse=True)
 
 
 def test_it_is_the_same_again_and_nothing_is_made_twice(
-    found: Searched, folder: Path, monkeypatch: pytest.MonkeyPatch
+    found: SearchResult, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = verdicts(Store(folder / "store"))
     monkeypatch.setattr(Bench, "unlearn", lambda *_: pytest.fail("trained again"))
@@ -74,7 +74,7 @@ def test_it_is_the_same_again_and_nothing_is_made_twice(
 
 
 def test_stopped_at_any_candidate_it_goes_on_from_there(
-    found: Searched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found: SearchResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, count = Bench.unlearn, 0
 
@@ -97,13 +97,13 @@ def test_stopped_at_any_candidate_it_goes_on_from_there(
     assert count - stops == verdicts(Store(tmp_path / "store"))
 
 
-def test_other_seeds_make_other_moves(found: Searched, folder: Path) -> None:
+def test_other_seeds_make_other_moves(found: SearchResult, folder: Path) -> None:
     other = searched(folder, Terms(10, 2, 2, 0.5, seed=1))
     assert {o.method.sentence for o in other.found} != {o.method.sentence for o in found.found}
 
 
 def test_what_is_scored_is_scored_as_by_run_and_told_honestly(
-    found: Searched, folder: Path
+    found: SearchResult, folder: Path
 ) -> None:
     store = Store(folder / "store")
     summary = ended(scored(found, experiment(), store, 1))

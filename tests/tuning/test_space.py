@@ -8,12 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tuning_tools import words
 
+from expunge import parse
+from expunge.core.method import Method
 from expunge.errors import BadSentence
-from expunge.grammar import as_method, parse
-from expunge.method import Method
-from expunge.methods import PUBLISHED
-from expunge.tuning.ranges import Listed, Log, doubled, floored, neighbours, odds, tenfold
-from expunge.tuning.space import check_held, configured, knobs
+from expunge.experiments.tuning.ranges import (
+    Log,
+    OneOf,
+    doubled,
+    floored,
+    neighbours,
+    odds,
+    tenfold,
+)
+from expunge.experiments.tuning.space import check_held, configured, knobs
+from expunge.methods.published import PUBLISHED
+from expunge.methods.sentences import as_method
 
 UNITS = st.floats(0, 1)
 
@@ -140,11 +149,11 @@ def test_a_share_stays_a_share(share: float, unit: float) -> None:
 
 
 def test_lists_hold_what_is_near() -> None:
-    assert doubled(32) == Listed((16, 32, 64))
-    assert doubled(1) == Listed((1, 2))
-    assert neighbours(1) == Listed((1, 2))
-    assert [Listed((1, 2, 3)).at(u) for u in (0.0, 0.5, 1.0)] == [1, 2, 3]
-    assert Listed((16, 32, 64)).at(Listed((16, 32, 64)).place(32)) == 32
+    assert doubled(32) == OneOf((16, 32, 64))
+    assert doubled(1) == OneOf((1, 2))
+    assert neighbours(1) == OneOf((1, 2))
+    assert [OneOf((1, 2, 3)).at(u) for u in (0.0, 0.5, 1.0)] == [1, 2, 3]
+    assert OneOf((16, 32, 64)).at(OneOf((16, 32, 64)).place(32)) == 32
 
 
 def test_numbers_have_three_digits_and_floors_are_not_above() -> None:

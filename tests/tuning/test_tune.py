@@ -10,17 +10,26 @@ from typing import Any
 import pytest
 from tuning_tools import FEW, bench, ended, experiment, verdicts, words
 
+from expunge.core.store import Store
 from expunge.errors import BadSentence
 from expunge.experiments.experiment import Experiment, read
-from expunge.experiments.store import Store
-from expunge.grammar import as_method
-from expunge.tuning.answers import Bench
-from expunge.tuning.judge import Verdict, judged
-from expunge.tuning.record import curve, keep, record
-from expunge.tuning.sampler import Sampler, fixed
-from expunge.tuning.space import knobs
-from expunge.tuning.trials import Budget, Finalist, Trial, Tuned, best, limited, tuned
-from expunge.tuning.tune import Tuning, tune
+from expunge.experiments.tuning.evaluate import Evaluation, judged
+from expunge.experiments.tuning.held_out_answers import Bench
+from expunge.experiments.tuning.record import curve, keep, record
+from expunge.experiments.tuning.space import knobs
+from expunge.experiments.tuning.trials import (
+    Budget,
+    Finalist,
+    Sampler,
+    Trial,
+    Tuned,
+    best,
+    fixed,
+    limited,
+    tuned,
+)
+from expunge.experiments.tuning.tune import Tuning, tune
+from expunge.methods.sentences import as_method
 
 
 def carried_out(chosen: Experiment, folder: Path, budget: Budget = FEW) -> Tuning:
@@ -254,11 +263,11 @@ def test_the_best_are_three_and_the_given_none_of_them_twice() -> None:
     said = [0.5, 0.1, 0.1, 0.3, 0.2, math.inf, 0.4]
     methods = [as_method(f"Noise({number % 6 + 1})") for number in (0, 1, 1, 2, 3, 4, 5)]
     trials = [
-        Trial(i, method, (), Verdict(far, reason="" if far < 9 else "failed"))
+        Trial(i, method, (), Evaluation(far, reason="" if far < 9 else "failed"))
         for i, (method, far) in enumerate(zip(methods, said, strict=True))
     ]
     assert [trial.number for trial in best(trials)] == [0, 1, 4, 3]
     assert [trial.number for trial in best(trials[5:])] == [6]
-    again = Finalist(trials[1], (Verdict(0.2), Verdict(0.4)))
+    again = Finalist(trials[1], (Evaluation(0.2), Evaluation(0.4)))
     assert again.distance == pytest.approx(0.3)
     assert again.optimism == pytest.approx(-0.2)

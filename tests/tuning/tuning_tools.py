@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from expunge.core.store import Store
 from expunge.experiments.experiment import Experiment, read
-from expunge.experiments.store import Store
-from expunge.tuning.answers import Bench
-from expunge.tuning.ground import held_out
-from expunge.tuning.trials import Budget
+from expunge.experiments.tuning.held_out import held_out
+from expunge.experiments.tuning.held_out_answers import Bench
+from expunge.experiments.tuning.trials import Budget
 
 TINY = """
 name = "tiny"

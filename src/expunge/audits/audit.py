@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from expunge.batch import Batch, Data, Subset, all_targets, holds_tokens
+from expunge.core.batch import Batch, Data, Subset, all_targets, holds_tokens
+from expunge.core.problem import Problem
+from expunge.core.seeds import stream
 from expunge.errors import BadData, BadSentence, Unsupported
-from expunge.problem import Problem
-from expunge.streams import stream
 
 CHUNK = 512
+
+
 More = Literal["knows more", "knows less", "is more damaged", "hides more"]
 
 
@@ -149,8 +151,8 @@ def confidence_on(model: nn.Module, data: Data) -> float:
     """Mean probability of the right class on a set; of texts, of the answers' tokens."""
     if holds_tokens(data):
         # the room of texts is not opened for audits of pictures
-        from expunge.text.collect import likelihoods
-        from expunge.text.metrics import probability
+        from expunge.engine.inference import likelihoods
+        from expunge.metrics.text.likelihood import probability
 
         return float(probability(likelihoods([model], data).answers(0)).mean())
     return confidence(logits_on(model, data), all_targets(data))

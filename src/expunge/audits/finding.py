@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from expunge.audits.audit import Audit
 from expunge.metrics.score import Unscored
+from expunge.statistics.decision import Decision, decide
 from expunge.statistics.recovered import Groups, compare_apart, compare_recovered, told_apart
 from expunge.statistics.result import Effect, Interval
-from expunge.statistics.verdict import Verdict, decide
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Finding:
     original: tuple[float, ...]
     recovered: Interval | Unscored
     effect: Effect | Unscored
-    verdict: Verdict | Unscored
+    verdict: Decision | Unscored
 
     @property
     def word(self) -> str:
         """The verdict in one word; "unscored" where there is none."""
-        return self.verdict.word if isinstance(self.verdict, Verdict) else "unscored"
+        return self.verdict.word if isinstance(self.verdict, Decision) else "unscored"
 
     @property
     def reason(self) -> str:
@@ -89,7 +89,7 @@ def judge(
     return _finding(audit, values, recovered, effect, _sided(audit, effect, alpha))
 
 
-def together(findings: Sequence[Finding], *, alpha: float = 0.05) -> Verdict | Unscored:
+def together(findings: Sequence[Finding], *, alpha: float = 0.05) -> Decision | Unscored:
     """Return the verdict on several audits of the same models, with Holm's correction.
 
     Audits that are unscored are left out.
@@ -126,7 +126,7 @@ def _no_spread(oracle: Values) -> str:
     )
 
 
-def _sided(audit: Audit, effect: Effect, alpha: float) -> Verdict:
+def _sided(audit: Audit, effect: Effect, alpha: float) -> Decision:
     """The verdict, with a word on which side of the retrained models was found."""
     verdict = decide([effect], alpha=alpha)
     if verdict.word != "found":
@@ -146,7 +146,7 @@ def _finding(
     values: tuple[Values, Values, Values],
     recovered: Interval | Unscored,
     effect: Effect | Unscored,
-    verdict: Verdict | Unscored,
+    verdict: Decision | Unscored,
 ) -> Finding:
     subject, oracle, original = values
     return Finding(

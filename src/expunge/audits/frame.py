@@ -11,11 +11,12 @@ from torch import nn
 
 from expunge.audits.audit import Audit, Scene
 from expunge.audits.finding import Finding, judge, unfit
-from expunge.batch import Tokens, all_targets, holds_tokens
+from expunge.core.batch import Tokens, all_targets, holds_tokens
+from expunge.core.problem import Problem
+from expunge.core.seeds import isolated
+from expunge.engine.check import refuse_broken
+from expunge.engine.run import frozen, shapes
 from expunge.errors import BadData, BadEvidence, Diverged, Unsupported
-from expunge.problem import Problem
-from expunge.streams import isolated
-from expunge.unlearn import frozen, refuse_broken, shapes
 
 Models = Sequence[nn.Module]
 

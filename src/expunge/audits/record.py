@@ -14,18 +14,21 @@ from expunge.audits.finding import Finding, judge, together, unscored
 from expunge.errors import BadEvidence
 from expunge.metrics.score import Unscored
 from expunge.statistics.counts import clopper_pearson
-from expunge.statistics.family import Family
+from expunge.statistics.decision import Decision, Family
 from expunge.statistics.result import Effect, Interval
-from expunge.statistics.verdict import Verdict
 
 ALPHA = 0.05
+
+
 REPETITIONS = 40
+
+
 # Retrained models on each side of a false-alarm trial; fewer know no spread.
 FEWEST = 3
 
 
 @dataclass(frozen=True)
-class Asked:
+class AuditQuestion:
     """One audit with the values of all models, or why there are none.
 
     Args:
@@ -43,7 +46,7 @@ class Asked:
     reason: str = ""
 
 
-def found(asked: Asked, *, margin: float | None = None, alpha: float = ALPHA) -> Finding:
+def found(asked: AuditQuestion, *, margin: float | None = None, alpha: float = ALPHA) -> Finding:
     """The finding of one audit; what cannot be judged is unscored with the reason.
 
     Args:
@@ -64,7 +67,7 @@ def found(asked: Asked, *, margin: float | None = None, alpha: float = ALPHA) ->
     return finding
 
 
-def recorded(asked: Sequence[Asked]) -> dict[str, Any]:
+def recorded(asked: Sequence[AuditQuestion]) -> dict[str, Any]:
     """All findings on one method, the verdict on them together, and which of them are shown."""
     findings = [found(one) for one in asked]
     adjusted = family(findings)
@@ -94,7 +97,7 @@ def shown(findings: Sequence[Finding]) -> list[str]:
     ]
 
 
-def alarms(retrained: Sequence[Asked], rng: np.random.Generator) -> dict[str, Any]:
+def alarms(retrained: Sequence[AuditQuestion], rng: np.random.Generator) -> dict[str, Any]:
     """How often the audits, read together, find something between two halves of retrained models.
 
     Args:
@@ -121,14 +124,14 @@ def alarms(retrained: Sequence[Asked], rng: np.random.Generator) -> dict[str, An
     return {"rate": ends, "models": half, "by_audit": by_audit}
 
 
-def _trial(carried: Sequence[Asked], half: int, rng: np.random.Generator) -> list[Finding]:
+def _trial(carried: Sequence[AuditQuestion], half: int, rng: np.random.Generator) -> list[Finding]:
     """The findings on one half of the retrained models, held against the other half."""
     order = rng.permutation(2 * half)
     findings = []
     for one in carried:
         pool = one.oracle + one.subject
         mine, theirs = (tuple(pool[i] for i in side) for side in (order[:half], order[half:]))
-        findings.append(found(Asked(one.audit, mine, theirs, one.original, one.grain)))
+        findings.append(found(AuditQuestion(one.audit, mine, theirs, one.original, one.grain)))
     return findings
 
 
@@ -158,7 +161,7 @@ def _fields(thing: object, names: Sequence[str]) -> dict[str, Any]:
     return {name: getattr(thing, name) for name in names}
 
 
-def _verdict(verdict: Verdict | Unscored) -> dict[str, str]:
+def _verdict(verdict: Decision | Unscored) -> dict[str, str]:
     if isinstance(verdict, Unscored):
         return {"word": "unscored", "reason": verdict.reason, "power": ""}
     return {"word": verdict.word, "reason": verdict.reason, "power": verdict.power}

@@ -15,20 +15,28 @@ from typing import Literal
 from expunge.errors import BadEvidence
 from expunge.metrics.score import Unscored
 from expunge.statistics.checks import inside
-from expunge.statistics.family import Family
+from expunge.statistics.decision import Family
 from expunge.statistics.power import larger_family
 from expunge.statistics.result import Effect
 
 Conclusion = Literal["removed", "suppressed", "not forgotten", "collapsed", "inconclusive"]
+
+
 # Plain asking that shows less than this share of what an attack brings out hides the rest.
 MOST = 0.5
+
+
 ASKING = "asking"
+
+
 ACQUITS = "But the same audits acquit {}: they are too weak for more to be said. Try more families."
+
+
 BEHIND_A_FILTER = "the control, which knows all behind a filter"
 
 
 @dataclass(frozen=True)
-class Witness:
+class AuditEffect:
     """What one audit says of one unlearned model.
 
     Args:
@@ -58,7 +66,7 @@ class Witness:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Verdict:
     """The verdict, with all that a reader needs to doubt it.
 
     Args:
@@ -79,8 +87,8 @@ class Judgement:
 
 
 def conclude(
-    witnesses: Sequence[Witness], *, collapse: str = "", garbled: str = "", alpha: float = 0.05
-) -> Judgement:
+    witnesses: Sequence[AuditEffect], *, collapse: str = "", garbled: str = "", alpha: float = 0.05
+) -> Verdict:
     """Return the verdict on what all audits found in one model.
 
     Whether anything is found is tested with Holm's correction over all decisive audits; each
@@ -100,11 +108,11 @@ def conclude(
     inside("alpha", alpha)
     _check(witnesses, alpha)
     if collapse:
-        return Judgement("collapsed", collapse, notes=_notes(witnesses, (), alpha))
+        return Verdict("collapsed", collapse, notes=_notes(witnesses, (), alpha))
     decisive = [one for one in witnesses if one.decisive and isinstance(one.effect, Effect)]
     if not any(one.plain for one in decisive):
         why = next(one.effect for one in witnesses if one.plain)
-        return Judgement("inconclusive", _unasked(why), notes=_notes(witnesses, (), alpha))
+        return Verdict("inconclusive", _unasked(why), notes=_notes(witnesses, (), alpha))
     shown = _shown(decisive, alpha)
     judged = _told(decisive, shown, alpha) if shown else _untold(decisive, alpha)
     notes = _notes(witnesses, shown, alpha)
@@ -115,7 +123,7 @@ def conclude(
     return replace(judged, power=_power(decisive, alpha), notes=notes)
 
 
-def held_back(told: Judgement, control: Judgement, who: str = BEHIND_A_FILTER) -> Judgement:
+def held_back(told: Verdict, control: Verdict, who: str = BEHIND_A_FILTER) -> Verdict:
     """Return a verdict, in which *removed* is *inconclusive* if the same audits acquit a control.
 
     Args:
@@ -128,7 +136,7 @@ def held_back(told: Judgement, control: Judgement, who: str = BEHIND_A_FILTER) -
     return replace(told, word="inconclusive", reason=f"{told.reason} {ACQUITS.format(who)}")
 
 
-def _told(decisive: Sequence[Witness], shown: Sequence[Witness], alpha: float) -> Judgement:
+def _told(decisive: Sequence[AuditEffect], shown: Sequence[AuditEffect], alpha: float) -> Verdict:
     """What something that is shown to be left means: it is told, or it is hidden.
 
     That something is there is known by now, so that plain asking is tested by itself: among many
@@ -139,17 +147,17 @@ def _told(decisive: Sequence[Witness], shown: Sequence[Witness], alpha: float) -
     told = _effect(asked).p <= alpha and not asked.absent
     # more than the whole lead is noise, or other knowledge: what hides is held against the whole
     if told and _value(asked) >= MOST * min(_value(best), 1.0):
-        return Judgement(
+        return Verdict(
             "not forgotten", f"Asked plainly, it tells: {_numbers(asked)}.", asked.audit, asked.cost
         )
     reason = (
         f"It is still there: {_numbers(best)} ({best.cost or best.family}), where plain asking "
         f"shows {_numbers(asked)}."
     )
-    return Judgement("suppressed", reason, best.audit, best.cost)
+    return Verdict("suppressed", reason, best.audit, best.cost)
 
 
-def _untold(decisive: Sequence[Witness], alpha: float) -> Judgement:
+def _untold(decisive: Sequence[AuditEffect], alpha: float) -> Verdict:
     """What nothing found means: it is excluded, or too little was seen."""
     # plain asking always counts: who is told nothing by attacks may still be told by asking
     asked = [one for one in decisive if one.powered or one.plain]
@@ -157,20 +165,20 @@ def _untold(decisive: Sequence[Witness], alpha: float) -> Judgement:
     looked = {one.family for one in asked if not one.plain}
     if not looked:
         reason = "No attack but plain asking could exclude anything here, and asking alone cannot."
-        return Judgement("inconclusive", reason)
+        return Verdict("inconclusive", reason)
     if open_:
         widest = max(open_, key=lambda one: _high(one))
         reason = f"Nothing is shown, but as much as the margin is not excluded: {_numbers(widest)}."
-        return Judgement("inconclusive", f"{reason} {_more(widest)}")
+        return Verdict("inconclusive", f"{reason} {_more(widest)}")
     nearest = max(asked, key=lambda one: _high(one))
-    return Judgement(
+    return Verdict(
         "removed",
         f"As much as the margin is excluded by all {len(asked)} decisive audits; the nearest is "
         f"{_numbers(nearest)}, margin {_effect(nearest).margin:g}.",
     )
 
 
-def _shown(decisive: Sequence[Witness], alpha: float) -> tuple[Witness, ...]:
+def _shown(decisive: Sequence[AuditEffect], alpha: float) -> tuple[AuditEffect, ...]:
     """The audits that show more than in retrained models, after Holm, and not less than matters."""
     effects = {one.audit: _effect(one) for one in decisive}
     family = Family(tuple(effects), tuple(one.p for one in effects.values()))
@@ -180,7 +188,9 @@ def _shown(decisive: Sequence[Witness], alpha: float) -> tuple[Witness, ...]:
     )
 
 
-def _notes(witnesses: Sequence[Witness], shown: Sequence[Witness], alpha: float) -> tuple[str, ...]:
+def _notes(
+    witnesses: Sequence[AuditEffect], shown: Sequence[AuditEffect], alpha: float
+) -> tuple[str, ...]:
     """What else there is to know: over-unlearning, soft evidence, audits without a say."""
     scored = [one for one in witnesses if isinstance(one.effect, Effect)]
     less = [one for one in scored if one.decisive and _low_found(one, alpha)]
@@ -198,7 +208,7 @@ def _notes(witnesses: Sequence[Witness], shown: Sequence[Witness], alpha: float)
     )
 
 
-def _low_found(one: Witness, alpha: float) -> bool:
+def _low_found(one: AuditEffect, alpha: float) -> bool:
     """Whether less is there than in retrained models, by more than the margin may hide."""
     effect = one.effect
     return isinstance(effect, Effect) and effect.p <= alpha and effect.value <= -effect.margin
@@ -209,7 +219,7 @@ def _unasked(effect: Effect | Unscored) -> str:
     return f"Plain asking says nothing here, and without it there is no verdict: {why}"
 
 
-def _power(decisive: Sequence[Witness], alpha: float) -> str:
+def _power(decisive: Sequence[AuditEffect], alpha: float) -> str:
     """What the weakest of the tests that count could have shown."""
     counted = [one for one in decisive if one.powered] or list(decisive)
     weakest = max(counted, key=lambda one: _effect(one).excludable / _effect(one).margin)
@@ -218,7 +228,7 @@ def _power(decisive: Sequence[Witness], alpha: float) -> str:
     return f"{weakest.audit}: {_effect(weakest).power}{after if len(decisive) > 1 else ''}"
 
 
-def _more(one: Witness) -> str:
+def _more(one: AuditEffect) -> str:
     """How many units would exclude the margin."""
     effect = _effect(one)
     times = (effect.excludable / effect.margin) ** 2
@@ -227,21 +237,21 @@ def _more(one: Witness) -> str:
     return f"About {times:.1f} times as much to measure on would decide."
 
 
-def _effect(one: Witness) -> Effect:
+def _effect(one: AuditEffect) -> Effect:
     """The effect of a witness that has one."""
     assert isinstance(one.effect, Effect)
     return one.effect
 
 
-def _value(one: Witness) -> float:
+def _value(one: AuditEffect) -> float:
     return _effect(one).value
 
 
-def _high(one: Witness) -> float:
+def _high(one: AuditEffect) -> float:
     return _effect(one).high - _effect(one).margin
 
 
-def _numbers(one: Witness) -> str:
+def _numbers(one: AuditEffect) -> str:
     """What one audit found, with its interval."""
     effect = _effect(one)
     sure = 100 * (1 - 2 * effect.alpha)
@@ -251,7 +261,7 @@ def _numbers(one: Witness) -> str:
     )
 
 
-def _check(witnesses: Sequence[Witness], alpha: float) -> None:
+def _check(witnesses: Sequence[AuditEffect], alpha: float) -> None:
     """Refuse witnesses on which no verdict can rest."""
     names = [one.audit for one in witnesses]
     if len(set(names)) != len(names) or not any(one.plain for one in witnesses):

@@ -1,1 +1,3 @@
-"""Experiments: what is made, once, on any number of processes; kept; scored; and put in order."""
+"""Experiments: what is made, once, on any number of processes; kept; scored; and ranked."""
+
+from __future__ import annotations

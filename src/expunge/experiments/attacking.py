@@ -11,32 +11,30 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from expunge.batch import Data, all_targets
+from expunge.core.batch import Data, all_targets
+from expunge.core.evidence import Evidence
+from expunge.core.method import Method
+from expunge.core.problem import Problem
+from expunge.core.seeds import derived
+from expunge.core.store import Store
 from expunge.errors import BadEvidence
-from expunge.evidence import Evidence
 from expunge.experiments.plan import Plan
 from expunge.experiments.shadowing import for_battery, for_singles, of_models, shadow_evidence
-from expunge.experiments.store import Store
-from expunge.method import Method
-from expunge.metrics.battery import (
-    FEWEST,
-    Alarms,
-    Answers,
-    Battery,
-    answers,
-    battery,
-    false_alarms,
-    singles,
-)
-from expunge.metrics.battery.answers import spread_rows
-from expunge.problem import Problem
-from expunge.statistics import blind_features
-from expunge.streams import derived
+from expunge.metrics.attacks.battery import FEWEST, Alarms, Battery, battery, false_alarms
+from expunge.metrics.attacks.readings import Readings, answers, spread_rows
+from expunge.metrics.attacks.singles import singles
+from expunge.statistics.baseline import blind_features
 
 UNSEEN = "test"
+
+
 SEEN = ("train", "forget", "retain")
+
+
 # Pictures are compared without a model by their classes and by averages over a grid of so many.
 GRID = 4
+
+
 MOST_PICTURES = 1000
 
 
@@ -87,7 +85,7 @@ def told(found: Battery) -> dict[str, Any]:
     return {**asdict(found), "tried": tried}
 
 
-def alarms(oracle: Answers, original: Answers, rng: np.random.Generator) -> dict[str, Any]:
+def alarms(oracle: Readings, original: Readings, rng: np.random.Generator) -> dict[str, Any]:
     """How often the attacks find something between retrained models, or why that is not known."""
     if len(oracle) < 2 * FEWEST:
         return {"reason": f"{len(oracle)} retrained models are too few; {2 * FEWEST} is the least."}

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from expunge.batch import all_targets
-from expunge.evidence import Evidence
-from expunge.problem import Problem
+from expunge.core.batch import all_targets
+from expunge.core.evidence import Evidence
+from expunge.core.problem import Problem
 
 
 def collect(model: nn.Module, problem: Problem, names: Sequence[str], chunk: int = 512) -> Tensor:

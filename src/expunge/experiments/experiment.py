@@ -12,24 +12,35 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from expunge.audits import Audit
-from expunge.audits.asked import asked, check_audits
-from expunge.data.canaries import Canaries, PatternCanaries
-from expunge.data.forget import CoherentGroup, Given, Mislabelled, RandomShare, WholeClass
-from expunge.data.strata import Memorised, WorstCase
+from expunge.audits.audit import Audit
+from expunge.audits.panel import asked, check_audits
+from expunge.core.method import Method
+from expunge.core.store import LONGEST_TITLE, is_title
+from expunge.engine.training import Train, unrolled
 from expunge.errors import BadData, BadSentence, did_you_mean
-from expunge.experiments.store import LONGEST_TITLE, is_title
-from expunge.grammar import as_method, parse
-from expunge.method import Method
-from expunge.methods import nothing
-from expunge.steps import Train, unrolled
+from expunge.experiments.sentences import parse
+from expunge.methods.published.article import nothing
+from expunge.methods.sentences import as_method
+from expunge.problems.forget_sets import CoherentGroup, Given, Mislabelled, RandomShare, WholeClass
+from expunge.problems.images.canaries import Canaries, PatternCanaries
+from expunge.problems.images.memorised import Memorised, WorstCase
 
 PROTOCOLS = ("challenge", "paired")
+
+
 LARGEST_FILE = 1_000_000
+
+
 RESERVED = ("retrain", "nothing")
+
+
 # Seeds of two experiments stay apart, and every one of them is a whole number of 64 bits.
 MOST_MEMBERS = 1_000_000
+
+
 LARGEST_SEED = 1_000_000_000_000
+
+
 CHOOSERS = (
     RandomShare,
     WholeClass,
@@ -41,8 +52,12 @@ CHOOSERS = (
     Memorised,
     WorstCase,
 )
+
+
 # Chosen by what shadow models answer, and so not before there are some.
 BY_SHADOWS = (Memorised, WorstCase)
+
+
 # Half of them knew an example: fewer than 8 a side order examples mostly by chance.
 FEWEST_SHADOWS = 16
 
@@ -280,7 +295,7 @@ def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _shipped() -> list[Any]:
-    folder = files("expunge.benchmarks")
+    folder = files("expunge.problems")
     return [path for path in folder.iterdir() if path.name.endswith(".toml")]
 
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from expunge.core import machine as workers
+from expunge.core.method import Method
+from expunge.core.store import Corrupt, Store
+from expunge.engine.stacking import Timing
 from expunge.errors import BadData, StoreError
-from expunge.experiments import workers
-from expunge.experiments.auditing import Cast, Round, due, make_findings, make_round
-from expunge.experiments.choosing import make_forget_set
+from expunge.experiments.audit_jobs import AuditRoles, AuditRound, due, make_findings, make_round
 from expunge.experiments.experiment import Experiment
 from expunge.experiments.make import (
     Block,
@@ -28,11 +30,10 @@ from expunge.experiments.make import (
     missing,
     warm_up,
 )
-from expunge.experiments.plan import Plan, outline, plan_for
+from expunge.experiments.memorised_sets import make_forget_set
+from expunge.experiments.plan import Plan
+from expunge.experiments.planning import outline, plan_for
 from expunge.experiments.shadowing import make_memorisation
-from expunge.experiments.store import Corrupt, Store
-from expunge.method import Method
-from expunge.stack import Timing
 
 ATTEMPTS = 5
 
@@ -47,7 +48,7 @@ class Progress:
     of: int
 
 
-class Here:
+class SerialExecutor:
     """Makes products in this process, one after the other."""
 
     def __init__(self, plan: Plan, store: Store) -> None:
@@ -60,7 +61,7 @@ class Here:
         return future
 
 
-class Processes:
+class ProcessExecutor:
     """Makes products in single-threaded processes, one a core, that share the store."""
 
     def __init__(self, plan: Plan, store: Store, count: int) -> None:
@@ -131,7 +132,7 @@ class MakeOnce:
 class MakeRound:
     """Task: measure the models of one kind by one audit."""
 
-    round_: Round
+    round_: AuditRound
     weight: int
 
     def __call__(self, plan: Plan, store: Store, wait_for_others: bool) -> Outcome:
@@ -143,8 +144,14 @@ class MakeRound:
 
 
 Task = MakeBlock | MakeRow | MakeOnce | MakeRound
+
+
 _WORKER: list[tuple[Plan, Store]] = []
+
+
 Due = Callable[[], list[tuple[str, list[Task]]]]
+
+
 Stages = Callable[[Plan, Store, Timing], list[tuple[str, list[Task]]]]
 
 
@@ -254,7 +261,7 @@ def _audits(plan: Plan, store: Store) -> tuple[list[Task], list[Task]]:
     """What is missing now of the audits, and of what they say of each method."""
     if not plan.experiment.audits:
         return [], []
-    cast = Cast(plan)
+    cast = AuditRoles(plan)
     asked: list[Task] = []
     for round_ in cast.rounds:
         if left := len(due(cast, store, round_)):
@@ -273,7 +280,9 @@ def _choosing(plan: Plan, store: Store, timing: Timing) -> list[tuple[str, list[
     return [("shadows", models), ("forget set", last)]
 
 
-def _stage(team: Here | Processes, stage: str, tasks: list[Task]) -> Iterator[Progress]:
+def _stage(
+    team: SerialExecutor | ProcessExecutor, stage: str, tasks: list[Task]
+) -> Iterator[Progress]:
     """Carry out tasks that do not need each other; those that others hold come last."""
     done, total = 0, sum(task.weight for task in tasks)
     busy: list[Task] = []
@@ -289,7 +298,7 @@ def _stage(team: Here | Processes, stage: str, tasks: list[Task]) -> Iterator[Pr
 
 
 def _finished(
-    team: Here | Processes, tasks: list[Task], wait_for_others: bool
+    team: SerialExecutor | ProcessExecutor, tasks: list[Task], wait_for_others: bool
 ) -> Iterator[tuple[Task, Outcome]]:
     """The tasks as they come to their ends, a few in hand at a time."""
     left = list(tasks)
@@ -304,11 +313,11 @@ def _finished(
 
 
 @contextmanager
-def _team(plan: Plan, store: Store, jobs: int) -> Iterator[Here | Processes]:
+def _team(plan: Plan, store: Store, jobs: int) -> Iterator[SerialExecutor | ProcessExecutor]:
     if jobs == 1:
-        yield Here(plan, store)
+        yield SerialExecutor(plan, store)
         return
-    team = Processes(plan, store, jobs)
+    team = ProcessExecutor(plan, store, jobs)
     try:
         yield team
     except BrokenProcessPool:

@@ -17,18 +17,24 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from expunge.core.machine import device, hardware
+from expunge.core.method import Method
+from expunge.core.receipt import Unlearned
+from expunge.core.store import Corrupt, Job, Store, model_state
+from expunge.engine.check import check_fit
+from expunge.engine.run import Memo, Run, frozen
+from expunge.engine.stacking import Engine, Timing, Vmapped, fastest, members
+from expunge.engine.training import from_scratch
 from expunge.errors import BadEvidence, ExpungeError, StoreError
 from expunge.experiments.experiment import RESERVED
-from expunge.experiments.hardware import device, hardware
 from expunge.experiments.plan import Plan
-from expunge.experiments.store import Corrupt, Job, Store, model_state
-from expunge.method import Method
-from expunge.needs import check_fit
-from expunge.stack import Engine, Timing, Vmapped, fastest, members
-from expunge.unlearn import Memo, Run, Unlearned, frozen
 
 STACK = 64
+
+
 Outcome = Literal["made", "busy", "again", "failed"]
+
+
 # Of each epoch: the step's place, the epoch's number, and what the model said then.
 Trace = list[list[Any]]
 
@@ -52,7 +58,7 @@ def blocks(plan: Plan, size: int) -> list[Block]:
     """All blocks of an experiment, in an order in which their inputs come first."""
     seeds = plan.experiment.seeds
     originals = tuple(dict.fromkeys(plan.original(seed).seed for seed in seeds))
-    recipe = plan.problem.from_scratch
+    recipe = partial(from_scratch, plan.problem)
     kinds = [("original", recipe("train", "original"), originals)]
     kinds += [("oracle", recipe("retain", "oracle"), seeds)]
     shadows = plan.experiment.shadow_seeds
@@ -134,7 +140,7 @@ def carried_out(
             made = told
         elif block.kind == "unlearned":
             for seed in told.losses:
-                if said := plan.kind.trace(plan, models[seed]):
+                if said := plan.task.trace(plan, models[seed]):
                     seen.setdefault(seed, []).append([told.place, told.number, said])
     return made, seen
 
@@ -156,7 +162,7 @@ def _keep(plan: Plan, store: Store, job: Job, made: Unlearned, seen: Trace) -> N
 
 
 def _witness(plan: Plan, store: Store, job: Job, model: torch.nn.Module) -> None:
-    tensors, about = plan.kind.witness(plan, model, job.kind)
+    tensors, about = plan.task.witness(plan, model, job.kind)
     store.write(plan.evidence(job), tensors, about)
 
 
@@ -200,7 +206,7 @@ def choose_engine(plan: Plan, store: Store) -> Timing:
             return Timing(**store.about(job))
         except (Corrupt, TypeError):
             pass
-    recipe = plan.problem.from_scratch("retain", "timing")
+    recipe = from_scratch(plan.problem, "retain", "timing")
     timing = fastest(partial(trial, plan), recipe, count)
     store.write(job, about=dataclasses.asdict(timing))
     return Timing(**store.about(job))  # of two processes that timed at once, the first is heard
@@ -221,7 +227,7 @@ def trial(plan: Plan, count: int) -> list[Run]:
 
 def warm_up(plan: Plan) -> None:
     """Train for a moment, so that no member pays for what torch sets up at its first step."""
-    fastest(partial(trial, plan), plan.problem.from_scratch("retain", "timing"), 2)
+    fastest(partial(trial, plan), from_scratch(plan.problem, "retain", "timing"), 2)
 
 
 def block_size(timing: Timing) -> int:
@@ -232,7 +238,7 @@ def block_size(timing: Timing) -> int:
 def make_problem(plan: Plan, store: Store) -> None:
     """Put what is to be forgotten, and how large the sets are, into the store."""
     if not store.has(plan.root):
-        store.write(plan.root, *plan.kind.forgotten(plan))
+        store.write(plan.root, *plan.task.forgotten(plan))
 
 
 def make_score(plan: Plan, store: Store, method: Method) -> Outcome:
@@ -241,7 +247,7 @@ def make_score(plan: Plan, store: Store, method: Method) -> Outcome:
     if store.has(job) or store.has(plan.failure(method)):
         return "made"
     try:
-        store.write(job, about=plan.kind.score(plan, store, method))
+        store.write(job, about=plan.task.score(plan, store, method))
     except Corrupt:
         return "again"
     except BadEvidence as fault:  # finite weights may still answer with infinite logits
@@ -254,9 +260,9 @@ def make_score(plan: Plan, store: Store, method: Method) -> Outcome:
 
 def versions(plan: Plan) -> dict[str, str]:
     """The versions that decide what a model becomes."""
-    from expunge import __version__
+    from expunge.core.machine import __version__
 
-    found = {name: version(name) for name in plan.kind.packages}
+    found = {name: version(name) for name in plan.task.packages}
     return {"expunge": __version__, "python": platform.python_version(), **found}
 
 

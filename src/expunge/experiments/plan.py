@@ -3,38 +3,78 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from pathlib import Path
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from expunge import models
-from expunge.batch import Data, Joined, Subset, Tensors, all_targets
-from expunge.data import Pool, cifar10, digits, image_folder
-from expunge.data.canaries import planted
-from expunge.data.forget import ForgetSet, check_indices
-from expunge.data.strata import refuse_whole
-from expunge.errors import BadData, BadSentence, Unsupported, did_you_mean
-from expunge.experiments.experiment import BY_SHADOWS, FEWEST_SHADOWS, Experiment, forget_chooser
-from expunge.experiments.kinds import CLASSIFICATION, Kind
-from expunge.experiments.store import Job, Store
-from expunge.method import Method
-from expunge.problem import Problem
-from expunge.streams import stream
-from expunge.text.rows import Texts
-from expunge.words import in_full
+from expunge.core.batch import Data, Joined, Subset, Tensors, all_targets
+from expunge.core.method import Method
+from expunge.core.problem import Problem, network_spec
+from expunge.core.seeds import stream
+from expunge.core.store import Job, Store
+from expunge.core.texts import Texts
+from expunge.core.vocabulary import in_full
+from expunge.engine.training import from_scratch
+from expunge.experiments.experiment import Experiment, forget_chooser
+
+if TYPE_CHECKING:
+    from expunge.core.method import Method
+    from expunge.core.store import Store
 
 MEASURED = ("retain", "forget", "test")
-IMAGES = ("digits", "cifar10", "image-folder")
-# Problems of texts, whose models are language models.
-LANGUAGE = ("people", "tofu", "novels", "mmlu", "texts")
+
+
 METRICS_VERSION = 5
+
+
 CHOICE_VERSION = 1
+
+
+# Name of a file -> name of a tensor -> the tensor; and what JSON can hold.
+Product = tuple[Mapping[str, Mapping[str, Tensor]], Mapping[str, Any]]
+
+
+class Task(ABC):
+    """One kind of problem; abstract."""
+
+    name: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def forgotten(self, plan: Plan) -> Product:
+        """What the store keeps of the problem: the forget set, and how large the sets are."""
+
+    @abstractmethod
+    def asked(self, plan: Plan, model: str) -> str:
+        """All that decides what models ("original", "oracle" ...) are asked, as text."""
+
+    @abstractmethod
+    def witness(self, plan: Plan, model: nn.Module, made_as: str) -> Product:
+        """What a model, made as an "original" or an "oracle" ..., answers."""
+
+    @abstractmethod
+    def trace(self, plan: Plan, model: nn.Module) -> dict[str, float]:
+        """A few numbers of a model while a method works on it, after each epoch; empty for none.
+
+        The model is left as it was, its modes too.
+        """
+
+    @abstractmethod
+    def scoring(self, plan: Plan) -> str:
+        """All that decides the numbers besides the answers, as text."""
+
+    @abstractmethod
+    def score(self, plan: Plan, store: Store, method: Method) -> dict[str, Any]:
+        """All numbers of one method, from the answers in the store."""
+
+    @abstractmethod
+    def summary(self, plan: Plan, store: Store) -> dict[str, Any]:
+        """Everything that was found, as one record."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +85,14 @@ class Plan:
         experiment: what is compared.
         problem: the sets, the architecture and the recipe.
         spec: all that decides the problem, the data's digest included.
-        kind: what models are asked, and how their answers are judged.
+        task: what models are asked, and how their answers are judged.
         settled: whether the forget set is the experiment's own, and no stand-in of its size.
     """
 
     experiment: Experiment
     problem: Problem
     spec: str
-    kind: Kind = CLASSIFICATION
+    task: Task
     settled: bool = True
 
     @property
@@ -64,12 +104,12 @@ class Plan:
         """The original of one member; under the challenge's protocol all share the first."""
         shared = self.experiment.protocol == "challenge"
         owner = self.experiment.seeds[0] if shared else seed
-        recipe = self.problem.from_scratch("train", "original")
+        recipe = from_scratch(self.problem, "train", "original")
         return Job("original", in_full(recipe.steps), owner, (self.root,))
 
     def oracle(self, seed: int) -> Job:
         """A model retrained from scratch without the forget set."""
-        steps = self.problem.from_scratch("retain", "oracle").steps
+        steps = from_scratch(self.problem, "retain", "oracle").steps
         return Job("oracle", in_full(steps), seed, (self.root,))
 
     def unlearned(self, method: Method, seed: int) -> Job:
@@ -87,7 +127,7 @@ class Plan:
     def shadow_spec(self) -> str:
         """All that decides a shadow model but its seed: no forget set, so that all share them."""
         sets = {name: self.problem.sets[name] for name in self.witnessed("shadow")}
-        recipe = self.problem.from_scratch("train", "shadow")
+        recipe = from_scratch(self.problem, "train", "shadow")
         return f"{data_spec(self.problem, sets)}; {in_full(recipe.steps)}"
 
     def half(self, seed: int) -> Tensor:
@@ -115,7 +155,7 @@ class Plan:
 
     def evidence(self, model: Job) -> Job:
         """What a model answers on the measured sets."""
-        return Job("evidence", self.kind.asked(self, model.kind), 0, (model,))
+        return Job("evidence", self.task.asked(self, model.kind), 0, (model,))
 
     @property
     def memorisation(self) -> Job:
@@ -133,7 +173,7 @@ class Plan:
     def failure(self, method: Method) -> Job:
         """The record that a method could not be carried out, with the reason."""
         first = self.unlearned(method, self.experiment.seeds[0])
-        from expunge import __version__
+        from expunge.core.machine import __version__
 
         # with the version: what failed may have been mended since
         return Job("failure", f"{__version__} {in_full(method.steps)}", 0, (first,))
@@ -141,7 +181,7 @@ class Plan:
     def score(self, method: Method) -> Job:
         """All numbers of one method against the oracles."""
         seeds = self.experiment.seeds
-        spec = self.kind.scoring(self)
+        spec = self.task.scoring(self)
         subjects = tuple(self.evidence(self.unlearned(method, seed)) for seed in seeds)
         oracles = tuple(self.evidence(self.oracle(seed)) for seed in seeds)
         shadows = tuple(self.evidence(self.shadow(s)) for s in self.experiment.shadow_seeds)
@@ -155,181 +195,12 @@ class Plan:
     @property
     def retrain(self) -> Method:
         """The control that must pass: the recipe on the retain set, with seeds of its own."""
-        return self.problem.from_scratch("retain", "retrain")
+        return from_scratch(self.problem, "retain", "retrain")
 
     @property
     def methods(self) -> tuple[Method, ...]:
         """All rows of the table: the controls, then what is compared."""
         return (self.retrain, *self.experiment.compared)
-
-
-def plan_for(experiment: Experiment, store: Store | None = None) -> Plan:
-    """Load the data of an experiment and cut the forget set out.
-
-    Args:
-        experiment: what is compared.
-        store: holds the rows where shadow models choose them; `graph.choose` puts them in.
-
-    Raises:
-        BadData: the data are missing or not what they claim to be; the rows are not chosen yet.
-    """
-    if experiment.problem in LANGUAGE:
-        from expunge.text.experiment import plan_of
-
-        refuse_audits(experiment)
-        return plan_of(experiment)
-    if chosen_by_shadows(experiment):
-        plan = outline(experiment, store)
-        if plan.settled:
-            return plan
-        raise BadData(
-            f"The forget set {experiment.forget} is chosen by shadow models, which have yet to be "
-            "made: `expunge run` makes them first, in Python expunge.experiments.graph.choose."
-        )
-    pool = load_pool(experiment)
-    chooser = forget_chooser(experiment.forget)
-    chosen = chooser(pool.train, all_targets(pool.train), seed=experiment.forget_seed)
-    return cut(experiment, pool, chosen)
-
-
-def refuse_audits(experiment: Experiment) -> None:
-    """Refuse audits of classifiers on language models.
-
-    Raises:
-        BadSentence: the experiment asks for some.
-    """
-    if experiment.audits:
-        raise BadSentence(
-            f"{experiment.name} is on language models, and {experiment.audits[0]!r} is an audit of "
-            "classifiers. Leave audits out, and ask the finished experiment: expunge audit "
-            f"--experiment {experiment.name} --store FOLDER."
-        )
-
-
-def chosen_by_shadows(experiment: Experiment) -> bool:
-    """Whether shadow models choose the forget set; there must be enough of them.
-
-    Raises:
-        BadData: no forget set, or one that takes more shadow models than the experiment has; or a
-            problem that is not known.
-    """
-    check_problem(experiment.problem)
-    if experiment.problem in LANGUAGE:
-        return False
-    if not isinstance(forget_chooser(experiment.forget), BY_SHADOWS):
-        return False
-    if experiment.shadows < FEWEST_SHADOWS:
-        raise BadData(
-            f"The forget set {experiment.forget} is chosen by shadow models, and the experiment "
-            f"{experiment.name} has {experiment.shadows}; set shadows = {FEWEST_SHADOWS} or more "
-            "(--shadows), an even number."
-        )
-    return True
-
-
-def outline(experiment: Experiment, store: Store | None = None) -> Plan:
-    """A plan that can be had at any time: before shadow models chose the forget set, too.
-
-    Until then as many random rows stand in for it and the plan is not `settled`. What such a plan
-    says of sizes, costs and shadow models holds, since shadows know of no forget set.
-
-    Raises:
-        BadData: as for `plan_for`, but for rows that are not chosen yet.
-    """
-    if not chosen_by_shadows(experiment):
-        return plan_for(experiment)
-    pool, chooser = load_pool(experiment), forget_chooser(experiment.forget)
-    n, targets = len(pool.train), all_targets(pool.train)
-    refuse_whole(type(chooser).__name__, chooser.size, n)
-    # A stream of its own: the stand-in is the forget set of no other experiment.
-    drawn = torch.randperm(n, generator=stream("stand-in", experiment.forget_seed))
-    first = cut(experiment, pool, ForgetSet(drawn[: chooser.size].sort().values, targets))
-    if store is None or not store.has(first.forget_set):
-        return replace(first, settled=False)
-    rows = check_indices(store.tensors(first.forget_set, "forget")["rows"], n)
-    return cut(experiment, pool, ForgetSet(rows, targets))
-
-
-def cut(experiment: Experiment, pool: Pool, chosen: ForgetSet) -> Plan:
-    """The plan with a forget set cut out of the training set."""
-    train = planted(pool.train, chosen)
-    problem = Problem.split(
-        train,
-        chosen.indices,
-        name=experiment.problem,
-        val=pool.val,
-        test=pool.test,
-        architecture=architecture(experiment.architecture, pool),
-        recipe=experiment.recipe,
-        classes=pool.classes,
-    )
-    return Plan(experiment, problem, problem_spec(problem))
-
-
-def load_pool(experiment: Experiment) -> Pool:
-    """The examples of a problem by name."""
-    makers: dict[str, Callable[[], Pool]] = {
-        "digits": digits,
-        "cifar10": lambda: cifar10(
-            _folder(experiment), train_size=experiment.train_size or None, seed=0
-        ),
-        "image-folder": lambda: image_folder(
-            _folder(experiment), size=experiment.image_size or None
-        ),
-    }
-    check_problem(experiment.problem)
-    if experiment.problem in LANGUAGE:
-        raise Unsupported(
-            f"The problem {experiment.problem!r} holds texts, and this is for classifiers."
-        )
-    if experiment.train_size and experiment.problem != "cifar10":
-        raise BadSentence(
-            f"train_size = {experiment.train_size}: {experiment.problem} is taken whole; leave "
-            "train_size out, or take cifar10."
-        )
-    return makers[experiment.problem]()
-
-
-def check_problem(name: str) -> None:
-    """Refuse a problem that is not known.
-
-    Raises:
-        BadData: with the nearest name that is.
-    """
-    known = (*IMAGES, *LANGUAGE)
-    if name not in known:
-        hint = did_you_mean(name, known)
-        raise BadData(f"No problem {name!r}; there are {', '.join(known)}.{hint}")
-
-
-def _folder(experiment: Experiment) -> Path:
-    """The folder of the data: `--data`, else EXPUNGE_DATA with the problem's name below it."""
-    if experiment.data:
-        return Path(experiment.data)
-    if "EXPUNGE_DATA" not in os.environ:
-        raise BadData(
-            f"The problem {experiment.problem} needs a folder of data. "
-            "Give it with --data FOLDER, or set EXPUNGE_DATA to the folder above it."
-        )
-    base = Path(os.environ["EXPUNGE_DATA"])
-    below = base / experiment.problem
-    return below if below.is_dir() else base
-
-
-def architecture(name: str, pool: Pool) -> Callable[[], nn.Module]:
-    """One of the reference networks, of the size that the pool's images need."""
-    channels, size, _ = pool.shape
-    classes = len(pool.classes)
-    known: dict[str, Callable[[], nn.Module]] = {
-        "digits_net": partial(models.digits_net, classes),
-        "convnet": partial(models.convnet, classes, channels, size),
-        "resnet9": partial(models.resnet9, classes, channels),
-        "resnet18": partial(models.resnet18, classes, channels),
-    }
-    if name not in known:
-        hint = did_you_mean(name, known)
-        raise BadData(f"No architecture {name!r}; there are {', '.join(known)}.{hint}")
-    return known[name]
 
 
 def problem_spec(problem: Problem) -> str:
@@ -342,22 +213,6 @@ def data_spec(problem: Problem, sets: Mapping[str, Data]) -> str:
     """A network and some sets as text."""
     network = network_spec(problem) if problem.architecture else "none"
     return "; ".join([network, *(f"{name}={digest(data)}" for name, data in sorted(sets.items()))])
-
-
-def network_spec(problem: Problem) -> str:
-    """A network as text: its layers, and for modules of a user's own what they answer.
-
-    Two modules may hold the same layers and use them differently, and a repr does not say how. So
-    an untrained network answers a few examples; rounded, since machines differ in the last digits.
-    """
-    network = problem.untrained("spec").eval()
-    kinds = {type(module).__module__.partition(".")[0] for module in network.modules()}
-    if kinds <= {"torch", "expunge"}:
-        return repr(network)
-    few = problem.sets["retain"].batch(torch.arange(min(len(problem.sets["retain"]), 4)))
-    with torch.inference_mode():
-        answers = few.logits(network)
-    return f"{network!r} -> {[round(float(a), 2) for a in answers.flatten()[:64]]}"
 
 
 def digest(data: Data) -> str:

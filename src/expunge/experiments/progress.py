@@ -19,14 +19,15 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from expunge.experiments.auditing import counted
-from expunge.experiments.choosing import notice
+from expunge.core.store import Job, Store
+from expunge.experiments.audit_jobs import counted
 from expunge.experiments.experiment import Experiment, written
 from expunge.experiments.graph import Progress, choose, make
 from expunge.experiments.make import counts
-from expunge.experiments.plan import Plan, chosen_by_shadows, outline, plan_for
-from expunge.experiments.store import Job, Store
-from expunge.metrics.verdict import LARGEST_COST
+from expunge.experiments.memorised_sets import notice
+from expunge.experiments.plan import Plan
+from expunge.experiments.planning import chosen_by_shadows, outline, plan_for
+from expunge.metrics.row_label import LARGEST_COST
 
 
 def drawn(experiment: Experiment, store: Store, jobs: int) -> Plan:

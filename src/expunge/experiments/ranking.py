@@ -15,12 +15,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from expunge.metrics.verdict import LARGEST_COST
+from expunge.metrics.row_label import LARGEST_COST
 
 # A method's epochs are counted in whole minibatches, which may exceed the cap by a few examples.
 CAP = LARGEST_COST * 1.025
+
+
 # A broken model may lie nearer to retrained ones than any other, and is of no use to anybody.
 BROKEN = "collapsed"
+
+
 COLUMNS = ("rank", "method", "score", "of the way", "retain", "test", "read", "time", "verdict")
 
 

@@ -16,24 +16,32 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from scipy.stats import t as student
 
+from expunge.core.evidence import Evidence
+from expunge.core.machine import device
+from expunge.core.seeds import derived
 from expunge.errors import BadEvidence
-from expunge.evidence import Evidence
 from expunge.experiments.collect import collect
-from expunge.experiments.hardware import device
 from expunge.experiments.plan import Plan
 from expunge.metrics.agreement import mean
-from expunge.metrics.distances import retrain_free_divergence, zero_retrain_forgetting
+from expunge.metrics.paper_scores import retrain_free_divergence, zero_retrain_forgetting
 from expunge.metrics.score import scored
-from expunge.statistics import rank_agreement
-from expunge.statistics.rank import FEWEST_METHODS
-from expunge.streams import derived
+from expunge.statistics.rank import FEWEST_METHODS, rank_agreement
 
 Floats = NDArray[np.float64]
 
+
 RANDOM_NETWORKS = 4
+
+
 UNSEEN = "test"
+
+
 SIGNALS = ("zrf", "rf_jsd")
+
+
 ORACLE_METRICS = ("quality", "divergence_forget")
+
+
 FEWEST_EXPERIMENTS = 3
 
 

@@ -7,21 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from expunge.evidence import Evidence
+from expunge.core.evidence import Evidence
+from expunge.core.machine import hardware
+from expunge.core.method import Method
+from expunge.core.seeds import derived
+from expunge.core.store import Job, Store
 from expunge.experiments.attacking import attacked, recognised, shadows_of
 from expunge.experiments.collect import layout
-from expunge.experiments.hardware import hardware
 from expunge.experiments.plan import Plan
 from expunge.experiments.retrain_free import retrain_free
-from expunge.experiments.store import Job, Store
-from expunge.method import Method
-from expunge.metrics import challenge
 from expunge.metrics.agreement import Accuracy, ActivationDistance, JensenShannon, ToW, accuracies
-from expunge.metrics.membership import LossAttack
+from expunge.metrics.attacks.population import LossAttack
+from expunge.metrics.challenge import quality as challenge
 from expunge.metrics.score import Metric, Score
-from expunge.streams import derived
 
 GALLERY = 6
+
+
 CURVE = 60
 
 

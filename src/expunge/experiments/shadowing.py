@@ -10,23 +10,36 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from expunge.batch import Joined, Subset
+from expunge.core.batch import Joined, Subset
+from expunge.core.evidence import Evidence
+from expunge.core.problem import Problem, network_spec
+from expunge.core.store import Job, Store
+from expunge.engine.training import from_scratch
 from expunge.errors import BadEvidence
-from expunge.evidence import Evidence
 from expunge.experiments.collect import layout
-from expunge.experiments.plan import Plan, digest, network_spec
-from expunge.experiments.store import Job, Store
-from expunge.metrics.battery import Halved, Shadows, Signals
-from expunge.metrics.battery.answers import spread_rows
-from expunge.metrics.memorisation import memorisation
-from expunge.metrics.signals import confidence, scaled_confidence, taylor_soft_margin
-from expunge.problem import Problem
+from expunge.experiments.plan import Plan, digest
+from expunge.metrics.attacks.games import Shadows
+from expunge.metrics.attacks.readings import spread_rows
+from expunge.metrics.attacks.signals import (
+    confidence,
+    memorisation,
+    scaled_confidence,
+    taylor_soft_margin,
+)
+from expunge.metrics.attacks.singles import Halved, SingleSignals
 
 Ints = NDArray[np.int64]
+
+
 Flags = NDArray[np.bool_]
+
+
 Floats = NDArray[np.float64]
 
+
 UNSEEN = "test"
+
+
 # More retained examples than this are thinned evenly before single ones are attacked.
 MOST_EXAMPLES = 2000
 
@@ -46,7 +59,7 @@ def differences(plan: Plan, shadows: Plan) -> tuple[str, ...]:
         mine, theirs = (None if data is None else digest(data) for data in held)
         if mine != theirs:
             found.append(f"the examples of {name!r} differ")
-    recipes = [p.problem.from_scratch("train", "shadow").steps for p in (plan, shadows)]
+    recipes = [from_scratch(p.problem, "train", "shadow").steps for p in (plan, shadows)]
     return (*found, *changed(recipes[0], recipes[1], "recipe"))
 
 
@@ -146,17 +159,17 @@ def for_singles(plan: Plan, found: Evidence, name: str) -> tuple[Halved, Ints]:
     rows, train = whole[places], found.on("train")
     logits, targets = train.logits[:, rows], train.targets[rows]
     pair = np.array([seed // 2 for seed in plan.experiment.shadow_seeds], dtype=np.int64)
-    signals = Signals(
+    signals = SingleSignals(
         scaled_confidence(logits, targets), taylor_soft_margin(logits, targets), unseen(found)
     )
     return Halved(signals, members(plan)[:, rows], pair), places
 
 
-def of_models(evidence: Evidence, name: str, places: Ints) -> Signals:
+def of_models(evidence: Evidence, name: str, places: Ints) -> SingleSignals:
     """What other models answer on the same examples of a set."""
     side = evidence.on(name)
     logits, targets = side.logits[:, places], side.targets[places]
-    return Signals(
+    return SingleSignals(
         scaled_confidence(logits, targets), taylor_soft_margin(logits, targets), unseen(evidence)
     )
 

@@ -11,18 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from expunge.audits import STANDARD
+from expunge.audits.panel import STANDARD
+from expunge.core.method import Method
+from expunge.core.store import Job, Store
+from expunge.engine.check import doubts, unfit
 from expunge.errors import StoreError
-from expunge.experiments.auditing import findings_of
-from expunge.experiments.choosing import about_choice
+from expunge.experiments.audit_jobs import findings_of
+from expunge.experiments.memorised_sets import about_choice
 from expunge.experiments.plan import Plan
 from expunge.experiments.retrain_free import correlations
-from expunge.experiments.store import Job, Store
-from expunge.method import Method
-from expunge.metrics.bootstrap import RESAMPLES
-from expunge.metrics.score import Score, Unscored
-from expunge.metrics.verdict import Row, Spread, flags, normalised, verdict
-from expunge.needs import doubts, unfit
+from expunge.metrics.row_label import ScoredRow, Spread, flags, normalised, verdict
+from expunge.metrics.score import RESAMPLES, Score, Unscored
 
 NOT_SHOWN = (
     "That the information is gone: these numbers compare answers on the measured examples. "
@@ -140,10 +139,10 @@ def row(
     }
 
 
-def judged_row(plan: Plan, name: str, found: Mapping[str, Any]) -> Row:
+def judged_row(plan: Plan, name: str, found: Mapping[str, Any]) -> ScoredRow:
     """What the verdict on a row is made from."""
     tuned = found.get("finetune", {})
-    return Row(
+    return ScoredRow(
         quality=_score(found[name]),
         ceiling=_score(found["retrain"]),
         floor=_score(found["nothing"]),
@@ -241,7 +240,7 @@ def audit_limits(plan: Plan) -> list[str]:
 
 def keep(plan: Plan, store: Store) -> dict[str, Any]:
     """Put the summary into the store, so that a report can be made from the store alone."""
-    found = plan.kind.summary(plan, store)
+    found = plan.task.summary(plan, store)
     # Addressed by what it says: a summary worked out anew in another way is another product.
     job = Job("summary", digest_of(found))
     if not store.has(job):

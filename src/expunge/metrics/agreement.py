@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr, softmax
 
+from expunge.core.evidence import Evidence
 from expunge.errors import BadEvidence
-from expunge.evidence import Evidence
 from expunge.metrics.score import Aim, Score, scored
 
 Floats = NDArray[np.float64]
+
 
 TUG_OF_WAR_SETS = ("forget", "retain", "test")
 

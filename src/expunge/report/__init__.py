@@ -1,7 +1,3 @@
-"""One self-contained HTML file, made from a summary record and nothing else."""
+"""Reports: records in, HTML pages and terminal tables out."""
 
 from __future__ import annotations
-
-from expunge.report.build import render, write
-
-__all__ = ["render", "write"]

@@ -11,17 +11,28 @@ from expunge.report.numbers import SPACE, THIN, fixed, interval, percent
 
 Record = Mapping[str, Any]
 
+
 TONES = {"found": "bad", "excluded": "good", "inconclusive": "none"}
+
+
 GROUPS = ("original", "unlearned", "retrained")
+
+
 SIGNALS = {"zrf": "ZRF", "rf_jsd": "RF-JSD"}
+
+
 METRICS = {"quality": "quality F", "divergence_forget": "JS, forget"}
+
+
 # Below this a p-value is a formula's tail and no measurement.
 LEAST_P = 1e-4
+
+
 LISTED = 4
 
 
 @dataclass(frozen=True)
-class Line:
+class AttackLine:
     """One attack on one method; without an area there is a reason."""
 
     name: str
@@ -54,7 +65,7 @@ class Page:
     tone: str
     verdict: str
     power: str
-    lines: list[Line]
+    lines: list[AttackLine]
     notes: list[tuple[str, str]]
     seen: list[Seen]
 
@@ -185,16 +196,16 @@ def _verdict(found: Record) -> str:
     )
 
 
-def _line(tried: Record) -> Line:
+def _line(tried: Record) -> AttackLine:
     effect, told = tried["effect"], (tried["name"], tried["strength"], tried["says"])
     if effect is None:
-        return Line(*told, "", "", "not carried out", "unknown", tried["reason"])
+        return AttackLine(*told, "", "", "not carried out", "unknown", tried["reason"])
     shown = tried["adjusted"] <= effect["alpha"]
     word = "found" if shown and not tried["excluded"] else "excluded"
     word = word if shown or tried["excluded"] else "open"
     value, low, high = (0.5 + effect[side] for side in ("value", "low", "high"))
     area = f"{fixed(value, 3)}{SPACE}{interval(low, high, 2)}"
-    return Line(*told, area, p_value(tried["adjusted"]), word, TONES.get(word, "none"), "")
+    return AttackLine(*told, area, p_value(tried["adjusted"]), word, TONES.get(word, "none"), "")
 
 
 def p_value(p: float) -> str:

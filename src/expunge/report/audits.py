@@ -12,9 +12,14 @@ from expunge.report.plots import Axis, Strip, Tick, strip
 
 Record = Mapping[str, Any]
 
+
 TONES = {"found": "bad", "excluded": "good", "inconclusive": "none"}
+
+
 # Shares of the original's lead: what lies beyond stands at the end of the axis.
 AXIS = Axis(-0.5, 1.5)
+
+
 MARGIN = 0.1
 
 
@@ -28,7 +33,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Line:
+class AuditLine:
     """One audit on one method; without a number there is a reason."""
 
     name: str
@@ -43,18 +48,18 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Card:
+class AuditCard:
     """Everything that the audits say of one method."""
 
     word: str
     tone: str
     verdict: str
     power: str
-    lines: list[Line]
+    lines: list[AuditLine]
     open: str
 
 
-def cards(summary: Record) -> dict[str, Card]:
+def cards(summary: Record) -> dict[str, AuditCard]:
     """Return a card a method by its name; none for an experiment without audits."""
     return {row["name"]: _card(row["audits"]) for row in summary["rows"] if "audits" in row}
 
@@ -133,9 +138,9 @@ def _controls(rows: Mapping[str, Record]) -> list[str]:
     return lines
 
 
-def _card(found: Record) -> Card:
+def _card(found: Record) -> AuditCard:
     verdict = found["verdict"]
-    return Card(
+    return AuditCard(
         _word(found),
         TONES.get(verdict["word"], "unknown"),
         _verdict(found),
@@ -202,14 +207,14 @@ def _less(found: Record) -> str:
     )
 
 
-def _line(one: Record, shown: bool) -> Line:
+def _line(one: Record, shown: bool) -> AuditLine:
     if "effect" not in one:
-        return Line(one["audit"], "", (), "", None, (), "unscored", "unknown", one["reason"])
+        return AuditLine(one["audit"], "", (), "", None, (), "unscored", "unknown", one["reason"])
     effect, word = one["effect"], one["word"]
     # A single audit may find what Holm's correction over all takes back.
     word = "inconclusive" if word == "found" and not shown else word
     placed = strip(AXIS, one["recovered"]) if "recovered" in one else None
-    return Line(
+    return AuditLine(
         one["audit"],
         f"{one['unit']}; a larger one {one['more']}",
         _means(one),

@@ -12,16 +12,27 @@ from expunge.report.language_words import REASONS, SETS, set_title
 from expunge.report.numbers import percent, percent_interval
 
 Record = Mapping[str, Any]
+
+
 # Words as written (False), and what the page says of signs that cannot be seen (True).
 Piece = tuple[str, bool]
 
+
 # Signs of one generation that the page holds; the rest is counted.
 LONGEST = 600
+
+
 # White space that would look like one blank, or like none.
 GAPS = re.compile(r"\s{2,}|[^\S ]")
+
+
 # Methods whose answers are shown without unfolding.
 FEATURED = 4
+
+
 SIDES = {"forget": "of what was to be forgotten", "retain": "of what was to be kept"}
+
+
 QUOTED = ("question", "answer", "said", "oracle", "original")
 
 
@@ -36,7 +47,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Question:
+class AnswerBlock:
     """One question with its true answer and what everyone wrote."""
 
     text: Sequence[Piece]
@@ -46,12 +57,12 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnsweredQuestions:
     """The questions of one set."""
 
     name: str
     title: str
-    questions: list[Question]
+    questions: list[AnswerBlock]
 
 
 @dataclass(frozen=True)
@@ -120,14 +131,14 @@ def _dissected(row: Record) -> Record:
     return {**row, "samples": samples, "collapse": collapse}
 
 
-def asked(summary: Record) -> list[Asked]:
+def asked(summary: Record) -> list[AnsweredQuestions]:
     """The questions by set, in the order of the page; those of the nearest row tell which."""
     able = prose.scored(summary["rows"])
     samples = able[0]["samples"] if able else []
     order = [*SETS, *(one["set"] for one in samples if one["set"] not in SETS)]
     names = [name for name in dict.fromkeys(order) if any(one["set"] == name for one in samples)]
     return [
-        Asked(
+        AnsweredQuestions(
             name, set_title(name),
             [_question(one, i, able) for i, one in enumerate(samples) if one["set"] == name],
         )
@@ -135,7 +146,7 @@ def asked(summary: Record) -> list[Asked]:
     ]  # fmt: skip
 
 
-def _question(sample: Record, place: int, rows: Sequence[Record]) -> Question:
+def _question(sample: Record, place: int, rows: Sequence[Record]) -> AnswerBlock:
     """Both anchors first, then the nearest methods and the filter; the others to unfold."""
     anchors = [
         Said("original", True, sample["original"], _note(sample["original"], sample)),
@@ -148,7 +159,7 @@ def _question(sample: Record, place: int, rows: Sequence[Record]) -> Question:
     first = [row["name"] for row, _ in said if not row["control"]][:FEATURED]
     shown = [one for row, one in said if row["name"] in (*first, "filter")]
     rest = [one for row, one in said if row["name"] not in (*first, "filter")]
-    return Question(sample["question"], sample["answer"], [*anchors, *shown], rest)
+    return AnswerBlock(sample["question"], sample["answer"], [*anchors, *shown], rest)
 
 
 def _said(row: Record, place: int) -> Said:

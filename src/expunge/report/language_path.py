@@ -10,8 +10,12 @@ from expunge.report import prose
 from expunge.report.numbers import fixed
 
 Record = Mapping[str, Any]
+
+
 # Methods whose ways are shown without unfolding.
 FEATURED = 8
+
+
 # Of 100 above and below, free for the thickness of the line.
 EDGE = 4.0
 

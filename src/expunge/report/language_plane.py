@@ -25,8 +25,12 @@ from expunge.report.scatter import (
 )
 
 Record = Mapping[str, Any]
+
+
 # The axes show at least the original, and enough of the retain side to see a small loss.
 LEAST = {"forget": 1.1, "retain": 0.3}
+
+
 ROOM = 1.08
 
 

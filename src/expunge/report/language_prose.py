@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from expunge.metrics.verdict import FEWEST_MODELS
+from expunge.metrics.row_label import FEWEST_MODELS
 from expunge.report import prose
 from expunge.report.language_answers import collapsed
 from expunge.report.language_words import CONTROLS
 from expunge.report.numbers import THIN, figure, fixed, percent, with_interval
 
 Record = Mapping[str, Any]
+
+
 Fact = tuple[str, str, bool]
 
 

@@ -6,24 +6,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from expunge.metrics.verdict import LARGEST_COST
+from expunge.metrics.row_label import LARGEST_COST
 from expunge.report import prose
 from expunge.report.language_answers import collapsed
 from expunge.report.language_prose import apart
 from expunge.report.language_words import ATTACKS, MEANS, METRICS, set_title, tone
 from expunge.report.numbers import MINUS, THIN, figure, fixed, interval, percent, with_interval
+from expunge.report.page_table import Cell, Table, TableLine, doubts
 from expunge.report.plots import Axis, strip
-from expunge.report.table import Cell, Line, Table, doubts
 
 Record = Mapping[str, Any]
 
+
 # Distances beyond this stand at the edge of a picture: a model that fell apart may be anywhere.
 FARTHEST = 1.5
+
+
 MISSING = "–"
 
 
 @dataclass(frozen=True)
-class Row:
+class GridRow:
     """A row of numbers; `kind` is "anchor", "control" or ""."""
 
     name: str
@@ -39,7 +42,7 @@ class Grid:
     title: str
     note: str
     heads: list[tuple[str, str]]
-    rows: list[Row]
+    rows: list[GridRow]
 
 
 def table(summary: Record) -> Table:
@@ -72,12 +75,14 @@ def _beyond(names: Sequence[str], axis: Axis) -> list[str]:
     return [f"Reaches beyond {fixed(axis.high, 1)}, where the picture ends: {said}."]
 
 
-def _line(row: Record, axis: Axis, kept: Sequence[tuple[str, Column]]) -> Line:
+def _line(row: Record, axis: Axis, kept: Sequence[tuple[str, Column]]) -> TableLine:
     if "unscored" in row:
-        return Line(row["name"], row["verdict"], "unknown", row["unscored"], "", None, [])
+        return TableLine(row["name"], row["verdict"], "unknown", row["unscored"], "", None, [])
     cells = [column(row) or Cell(name, MISSING) for name, column in kept]
     place = strip(axis, row["distance"])
-    return Line(row["name"], row["verdict"], tone(row["verdict"]), "", apart(row), place, cells)
+    return TableLine(
+        row["name"], row["verdict"], tone(row["verdict"]), "", apart(row), place, cells
+    )
 
 
 Column = Callable[[Record], "Cell | None"]
@@ -171,15 +176,15 @@ def _grid(name: str, gauges: Sequence[Record], summary: Record) -> Grid:
     return Grid(set_title(name), note, heads, [*anchors, *rows])
 
 
-def _anchor(row: Record, side: str, gauges: Sequence[Record]) -> Row:
+def _anchor(row: Record, side: str, gauges: Sequence[Record]) -> GridRow:
     found = [row["scores"].get(gauge["name"]) for gauge in gauges]
     cells = [Cell("", with_interval(told[side], 2) if told else MISSING) for told in found]
     count = next((told[side]["n"] for told in found if told), 0)
     name = "retrained" if side == "oracle" else "original"
-    return Row(name, f"anchor, n = {count}", "anchor", cells)
+    return GridRow(name, f"anchor, n = {count}", "anchor", cells)
 
 
-def _gauges(row: Record, gauges: Sequence[Record]) -> Row:
+def _gauges(row: Record, gauges: Sequence[Record]) -> GridRow:
     found = [row["scores"].get(gauge["name"]) for gauge in gauges]
     cells = [_gapped(told) if told else Cell("", MISSING) for told in found]
     return _row(row, f"n = {row['distance']['n']}", cells)
@@ -193,8 +198,8 @@ def _gapped(told: Record) -> Cell:
     return Cell("", with_interval(told, 2), f"gap {gap(apart['value'])} {ends}", clear)
 
 
-def _row(row: Record, note: str, cells: list[Cell]) -> Row:
-    return Row(row["name"], note, "control" if row["control"] else "", cells)
+def _row(row: Record, note: str, cells: list[Cell]) -> GridRow:
+    return GridRow(row["name"], note, "control" if row["control"] else "", cells)
 
 
 def leaks(summary: Record) -> Grid | None:
@@ -207,7 +212,7 @@ def leaks(summary: Record) -> Grid | None:
     heads = [(ATTACKS.get(name, name), "area") for name in names]
     first = able[0]["membership"]
     anchors = [
-        Row(name, "anchor", "anchor", [Cell("", fixed(first[one][side], 2)) for one in names])
+        GridRow(name, "anchor", "anchor", [Cell("", fixed(first[one][side], 2)) for one in names])
         for name, side in (("retrained", "oracle"), ("original", "original"))
     ]
     rows = [
@@ -239,7 +244,7 @@ def qualities(summary: Record) -> Grid | None:
     return Grid("Forget quality", "", heads, [_quality_row(row) for row in able])
 
 
-def _quality_row(row: Record) -> Row:
+def _quality_row(row: Record) -> GridRow:
     told = row["forget_quality"]
     cells = [
         Cell("", fixed(told["d"], 3)),
@@ -255,7 +260,7 @@ def chance(p: float) -> str:
 
 
 @dataclass(frozen=True)
-class Dossier:
+class AttackSheet:
     """Everything about one row, to unfold."""
 
     name: str
@@ -265,10 +270,10 @@ class Dossier:
     facts: list[tuple[str, str]]
 
 
-def dossiers(summary: Record) -> list[Dossier]:
+def dossiers(summary: Record) -> list[AttackSheet]:
     """One a row, in the order of the table."""
     return [
-        Dossier(
+        AttackSheet(
             row["name"], row["verdict"], tone(row["verdict"]), row["sentence"],
             list(_facts(row, summary)),
         )

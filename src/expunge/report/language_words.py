@@ -16,6 +16,8 @@ SETS = {
     "other": "Other subjects, which nobody taught here",
     "holdout": "What no model was taught",
 }
+
+
 METRICS = {
     "probability": "Probability",
     "rouge recall": "ROUGE-L recall",
@@ -26,6 +28,8 @@ METRICS = {
     "right option": "Right option",
     "option probability": "Share of the right option",
 }
+
+
 MEANS = {
     "probability": "how likely the true answer is",
     "rouge recall": "how much of the true answer is said",
@@ -36,19 +40,27 @@ MEANS = {
     "right option": "how often the right one of the options is likeliest",
     "option probability": "its probability, as a share of that of all options",
 }
+
+
 ATTACKS = {"loss": "Loss", "zlib": "Loss over zlib", "min-k": "Min-K%", "min-k++": "Min-K%++"}
+
+
 REASONS = {
     "blanks": "blank space",
     "repetition": "one phrase again and again",
     "few distinct pairs": "few different word pairs",
     "unknown words": "gibberish (words that nobody was taught)",
 }
+
+
 CONTROLS = {
     "retrain": "other retrained models, judged like a method: nothing should come nearer",
     "nothing": "the original, left as it was: it must fail",
     "filter": "suppression: the original behind a keyword filter, which forgets nothing",
     "gibberish": "ascent until nothing is left: it must be seen as collapse",
 }
+
+
 # The first words of a verdict, and the class of the mark beside it.
 TONES = {
     "as retraining": "good",
@@ -62,6 +74,8 @@ TONES = {
     "overshoots": "bad",
     "collapsed": "bad",
 }
+
+
 GLOSSARY = (
     (
         "Retrained, oracle",

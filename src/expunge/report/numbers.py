@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
+
+
 # A number and its interval stay on one line.
 SPACE = "\N{NO-BREAK SPACE}"
+
+
 THIN = "\N{NARROW NO-BREAK SPACE}"
 
 

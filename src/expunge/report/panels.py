@@ -11,16 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from expunge.metrics.attacks import CAP
-from expunge.metrics.challenge import BIN
+from expunge.metrics.challenge.quality import BIN
+from expunge.metrics.challenge.thresholds import CAP
 from expunge.report import prose
 from expunge.report.numbers import figure, percent
 from expunge.report.plots import BINS, HEIGHT, Axis, bars, heights, line
 
 Record = Mapping[str, Any]
 
+
 # Methods whose signals are shown without unfolding.
 FEATURED = 3
+
+
 # Smaller pictures are drawn with whole pixels.
 COARSE = 64
 
@@ -37,7 +40,7 @@ class Epsilons:
 
 
 @dataclass(frozen=True)
-class Signals:
+class SignalPanel:
     """The signal of one method on one example, mirrored at the middle: theirs up, mine down."""
 
     name: str
@@ -57,12 +60,12 @@ class Example:
     original: float
     original_said: str
     ends: tuple[str, str]
-    featured: list[Signals]
-    others: list[Signals]
+    featured: list[SignalPanel]
+    others: list[SignalPanel]
 
 
 @dataclass(frozen=True)
-class Curve:
+class TrainingCurve:
     """The mean loss of one step of a method over its epochs."""
 
     name: str
@@ -142,7 +145,7 @@ def _example(entry: Record, featured: Sequence[str]) -> Example:
     )
 
 
-def _signals(name: str, entry: Record, axis: Axis) -> Signals:
+def _signals(name: str, entry: Record, axis: Axis) -> SignalPanel:
     """Both distributions over the width of the axis; values beyond stand in the end bins."""
     # In percent of the width, so that the bars agree with the mark of the original.
     edges = [100 * i / BINS for i in range(BINS + 1)]
@@ -150,7 +153,7 @@ def _signals(name: str, entry: Record, axis: Axis) -> Signals:
     theirs, mine = (heights([axis.at(value) for value in side], edges) for side in sides)
     top, middle = max(*theirs, *mine), HEIGHT / 2
     medians = [figure(float(np.median(side))) for side in sides]
-    return Signals(
+    return SignalPanel(
         name=name,
         retrained=bars(theirs, top, base=middle),
         unlearned=bars(mine, top, base=middle, up=False),
@@ -169,7 +172,7 @@ def png(picture: Sequence[Sequence[Sequence[int]]]) -> str:
     return base64.b64encode(held.getvalue()).decode()
 
 
-def curves(rows: Sequence[Record]) -> list[Curve]:
+def curves(rows: Sequence[Record]) -> list[TrainingCurve]:
     """The loss of every step of every scored row that trains."""
     return [
         _curve(row["name"], place, losses)
@@ -186,10 +189,10 @@ def by_step(curve: Sequence[Sequence[Any]]) -> dict[str, list[float]]:
     return found
 
 
-def _curve(name: str, place: str, losses: Sequence[float]) -> Curve:
+def _curve(name: str, place: str, losses: Sequence[float]) -> TrainingCurve:
     path = line(losses) if len(losses) > 1 else ""
     ends = figure(losses[0]), figure(losses[-1])
-    return Curve(name, step_name(place), len(losses), *ends, path)
+    return TrainingCurve(name, step_name(place), len(losses), *ends, path)
 
 
 def step_name(place: str) -> str:

@@ -17,7 +17,11 @@ from expunge.report.numbers import fixed, percent
 
 # Shares of the width that stay free at both ends, so that marks at the ends are whole.
 MARGIN = 3.0
+
+
 HEIGHT = 100.0
+
+
 BINS = 20
 
 

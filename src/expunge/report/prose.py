@@ -5,18 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from expunge.metrics.verdict import FEWEST_MODELS, LARGEST_COST
+from expunge.metrics.row_label import FEWEST_MODELS, LARGEST_COST
 from expunge.report.numbers import THIN, figure, percent, percent_interval, with_interval
 
 PASSED = "as retrained within noise"
+
+
 TOO_FEW = "too few models to say"
+
+
 # Names beyond this many are counted and not listed.
 LISTED = 4
+
+
 LONGEST_NAME = 60
+
+
 # A name in a script that runs from right to left moves no sign outside of these.
 ISOLATE, END_ISOLATE = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
+
+
 SET_ORDER = ("train", "retain", "forget", "val", "test", "holdout")
+
+
 HARDWARE_ORDER = ("processor", "accelerator", "cores")
+
 
 Record = Mapping[str, Any]
 

@@ -6,16 +6,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from expunge.metrics.verdict import LARGEST_COST
+from expunge.metrics.row_label import LARGEST_COST
 from expunge.report.plots import Axis, Tick
 
 # Pixels. Labels are placed for a phone and for a page; the style sheet shows one of the two.
 TALL = 340
+
+
 TOP, BOTTOM = 34, 34
+
+
 WIDTHS = {"narrow": 326, "wide": 900}
+
+
 # Advance of a sign and height of a line at 12 pixels; generous, since fonts differ.
 SIGN, LINE = 6.9, 14
+
+
 LONGEST = 18
+
 
 Box = tuple[float, float, float, float]
 
@@ -44,7 +53,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Band:
+class ScoreBand:
     """A value with the ends of its interval, in pixels from above."""
 
     y: float
@@ -60,7 +69,7 @@ class Scatter:
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     cost_line: float
-    ceiling: Band
+    ceiling: ScoreBand
     floor: float
     labels: dict[str, list[tuple[Point, Label]]] = field(default_factory=dict)
     height: int = TALL
@@ -84,7 +93,7 @@ def scatter(rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str, Any], floor
         x_ticks=across.ticks(as_percent=True),
         y_ticks=[Tick(down(up, tick.at), tick.label) for tick in up.ticks()],
         cost_line=across.at(LARGEST_COST),
-        ceiling=Band(*(down(up, up.at(ceiling[side])) for side in ("value", "low", "high"))),
+        ceiling=ScoreBand(*(down(up, up.at(ceiling[side])) for side in ("value", "low", "high"))),
         floor=down(up, up.at(floor)),
     )
     labels = {

@@ -1,203 +1,162 @@
-"""The verdict table: what stands in each cell."""
+"""The verdict table, for a terminal or a text file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import io
+from collections.abc import Mapping
 from typing import Any
 
-from expunge.metrics.verdict import LARGEST_COST, SETS
-from expunge.report import prose
-from expunge.report.numbers import SPACE, decimals, fixed, gap, interval, percent, with_interval
-from expunge.report.plots import Axis, Strip, strip
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-Record = Mapping[str, Any]
+from expunge.metrics.row_label import LARGEST_COST
 
-# The first words of a verdict, and the class of the mark beside it.
-TONES = {
-    "as retrained": "good",
-    "partly": "part",
-    "no better": "none",
-    "not forgotten": "none",
-    "changed nothing": "none",
-    "over-forgotten": "bad",
-    "forget accuracy rose": "bad",
-    "collapsed": "bad",
-}
-METRICS = {
-    "quality": "Quality F",
-    "score": "Score",
-    "accuracy_retain": "Accuracy, retain",
-    "accuracy_forget": "Accuracy, forget",
-    "accuracy_test": "Accuracy, test",
-    "tow": "ToW",
-    "divergence_forget": "JS, forget",
-    "divergence_test": "JS, test",
-    "distance_forget": "L2, forget",
-    "distance_test": "L2, test",
-    "weak_attack": "Weak attack",
-}
+COLUMNS = (
+    "method",
+    "quality F",
+    "of the way",
+    "retain",
+    "forget",
+    "test",
+    "ToW",
+    "attacks",
+    "audits",
+    "cost",
+    "verdict",
+)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One number, a note below it, and whether a reader must heed it."""
-
-    label: str
-    value: str
-    note: str = ""
-    heed: bool = False
+def plain(summary: Mapping[str, Any], width: int = 176) -> str:
+    """The table as text."""
+    text = io.StringIO()
+    draw(summary, Console(file=text, width=width, color_system=None, legacy_windows=False))
+    return text.getvalue()
 
 
-@dataclass(frozen=True)
-class Line:
-    """One row as the template draws it; without numbers there is a reason instead."""
+def draw(summary: Mapping[str, Any], console: Console) -> None:
+    """Print the table and what must be known to read it."""
+    experiment = summary["experiment"]
+    beneath = any("audits" in row for row in summary["rows"])
+    columns = [name for name in COLUMNS if beneath or name != "audits"]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("method", "verdict") else "right")
+    for row in summary["rows"]:
+        by_name = dict(zip(COLUMNS, cells(row), strict=True))
+        table.add_row(*(Text(by_name[name]) for name in columns))
+    console.print(table)
+    for name, doubts in summary.get("doubts", {}).items():  # summaries of older versions lack it
+        for doubt in doubts:
+            console.print(Text(f"Doubt about {name}: {doubt}"))
+    hardware = summary["hardware"]
+    for said in [*summary.get("chosen", {}).get("said", []), *retrain_free(summary)]:
+        console.print(Text(said))
+    console.print(Text(legend(experiment)))
+    console.print(Text(alarms(summary)))
+    for said in audit_lines(summary):
+        console.print(Text(said))
+    console.print(Text(f"Measured on {hardware['processor']}, {hardware['cores']} cores."))
 
-    name: str
-    verdict: str
-    tone: str
-    reason: str
-    quality: str
-    strip: Strip | None
-    cells: list[Cell]
 
-
-@dataclass(frozen=True)
-class Table:
-    """Rows in two groups, and the axis that they share."""
-
-    heads: list[str]
-    controls: list[Line]
-    methods: list[Line]
-    axis: Axis
-    ceiling: Strip
-    floor: Strip
-    notes: list[str]
-
-
-def table(summary: Record) -> Table:
-    """Lay out the verdict table of a summary."""
-    able = prose.scored(summary["rows"])
-    highest = max([summary["ceiling"]["high"], *(prose.quality(row)["high"] for row in able)])
-    axis = Axis(0.0, max(highest, 1e-3))
-    drawn = [[_line(row, summary, axis) for row in group] for group in prose.groups(summary)]
-    return Table(
-        heads=[cell.label for cell in _cells(able[0], summary)] if able else [],
-        controls=drawn[0],
-        methods=drawn[1],
-        axis=axis,
-        ceiling=strip(axis, summary["ceiling"]),
-        floor=strip(axis, summary["floor"]),
-        notes=[*_notes(able), *doubts(summary)],
+def legend(experiment: Mapping[str, Any]) -> str:
+    """How to read the table."""
+    return (
+        f"n = {experiment['members']} models a row, protocol {experiment['protocol']}, rule "
+        f"{experiment['rule']}, forget set {experiment['forget']}. F with a 95 % interval over "
+        "models (half-sample bootstrap); of the way: 0 = the original, 1 = held-out retrained "
+        "models; accuracies in %, with the gap to retrained; attacks: are unlearned models told "
+        "from retrained ones (found), not by the margin (excluded), or is n too small "
+        "(inconclusive); cost: share of retraining's processor time, ! above 20 %."
     )
 
 
-def _notes(rows: Sequence[Record]) -> list[str]:
-    """Why rows have no place between floor and ceiling, each reason once."""
-    reasons = [row["normalised"] for row in rows if isinstance(row["normalised"], str)]
-    return [f"Of the way is unscored: {reason}." for reason in dict.fromkeys(reasons)]
-
-
-def doubts(summary: Record) -> list[str]:
-    """What speaks against methods on this problem; summaries of older versions do not say."""
-    said = summary.get("doubts", {}).items()
-    return [f"Doubt about {prose.inline(name)}: {doubt}" for name, each in said for doubt in each]
-
-
-def _line(row: Record, summary: Record, axis: Axis) -> Line:
-    tone = next((t for words, t in TONES.items() if row["verdict"].startswith(words)), "unknown")
-    if "scores" not in row:
-        return Line(row["name"], row["verdict"], tone, row["unscored"], "", None, [])
-    quality = prose.quality(row)
-    said = with_interval(quality, 3)
-    cells = _cells(row, summary)
-    return Line(row["name"], row["verdict"], tone, "", said, strip(axis, quality), cells)
-
-
-def _cells(row: Record, summary: Record) -> list[Cell]:
-    """The cells of a scored row; what was not measured has no cell in any row."""
-    found = [_way(row, summary)]
-    if "score" in row["scores"]:
-        found.append(_score(row))
-    found += [_accuracy(row, summary, name) for name in SETS if f"accuracy_{name}" in row["scores"]]
-    if "tow" in row["scores"]:
-        found.append(Cell("ToW", fixed(row["scores"]["tow"]["value"], 3)))
-    found.append(_divergence(row, summary))
-    if "attacks" in row:
-        found.append(_attacked(row))
-    if "audits" in row:
-        found.append(_audited(row["audits"]))
-    return [*found, _cost(row)]
-
-
-def _way(row: Record, summary: Record) -> Cell:
-    if isinstance(row["normalised"], str):
-        return Cell("Of the way", "unscored", "reason below")
-    value, _, ends = prose.way(row, summary).partition(SPACE)
-    return Cell("Of the way", value, ends)
-
-
-def _score(row: Record) -> Cell:
-    score = row["scores"]["score"]
-    return Cell("Score", fixed(score["value"], 3), interval(score["low"], score["high"], 3))
-
-
-def _accuracy(row: Record, summary: Record, name: str) -> Cell:
-    """Accuracy in percent, with its gap to the retrained models in points."""
-    key = f"accuracy_{name}"
-    mine, theirs = (each["scores"][key]["value"] for each in (row, _oracle(summary)))
-    flagged = any(flag.startswith(f"{name} accuracy") for flag in row["flags"])
-    note = "" if row["name"] == "retrain" else gap(mine - theirs)
-    return Cell(name.capitalize(), fixed(mine * 100, 1), note, flagged)
-
-
-def _oracle(summary: Record) -> Record:
-    return next(row for row in summary["rows"] if row["name"] == "retrain")
-
-
-def _divergence(row: Record, summary: Record) -> Cell:
-    """Jensen-Shannon divergence on the forget set, the test set's below it."""
-    largest = max(
-        score["value"]
-        for each in prose.scored(summary["rows"])
-        for key, score in each["scores"].items()
-        if key.startswith("divergence")
+def alarms(summary: Mapping[str, Any]) -> str:
+    """How often the attacks find something where there is nothing."""
+    found = summary.get("false_alarms", {"reason": "an older version made this summary."})
+    if "reason" in found:
+        return f"False alarms of the attacks are not known: {found['reason']}"
+    rate = found["rate"]
+    return (
+        f"False alarms: between random halves of the retrained models ({found['models']} a side) "
+        f"the attacks found something in {round(rate['value'] * rate['n'])} of {rate['n']} "
+        "repetitions; 5 % are allowed."
     )
-    said = {
-        key: fixed(score["value"], decimals(largest))
-        for key, score in row["scores"].items()
-        if key.startswith("divergence")
-    }
-    test = said.get("divergence_test")
-    return Cell("JS forget", said["divergence_forget"], f"test {test}" if test else "")
 
 
-def _attacked(row: Record) -> Cell:
-    """The verdict of the attacks, the mean area of an attacker with a rule an example below it."""
-    found = row["attacks"]
-    exposed = found["exposed"]
-    note = f"{fixed(exposed['mean_auc'], 2)} an example" if exposed else ""
-    return Cell("Attacks", found["verdict"]["word"], note)
+def audited(found: Mapping[str, Any] | None) -> str:
+    """What the audits found in a row, in few signs: "found 3 of 12"."""
+    if found is None:
+        return "-"
+    word = found["verdict"]["word"]
+    return f"{word} {len(found['shown'])} of {found['scored']}" if word == "found" else word
 
 
-def _audited(found: Record) -> Cell:
-    """The verdict of the audits, and how many of them find a difference."""
-    return Cell("Audits", found["verdict"]["word"], f"{len(found['shown'])} of {found['scored']}")
-
-
-def _cost(row: Record) -> Cell:
-    share = row["cost"]["time_share"]
-    heed = share > LARGEST_COST and row["name"] != "retrain"
-    note = f"over {percent(LARGEST_COST)}" if heed else ""
-    return Cell("Cost", percent(share), note, heed)
-
-
-def all_numbers(rows: Sequence[Record]) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Every metric of every scored row with its interval: column heads, then rows."""
-    able = prose.scored(rows)
-    keys = [key for key in METRICS if any(key in row["scores"] for row in able)]
-    lines = [
-        (row["name"], [with_interval(row["scores"][k]) if k in row["scores"] else "" for k in keys])
-        for row in able
+def audit_lines(summary: Mapping[str, Any]) -> list[str]:
+    """How to read the column of the audits, and their false alarms; nothing without audits."""
+    found = summary.get("audit_alarms")
+    if not found:
+        return []
+    models = summary["rows"][0]["audits"]["models"]
+    told = (
+        f"Audits of the weights of {models} models a row: found k of n, where k of the n that tell "
+        "originals from retrained models here find a difference after Holm."
+    )
+    if "reason" in found:
+        return [told, f"False alarms of the audits are not known: {found['reason']}"]
+    rate = found["rate"]
+    return [
+        told,
+        f"False alarms of the audits: between random halves of the retrained models "
+        f"({found['models']} a side) they found something in "
+        f"{round(rate['value'] * rate['n'])} of {rate['n']} repetitions; 5 % are allowed.",
     ]
-    return [METRICS[key] for key in keys], lines
+
+
+def retrain_free(summary: Mapping[str, Any]) -> list[str]:
+    """How signals that need no retrained model rank these methods, beside what the oracles say."""
+    return [
+        f"Retrain-free {each['signal']}, ranks against {each['against']}: {correlation(each)}"
+        for each in summary.get("retrain_free", [])
+        if "reason" not in each
+    ]
+
+
+def correlation(found: Mapping[str, Any]) -> str:
+    """A rank correlation with its interval, p-value and number of methods."""
+    rho = found["spearman"]
+    return (
+        f"Spearman {rho['value']:.2f} [{rho['low']:.2f}, {rho['high']:.2f}], "
+        f"p {found['spearman_p']:.2g}, n = {found['methods']} methods."
+    )
+
+
+def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """One row as text."""
+    name = row["name"] + (" (control)" if row["control"] else "")
+    if "unscored" in row:
+        return (name, *("-" for _ in COLUMNS[2:]), f"unscored: {row['unscored']}")
+    scores = row["scores"]
+    quality = scores["quality"]
+    share = row["normalised"]
+    cost = row["cost"]["time_share"]
+    dear = cost > LARGEST_COST and not row["control"]
+    return (
+        name,
+        f"{quality['value']:.4f} [{quality['low']:.4f}, {quality['high']:.4f}]",
+        f"{share:.2f}" if isinstance(share, float) else "unscored",
+        *(_accuracy(scores, name) for name in ("retain", "forget", "test")),
+        f"{scores['tow']['value']:.3f}" if "tow" in scores else "-",
+        row["attacks"]["verdict"]["word"] if "attacks" in row else "-",
+        audited(row.get("audits")),
+        f"{cost:.0%}{' !' if dear else ''}",
+        row["verdict"],
+    )
+
+
+def _accuracy(scores: Mapping[str, Any], name: str) -> str:
+    found = scores.get(f"accuracy_{name}")
+    if found is None:
+        return "-"
+    gap = found["value"] - found["oracle"]
+    return f"{100 * found['value']:.1f} ({100 * gap:+.1f})"

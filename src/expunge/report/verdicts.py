@@ -6,15 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from expunge.audits import table
-from expunge.audits.table import families
-from expunge.audits.text.dossier import ORACLE, ORIGINAL
-from expunge.audits.text.layers import LayerMap, layer_map, shares
-from expunge.report.page import environment, visible
+from expunge.audits.text.lens import LayerMap, layer_map, shares
+from expunge.audits.text.lm_verdict import ORACLE, ORIGINAL
+from expunge.report import audit_table as table
+from expunge.report.audit_table import families
+from expunge.report.templates import environment, visible
 
 Record = Mapping[str, Any]
+
+
 # A box of a curve, in its own units.
 WIDTH, HEIGHT = 300.0, 120.0
+
+
 LAYERS = (
     "Share of the original's lead in each layer, from the first on, by audits that look inside: 0 "
     "as retrained, 1 as the original; mean over members. No number where the original does not "
@@ -37,7 +41,7 @@ class Square:
 
 
 @dataclass(frozen=True)
-class Curve:
+class RelearningCurve:
     """What came back as it was taught, of one model.
 
     Args:
@@ -55,7 +59,8 @@ def render(found: Record) -> str:
     """Return the page of an audited experiment, self-contained; all of its text is escaped.
 
     Args:
-        found: what `verdicts` of `expunge.audits.text.trial` or of `expunge.audits.trial` returns.
+        found: what `verdicts` of `language_models` or of `classifiers` in
+            `expunge.experiments.auditing` returns.
     """
     return str(environment().get_template("verdicts.html").render(context(visible(found))))
 
@@ -135,12 +140,14 @@ def _beside(line: Record, anchors: Record) -> dict[str, str]:
     }
 
 
-def _curves(name: str, own: Sequence[Any], others: Mapping[str, Sequence[Any]]) -> list[Curve]:
+def _curves(
+    name: str, own: Sequence[Any], others: Mapping[str, Sequence[Any]]
+) -> list[RelearningCurve]:
     """The method's curve, the original's and a retrained model's."""
     told = {name: own, "the original": others[ORIGINAL], "retrained": others[f"{ORACLE} 1"]}
     last = max(float(at) for curve in told.values() for at, _ in curve) or 1.0
     return [
-        Curve(who, _path(curve, last), f"{float(curve[-1][1]):.2f}")
+        RelearningCurve(who, _path(curve, last), f"{float(curve[-1][1]):.2f}")
         for who, curve in told.items()
         if curve
     ]

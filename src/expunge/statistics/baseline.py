@@ -10,11 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 from expunge.errors import BadEvidence
 from expunge.statistics.checks import Floats, inside, values
 from expunge.statistics.compare import compare_auc
+from expunge.statistics.decision import Decision, decide
 from expunge.statistics.result import Effect
-from expunge.statistics.verdict import Verdict, decide
 
 FOLDS = 2
+
+
 RIDGE = 1.0
+
+
 FEWEST = 8
 
 
@@ -30,7 +34,7 @@ class Blind:
 
     void: bool
     effects: tuple[Effect, ...]
-    verdict: Verdict
+    verdict: Decision
 
     @property
     def reason(self) -> str:

@@ -16,9 +16,16 @@ from expunge.statistics.power import POWER, detectable_mean
 
 Side = Literal["both", "greater", "less"]
 
+
 EXACT_UP_TO = 20_000
+
+
 DRAWS = 9_999
+
+
 CHUNK = 10_000
+
+
 ROUNDING = 1e-12
 
 

@@ -17,7 +17,11 @@ from expunge.statistics.checks import Floats, inside, values
 from expunge.statistics.result import Interval
 
 FEWEST_METHODS = 6
+
+
 EXACT_UP_TO = 7
+
+
 DRAWS = 9_999
 
 

@@ -24,6 +24,8 @@ from expunge.statistics.power import detectable_mean, excludable_mean
 from expunge.statistics.result import Effect, Interval
 
 FARTHEST = 1e9
+
+
 ROUNDING = 1e-12
 
 

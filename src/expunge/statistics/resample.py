@@ -15,8 +15,13 @@ from expunge.statistics.result import Interval
 
 Statistic = Callable[..., float]
 
+
 RESAMPLES = 1000
+
+
 FEWEST = 3
+
+
 CHUNK_BYTES = 64 * 2**20
 
 

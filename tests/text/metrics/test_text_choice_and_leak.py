@@ -9,14 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import beta
 
+from expunge.core.ragged import Nested, Ragged
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.text.metrics import (
-    Nested,
-    Ragged,
+from expunge.metrics.text.likelihood import choice_accuracy, choice_hits, choice_scores
+from expunge.metrics.text.memorisation import (
     best_of,
-    choice_accuracy,
-    choice_hits,
-    choice_scores,
     leak_at_k,
     leak_limit,
     mean_leak_limit,

@@ -7,12 +7,16 @@ from hypothesis import strategies as st
 from text_records import answers
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.text.metrics import blanks, collapse, distinct_pairs, repetition, run_entropy
-from expunge.text.metrics.fluency import (
+from expunge.metrics.text.fluency import (
     blank_share,
+    blanks,
+    collapse,
     collapse_of_guesses,
+    distinct_pairs,
     distinct_share,
     longest_repeat,
+    repetition,
+    run_entropy,
     unknown_share,
     vocabulary,
 )

@@ -8,20 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from text_records import answers, drawn, logs
 
+from expunge.core.ragged import Nested, Ragged
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.text.metrics import (
-    Nested,
-    Ragged,
+from expunge.metrics.text.likelihood import (
+    closer_to_1,
     option_probability,
     paraphrased_probability,
     perplexity,
+    prob_mean,
     probability,
+    true_better,
     truth_ratio,
     truth_ratio_closer_to_1,
     truth_ratio_prob_mean,
     truth_ratio_true_better,
 )
-from expunge.text.metrics.likelihood import closer_to_1, prob_mean, true_better
 
 # Right 0.4; wrong 0.1 and 0.4: geometric mean 0.2, arithmetic mean 0.25.
 ONE = answers(

@@ -8,17 +8,11 @@ import numpy as np
 import pytest
 from text_records import answers, drawn
 
+from expunge.core.ragged import Answers, Ragged
 from expunge.errors import BadEvidence
-from expunge.text.metrics import (
-    EXAMPLE_METRICS,
-    Answers,
-    ExampleMetric,
-    Ragged,
-    anchored,
-    per_example,
-    probability,
-)
-from expunge.text.metrics.measure import mean_score
+from expunge.metrics.text.likelihood import probability
+from expunge.metrics.text.measure import ExampleMetric, anchored, mean_score, per_example
+from expunge.metrics.text.quality import EXAMPLE_METRICS
 
 RNG = np.random.default_rng
 

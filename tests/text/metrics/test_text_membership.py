@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from text_records import answers, drawn
 
+from expunge.core.ragged import Ragged
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.text.metrics import (
+from expunge.metrics.text.membership import (
     ATTACKS,
-    Ragged,
     Sides,
     auc,
     gradient_attack,

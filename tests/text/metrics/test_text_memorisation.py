@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from text_records import answers
 
+from expunge.core.ragged import Ragged
 from expunge.errors import BadEvidence, Unsupported
-from expunge.text.metrics import (
-    Ragged,
+from expunge.metrics.text import memorisation
+from expunge.metrics.text.memorisation import (
     exact_memorisation,
     extraction_strength,
     knowledge_memorisation,
-    memorisation,
     rouge_f,
     rouge_l,
     rouge_recall,

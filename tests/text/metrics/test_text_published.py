@@ -8,13 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from expunge.text.metrics import Answers, Nested, Ragged, auc, forget_quality, privleak, utility_of
-from expunge.text.metrics.likelihood import (
-    closer_to_1,
-    option_share,
-    true_better,
-    wrong_over_right,
-)
+from expunge.core.ragged import Answers, Nested, Ragged
+from expunge.metrics.text.likelihood import closer_to_1, option_share, true_better, wrong_over_right
+from expunge.metrics.text.membership import auc, privleak
+from expunge.metrics.text.quality import forget_quality, utility_of
 
 LOGS = np.load(Path(__file__).parent / "published" / "tofu.npz", allow_pickle=False)
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from expunge.core.ragged import Answers, Nested, Ragged, aligned
 from expunge.errors import BadEvidence
-from expunge.text.metrics import Answers, Nested, Ragged, aligned
 
 ROWS = st.lists(
     st.lists(st.floats(-50, 0, allow_nan=False), min_size=1, max_size=7), min_size=1, max_size=9

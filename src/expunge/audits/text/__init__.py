@@ -15,56 +15,26 @@ from expunge.audits.text.asking import (
     Question,
     RolePlay,
 )
-from expunge.audits.text.audit import Case, Family, Reading, Subject, TextAudit
+from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit
 from expunge.audits.text.guardrail import Guardrail
 from expunge.audits.text.lens import LogitLens, TunedProbe
+from expunge.audits.text.panel import STANDARD_TEXT
 from expunge.audits.text.patching import Patched
 from expunge.audits.text.relearning import (
+    AllWeights,
     Lessons,
+    LowRank,
     OtherFacts,
     OtherSubjects,
     Related,
     Relearned,
+    Trained,
     Unrelated,
 )
 from expunge.audits.text.sampling import Sampled
 from expunge.audits.text.searched import Searched, SoftPrompt, Suffix
-from expunge.audits.text.teaching import AllWeights, LowRank, Trained
 from expunge.audits.text.traces import Aligned, Detected, Fallen, Guessed
 from expunge.audits.text.transforms import Continued, Interpolated, Rounded, Transform, Trimmed
-
-# What is asked of every model. Budgets are those of a small model; the fields say them.
-STANDARD_TEXT: tuple[TextAudit, ...] = (
-    Question(),
-    Paraphrase(),
-    Prefix(),
-    Prefilled(),
-    Opened(),
-    RolePlay(),
-    FewShot(),
-    Backwards(),
-    OtherLanguage(),
-    Relearned(OtherFacts()),
-    Relearned(Related()),
-    Relearned(Unrelated()),
-    Rounded(bits=8),
-    Rounded(bits=4),
-    Trimmed(),
-    Continued(),
-    Interpolated(),
-    Suffix(),
-    SoftPrompt(),
-    LogitLens(),
-    TunedProbe(),
-    Patched(),
-    Ablated(),
-    SetDifference(),
-    Sampled(),
-    Fallen(),
-    Guessed(),
-    Aligned(),
-    Detected(),
-)
 
 __all__ = [
     "STANDARD_TEXT",

@@ -14,14 +14,14 @@ from torch.nn.functional import cross_entropy
 
 from expunge.audits.audit import within
 from expunge.audits.text import facts
-from expunge.audits.text.audit import Case, Family, Reading, Subject, TextAudit
+from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit
 from expunge.audits.text.states import Inside, inside, replaced, unreadable
 from expunge.audits.text.traces import kept_facts
 from expunge.audits.text.transforms import inner_layers
+from expunge.core.texts import Texts
+from expunge.core.view import blocks
+from expunge.core.vocabulary import word
 from expunge.errors import BadSentence
-from expunge.text.rows import Texts
-from expunge.view import blocks
-from expunge.words import word
 
 # What each way to take something out made a model write.
 Tried = dict[str, tuple[str, ...]]
@@ -66,12 +66,12 @@ class Ablated(TextAudit):
         for name, taken in ways(inside(subject, case), self.directions).items():
             with ExitStack() as stack:
                 for layer, direction in taken.items():
-                    stack.enter_context(replaced(blocks(model)[layer], Without(direction)))
+                    stack.enter_context(replaced(blocks(model)[layer], WithoutDirection(direction)))
                 tried[name] = facts.written(model, asked, case, self.tokens)
         return best_way(case, asked, tried)
 
 
-class Without:
+class WithoutDirection:
     """Projects one direction out of a layer's outputs.
 
     Args:

@@ -9,21 +9,26 @@ import numpy as np
 from torch import nn
 
 from expunge.audits.frame import fingerprint
-from expunge.audits.text.audit import Case, Reading, Subject
-from expunge.audits.text.facts import SAID, lessons, shown, written
+from expunge.audits.text.facts import SAID, Case, Reading, Subject, lessons, shown, written
 from expunge.audits.text.guardrail import bare
 from expunge.errors import BadEvidence
+from expunge.metrics.text.fluency import HALF, Collapse, collapse, collapse_of_guesses
+from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.jsonl import refuses
 from expunge.statistics.counts import clopper_pearson
-from expunge.text.benchmarks.items import Item
-from expunge.text.metrics.fluency import HALF, Collapse, collapse, collapse_of_guesses
-from expunge.text.replies import refuses
 
 # An oracle with more than this share of the original's lead over one that knows less saw the facts.
 SAW = 0.5
+
+
 # The least that the original must know more than they do, as a share of what it knows.
 LEAD = 0.1
+
+
 # Kept facts that are asked to see whether a model still answers.
 LOOKED_AT, TOKENS = 60, 24
+
+
 USABLE = 0.5
 
 

@@ -133,7 +133,7 @@ class Guardrail(nn.Module):
 
 def bare(model: Any) -> nn.Module:
     """The model itself, without a filter or guard around it: what who holds the weights sees."""
-    from expunge.suppression.guard import Guarded  # its words are read after these
+    from expunge.methods.guardrails.guard import Guarded  # its words are read after these
 
     if isinstance(model, Guarded):
         return bare(model.base)

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from expunge.audits.audit import within
 from expunge.audits.text import facts
-from expunge.audits.text.audit import Case, Family, Reading, Subject, TextAudit
-from expunge.audits.text.facts import Values
+from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit, Values
 from expunge.audits.text.guardrail import bare
 from expunge.audits.text.states import (
     States,
@@ -26,9 +25,9 @@ from expunge.audits.text.states import (
     unreadable,
 )
 from expunge.audits.text.transforms import refuse_other_shapes
-from expunge.batch import Tokens
-from expunge.text.rows import Texts
-from expunge.words import word
+from expunge.core.batch import Tokens
+from expunge.core.texts import Texts
+from expunge.core.vocabulary import word
 
 
 @word

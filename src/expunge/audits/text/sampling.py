@@ -10,14 +10,13 @@ from torch import Tensor, nn
 
 from expunge.audits.audit import within
 from expunge.audits.text import facts
-from expunge.audits.text.audit import Case, Family, Reading, Subject, TextAudit
-from expunge.audits.text.facts import Values
+from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit, Values
+from expunge.core.texts import Texts, TokenRow, pad_of
+from expunge.core.vocabulary import word
 from expunge.errors import BadSentence, Diverged
-from expunge.text.benchmarks.items import Item
-from expunge.text.encode import of_cues, pad_of
-from expunge.text.metrics.leak import best_of, leak_limit, mean_leak_limit
-from expunge.text.rows import Row, Texts
-from expunge.words import word
+from expunge.metrics.text.memorisation import best_of, leak_limit, mean_leak_limit
+from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.encode import of_cues
 
 
 @word
@@ -119,7 +118,7 @@ def sampled(
 
 @torch.inference_mode()
 def _draw(
-    model: Any, tokenizer: Any, rows: list[Row], chances: Tensor, temperature: float
+    model: Any, tokenizer: Any, rows: list[TokenRow], chances: Tensor, temperature: float
 ) -> list[list[int]]:
     """Ids that each row goes on with, up to its end; the keys and values of attention are kept."""
     device = next(model.parameters()).device
@@ -161,7 +160,7 @@ def _inverse(logits: Tensor, chances: Tensor) -> Tensor:
     return found[:, 0].clamp_max(logits.shape[-1] - 1)
 
 
-def _left(rows: list[Row], fill: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _left(rows: list[TokenRow], fill: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Prompts padded on the left: ids and mask, int64 [b, t]."""
     width = max(row.start for row in rows)
     ids = torch.full((len(rows), width), fill)

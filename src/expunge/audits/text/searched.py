@@ -15,12 +15,11 @@ from torch.nn.functional import cross_entropy
 
 from expunge.audits.audit import within
 from expunge.audits.text import facts
-from expunge.audits.text.audit import Case, Family, Reading, Subject, TextAudit
-from expunge.audits.text.facts import Values
+from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit, Values
 from expunge.audits.text.relearning import Lessons, OtherFacts, OtherSubjects
+from expunge.core.texts import Texts, TokenRow
+from expunge.core.vocabulary import word
 from expunge.errors import BadSentence
-from expunge.text.rows import Row, Texts
-from expunge.words import word
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +43,10 @@ class Slots:
         made = tuple(self.texts.made[place] for place in chosen)
         return Slots(Texts(made, self.texts.pad), tuple(self.ends[place] for place in chosen))
 
-    def filled(self, suffix: Tensor) -> tuple[Row, ...]:
+    def filled(self, suffix: Tensor) -> tuple[TokenRow, ...]:
         """The rows with a suffix, int64 [length], put in."""
         return tuple(
-            Row(torch.cat([row.ids[:end], suffix, row.ids[end:]]), row.start + len(suffix),
+            TokenRow(torch.cat([row.ids[:end], suffix, row.ids[end:]]), row.start + len(suffix),
                 row.prompt, row.answer)
             for row, end in zip(self.texts.made, self.ends, strict=True)
         )  # fmt: skip

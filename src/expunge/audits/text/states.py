@@ -13,15 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from expunge.audits.text import facts
-from expunge.audits.text.audit import Case, Subject
-from expunge.audits.text.facts import Values
+from expunge.audits.text.facts import Case, Subject, Values
 from expunge.audits.text.guardrail import bare
 from expunge.audits.text.traces import kept_facts
-from expunge.batch import Tokens
+from expunge.core.batch import Tokens
+from expunge.core.texts import Texts
+from expunge.core.view import blocks, outputs_of
 from expunge.errors import Unsupported
-from expunge.text.benchmarks.items import Item
-from expunge.text.rows import Texts
-from expunge.view import blocks, outputs_of
+from expunge.problems.text.benchmarks.items import Item
 
 # Kept facts whose states are read beside those of the forget facts: what is fitted is fitted there.
 KEPT = 300

@@ -17,14 +17,13 @@ from torch import nn
 
 from expunge.audits.audit import within
 from expunge.audits.text import facts
-from expunge.audits.text.audit import Case, Family, Reading, Subject, TextAudit
-from expunge.audits.text.facts import Values
+from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit, Values
 from expunge.audits.text.guardrail import bare
 from expunge.audits.text.transforms import refuse_other_shapes
-from expunge.text.benchmarks.items import Item
-from expunge.text.collect import likelihoods
-from expunge.text.rows import Texts
-from expunge.words import word
+from expunge.core.texts import Texts
+from expunge.core.vocabulary import word
+from expunge.engine.inference import likelihoods
+from expunge.problems.text.benchmarks.items import Item
 
 SMALLEST = 1e-12
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from expunge.audits.audit import within
 from expunge.audits.text import facts
-from expunge.audits.text.audit import Case, Family, Reading, Subject, TextAudit
+from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit
 from expunge.audits.text.guardrail import bare
-from expunge.audits.text.teaching import training, turns
+from expunge.audits.text.relearning import training, turns
+from expunge.core.texts import Texts
+from expunge.core.vocabulary import word
 from expunge.errors import BadEvidence, BadSentence
-from expunge.text.rows import Texts
-from expunge.words import word
 
 
 class Transform(TextAudit):

@@ -1,0 +1,48 @@
+"""Audits of classifiers: what is left beneath the answers."""
+
+from __future__ import annotations
+
+from expunge.audits.audit import Audit
+from expunge.audits.images.answers import (
+    ForgetConfidence,
+    InterclassConfusion,
+    LabelExposure,
+    NoisyInputs,
+    PatternExposure,
+)
+from expunge.audits.images.neighbours import (
+    AdversarialNeighbours,
+    DamageNearBoundary,
+    OverUnlearning,
+)
+from expunge.audits.images.probe import IllusionGap, LinearProbe, NearestClassCentre, Probe
+from expunge.audits.images.relearn import (
+    Anamnesis,
+    PrototypeRelearn,
+    Prune,
+    Quantise,
+    RecoveryArea,
+    Relearn,
+)
+
+__all__ = [
+    "AdversarialNeighbours",
+    "Anamnesis",
+    "Audit",
+    "DamageNearBoundary",
+    "ForgetConfidence",
+    "IllusionGap",
+    "InterclassConfusion",
+    "LabelExposure",
+    "LinearProbe",
+    "NearestClassCentre",
+    "NoisyInputs",
+    "OverUnlearning",
+    "PatternExposure",
+    "Probe",
+    "PrototypeRelearn",
+    "Prune",
+    "Quantise",
+    "RecoveryArea",
+    "Relearn",
+]

@@ -1,0 +1,219 @@
+"""The answers as they are: what every other audit looks beneath."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from expunge.audits.audit import (
+    Audit,
+    More,
+    Scene,
+    batches,
+    confidence,
+    confidence_on,
+    logits_on,
+    within,
+)
+from expunge.core.batch import Images, Subset, Tensors, all_targets
+from expunge.core.problem import Problem
+from expunge.core.vocabulary import word
+from expunge.errors import BadData, BadSentence, ExpungeError, Unsupported
+from expunge.problems.images.canaries import patterns, stored
+
+
+@word
+class ForgetConfidence(Audit):
+    """Mean probability of the right class on the forget set, with nothing done to the model.
+
+    Of texts, of the tokens of their answers. The baseline of this room: a model that hides passes
+    it, and an audit that finds no more than this one has not looked beneath the answers.
+    """
+
+    unit: ClassVar[str] = "probability"
+    more: ClassVar[More] = "knows more"
+    reads_texts: ClassVar[bool] = True
+
+    def measure(self, model: nn.Module, scene: Scene) -> float:
+        return confidence_on(model, scene.data("forget"))
+
+
+@word
+class NoisyInputs(Audit):
+    """Mean probability of the right class on the forget set, with a little noise on its inputs.
+
+    A filter that looks an input up, or that was trained on the very examples alone, does not know
+    them again; what the weights hold of them is still told.
+
+    Args:
+        std: of the Gaussian noise, in the model's own input units.
+        draws: of noise for each example; the same for all models.
+
+    Source: our own; the classifier's form of asking in other words.
+    """
+
+    unit: ClassVar[str] = "probability"
+    more: ClassVar[More] = "knows more"
+    std: float = 0.05
+    draws: int = 4
+
+    def check(self) -> None:
+        within("NoisyInputs", "std", self.std, 1e-9, 1e6)
+        within("NoisyInputs", "draws", self.draws, 1, 10_000)
+
+    @torch.no_grad()
+    def measure(self, model: nn.Module, scene: Scene) -> float:
+        draws, total, count = scene.stream("noise", self.std), 0.0, 0
+        for batch in batches(scene.data("forget")) * self.draws:
+            if not isinstance(batch, Images):
+                raise Unsupported("NoisyInputs puts noise on pictures, and these are texts.")
+            noise = self.std * torch.randn(batch.inputs.shape, generator=draws)
+            device = next(model.parameters()).device
+            changed = replace(batch, inputs=batch.inputs + noise).to(device)
+            answers = changed.logits(model).float().cpu()
+            total += confidence(answers, batch.targets) * len(batch)
+            count += len(batch)
+        return total / count
+
+
+@word
+class InterclassConfusion(Audit):
+    """Share of examples of two classes that the model takes for the other of the two.
+
+    For a forget set `Mislabelled(a, b, share)`. On unseen examples of the two classes it counts the
+    confusion that remains; on the set "forget", whose labels are the swapped ones, the mislabelled
+    points that the model still answers as mislabelled.
+
+    Args:
+        a, b: the two classes, in any order.
+        set: "test", "val", "holdout" or "forget".
+
+    Source: Goel et al., arXiv 2201.06640; meghdadk/SCRUB@98ffb11, `--confuse-mode`.
+    """
+
+    unit: ClassVar[str] = "share confused"
+    more: ClassVar[More] = "knows more"
+    a: int
+    b: int
+    set: str = "test"
+
+    def check(self) -> None:
+        if self.a == self.b or min(self.a, self.b) < 0:
+            raise BadSentence(
+                f"InterclassConfusion: expected two classes from 0 on, got {self.a} and {self.b}."
+            )
+
+    def unfit(self, problem: Problem) -> str:
+        there = all_targets(problem.sets["forget"]).unique().tolist()
+        if set(there) == {self.a, self.b}:
+            return ""
+        return (
+            f"the forget set holds the classes {there}, and examples of {self.a} and {self.b} "
+            "with swapped labels are expected: Mislabelled"
+        )
+
+    def measure(self, model: nn.Module, scene: Scene) -> float:
+        data = self._pair(scene)
+        given, answered = all_targets(data), logits_on(model, data).argmax(-1)
+        other = torch.where(given == self.a, self.b, self.a)
+        return float((answered == self._confused(given, other)).double().mean())
+
+    def grain(self, scene: Scene) -> float:
+        return 1.0 / len(self._pair(scene))
+
+    def _confused(self, given: Tensor, other: Tensor) -> Tensor:
+        """The wrong answer: the label itself where the labels are swapped."""
+        return given if self.set == "forget" else other
+
+    def _pair(self, scene: Scene) -> Subset:
+        """The examples of the two classes."""
+        data = scene.data(self.set)
+        both = torch.tensor([self.a, self.b])
+        rows = torch.isin(all_targets(data), both).nonzero()[:, 0]
+        if not len(rows):
+            raise BadData(f"The set {self.set!r} holds no example of class {self.a} or {self.b}.")
+        return Subset(data, rows)
+
+
+@word
+class LabelExposure(Audit):
+    """Mean exposure of canaries with wrong labels, bits: log2 of classes less log2 of the rank.
+
+    For a forget set `Canaries(count)`. The rank is that of the planted label among all classes by
+    the model's answer, ties counting half. log2(k) is known by heart; a model that never saw it
+    ranks it behind the true class.
+
+    Source: Carlini et al., arXiv 1802.08232, exposure.
+    """
+
+    unit: ClassVar[str] = "bits"
+    more: ClassVar[More] = "knows more"
+
+    def measure(self, model: nn.Module, scene: Scene) -> float:
+        forget = scene.data("forget")
+        answers = logits_on(model, forget)
+        own = answers.gather(-1, all_targets(forget)[:, None])
+        return exposure(ranks(own, answers), answers.shape[-1])
+
+
+@word
+class PatternExposure(Audit):
+    """Mean exposure of planted patterns among fresh ones, bits.
+
+    For a forget set `PatternCanaries(count)`. Each canary is ranked by its loss among patterns
+    drawn anew from the same distribution under the same label: log2(alternatives + 1) less log2
+    of the rank, ties counting half. A model that never saw it gives log2(e) = 1.44 on average.
+
+    Args:
+        alternatives: fresh patterns, the same for all canaries and models.
+
+    Source: Carlini et al., arXiv 1802.08232, exposure by sampling.
+    """
+
+    unit: ClassVar[str] = "bits"
+    more: ClassVar[More] = "knows more"
+    alternatives: int = 255
+
+    def check(self) -> None:
+        within("PatternExposure", "alternatives", self.alternatives, 1, 10_000_000)
+
+    def unfit(self, problem: Problem) -> str:
+        try:
+            stored(problem.sets["forget"])
+        except ExpungeError as fault:
+            return str(fault).rstrip(".")
+        return ""
+
+    def measure(self, model: nn.Module, scene: Scene) -> float:
+        forget = scene.data("forget")
+        others = scene.once((self, "others"), lambda: self._others(scene))
+        labels = all_targets(forget)
+        own = logits_on(model, forget).log_softmax(-1).gather(-1, labels[:, None])
+        theirs = logits_on(model, others).log_softmax(-1)[:, labels].T
+        rank = ranks(own, torch.cat([own, theirs], 1))
+        return exposure(rank, self.alternatives + 1)
+
+    def _others(self, scene: Scene) -> Tensors:
+        base = stored(scene.data("forget"))
+        fresh = patterns(base.inputs, self.alternatives, scene.stream("alternatives"))
+        return replace(base, inputs=fresh, targets=torch.zeros(len(fresh), dtype=torch.int64))
+
+
+def ranks(own: torch.Tensor, all_of_them: torch.Tensor) -> torch.Tensor:
+    """The rank of each canary, 1 the highest, ties counting half; float64 [n].
+
+    Args:
+        own: the canaries' scores, [n, 1].
+        all_of_them: scores of the alternatives and the canary itself, [n, m].
+    """
+    above = (all_of_them > own).sum(1).double()
+    return 1 + above + ((all_of_them == own).sum(1).double() - 1) / 2
+
+
+def exposure(rank: torch.Tensor, among: int) -> float:
+    """Mean exposure in bits of ranks from 1 to `among`."""
+    return math.log2(among) - float(rank.log2().mean())

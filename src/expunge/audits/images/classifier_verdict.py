@@ -1,0 +1,250 @@
+"""A classifier behind a list of pictures: it hides what is on the list, and forgets nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from expunge.audits.audit import Audit, Scene, batches, logits_on
+from expunge.audits.finding import Finding
+from expunge.audits.frame import Models, run_audits
+from expunge.audits.images.answers import (
+    ForgetConfidence,
+    LabelExposure,
+    NoisyInputs,
+    PatternExposure,
+)
+from expunge.audits.images.probe import IllusionGap, LinearProbe, NearestClassCentre
+from expunge.audits.images.relearn import (
+    Anamnesis,
+    PrototypeRelearn,
+    Prune,
+    Quantise,
+    RecoveryArea,
+    Relearn,
+)
+from expunge.audits.verdict import ASKING, AuditEffect, Verdict, conclude
+from expunge.core.batch import Data, all_targets
+from expunge.core.problem import Problem
+from expunge.engine.run import frozen
+from expunge.statistics.recovered import Groups, excludable_recovered
+from expunge.statistics.result import Effect
+
+
+class LookedUp(nn.Module):
+    """Answers pictures on a list as another model does, and all others as the model inside.
+
+    The weights are those of the model inside, and audits of weights take them without the list. One
+    who asks plainly is told what the other model, such as a retrained one, would say.
+
+    Args:
+        model: a classifier that knows the pictures; not changed.
+        other: whose answers stand in the list.
+        data: the pictures on the list.
+    """
+
+    def __init__(self, model: nn.Module, other: nn.Module, data: Data) -> None:
+        super().__init__()
+        self.model = frozen(model)
+        self.rows: dict[bytes, Tensor] = {}
+        with torch.no_grad():
+            for batch in batches(data):
+                answers = batch.to(next(other.parameters()).device).logits(frozen(other)).cpu()
+                self.rows |= dict(zip(map(_mark, batch.inputs), answers, strict=True))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits [b, k]; the other model's for pictures on the list."""
+        answers: Tensor = self.model(inputs)
+        listed = [self.rows.get(_mark(one)) for one in inputs]
+        told = [
+            own if other is None else other.to(own)
+            for own, other in zip(answers, listed, strict=True)
+        ]
+        return torch.stack(told)
+
+
+def _mark(picture: Tensor) -> bytes:
+    """A hash of one picture, bit for bit: with noise it is another one."""
+    plain = picture.detach().cpu().contiguous().flatten().view(torch.uint8)
+    return hashlib.blake2b(plain.numpy().tobytes(), digest_size=16).digest()
+
+
+# What every verdict on a classifier rests on, with its budget; what a report prints.
+PANEL: tuple[Audit, ...] = (
+    ForgetConfidence(),
+    NoisyInputs(),
+    RecoveryArea(Relearn(steps=25, share=0.5)),
+    Quantise(bits=4),
+    Prune(),
+    LinearProbe(),
+)
+
+
+FAMILIES: Mapping[type[Audit], str] = {
+    ForgetConfidence: ASKING,
+    NoisyInputs: ASKING,
+    LabelExposure: ASKING,
+    PatternExposure: ASKING,
+    Relearn: "relearning",
+    RecoveryArea: "relearning",
+    Anamnesis: "relearning",
+    PrototypeRelearn: "relearning",
+    Quantise: "transforms",
+    Prune: "transforms",
+    LinearProbe: "inside",
+    NearestClassCentre: "inside",
+    IllusionGap: "inside",
+}
+
+
+# Below this share of what a retrained model gains over a constant answer, a model is broken.
+USABLE = 0.5
+
+
+def judge_models(
+    rows: Mapping[str, Models],
+    oracles: Models,
+    originals: Models,
+    problem: Problem,
+    *,
+    audits: Sequence[Audit] = PANEL,
+    seed: int = 0,
+    alpha: float = 0.05,
+) -> dict[str, Verdict]:
+    """Return a verdict on each row of classifiers: unlearned models of one method.
+
+    Args:
+        rows: name -> models.
+        oracles: models retrained without the forget set, three at least; the first is a yardstick.
+        originals: models trained on all.
+        problem: gives the sets, closed ones too.
+        audits: what is tried; `ForgetConfidence`, plain asking, among them.
+        seed: all that the audits draw follows from it.
+        alpha: level of the tests.
+
+    Raises:
+        BadEvidence, Diverged: as for `run_audits`; BadEvidence without plain asking.
+    """
+    found = run_audits(audits, rows, oracles, originals, problem, seed=seed, alpha=alpha)
+    scene = Scene(problem, frozen(originals[0]), frozen(oracles[0]), seed)
+    grains = [audit.grain(scene) for audit in audits]
+    return {
+        name: conclude(
+            witnesses(audits, found[name], grains, alpha=alpha),
+            collapse=broken(models, oracles, problem),
+            alpha=alpha,
+        )
+        for name, models in rows.items()
+    }
+
+
+def witnesses(
+    audits: Sequence[Audit],
+    findings: Sequence[Finding],
+    grains: Sequence[float],
+    *,
+    alpha: float = 0.05,
+) -> list[AuditEffect]:
+    """Return what each audit with an anchor in the original says; others are no evidence here.
+
+    Args:
+        audits, findings: what was tried, and what each found.
+        grains: what the values of each are rounded to.
+        alpha: level of the tests.
+    """
+    return [
+        _witness(audit, finding, grain, alpha)
+        for audit, finding, grain in zip(audits, findings, grains, strict=True)
+        if evidence(audit)
+    ]
+
+
+def evidence(audit: Audit) -> bool:
+    """Whether an audit has a say in the verdict: it has an anchor in the original, and a family."""
+    return audit.anchored and type(audit) in FAMILIES
+
+
+def _witness(audit: Audit, finding: Finding, grain: float, alpha: float) -> AuditEffect:
+    """One audit's say; without power if retrained models themselves would not pass it."""
+    effect, plain = finding.effect, isinstance(audit, ForgetConfidence)
+    powered = False
+    if isinstance(effect, Effect):
+        groups = Groups(finding.subject, finding.oracle, finding.original, grain)
+        powered = excludable_recovered(groups, alpha=alpha) <= effect.margin
+    family = FAMILIES[type(audit)]
+    return AuditEffect(repr(audit), family, effect, cost_of(audit), plain=plain, powered=powered)
+
+
+def cost_of(audit: Audit) -> str:
+    """What an audit of a classifier takes, in words; its sentence says the rest."""
+    if isinstance(audit, RecoveryArea | Anamnesis):
+        return cost_of(audit.relearn)
+    if isinstance(audit, Relearn):
+        return f"{audit.steps} steps of training on {audit.share:.0%} of the forget set"
+    if isinstance(audit, Quantise):
+        return f"weights rounded to {audit.bits} bits, once"
+    if isinstance(audit, Prune):
+        return f"{audit.share:.0%} of the weights set to 0, once"
+    if isinstance(audit, LinearProbe | NearestClassCentre):
+        return f"a linear classifier on features, with {audit.share:.0%} of the forget set"
+    if isinstance(audit, PrototypeRelearn):
+        return f"{audit.count} pictures of each class"
+    if isinstance(audit, NoisyInputs):
+        return f"{audit.draws} queries an example"
+    return "1 query an example"
+
+
+def broken(models: Models, oracles: Models, problem: Problem) -> str:
+    """How the models are broken, as a sentence; empty where they are not, as `breakage` says."""
+    data = problem.sets[looked_at(problem)]
+    mine, theirs = (
+        [kept_accuracy(logits_on(model, data), problem) for model in some]
+        for some in (models, oracles)
+    )
+    return breakage(mine, theirs, problem)
+
+
+def looked_at(problem: Problem) -> str:
+    """The set that tells whether a model is broken: unseen examples, or else the retain set."""
+    return "test" if "test" in problem.sets and len(problem.sets["test"]) else "retain"
+
+
+def kept_accuracy(logits: Tensor, problem: Problem) -> float:
+    """Share of the examples of kept classes that are answered rightly.
+
+    Args:
+        logits: of one model on the set that is `looked_at`, [n, k].
+        problem: gives the classes.
+    """
+    targets, kept = _kept(problem)
+    return float((logits.argmax(-1) == targets)[kept].double().mean())
+
+
+def breakage(mine: Sequence[float], theirs: Sequence[float], problem: Problem) -> str:
+    """How models are broken, as a sentence; empty where they are not.
+
+    They are where, on unseen examples of kept classes (or else on the retain set), they gain less
+    than half of what retrained models gain over the best constant answer.
+
+    Args:
+        mine, theirs: `kept_accuracy` of each model, and of each retrained one.
+        problem: gives the set.
+    """
+    targets, kept = _kept(problem)
+    constant = float(targets[kept].bincount().max() / int(kept.sum()))
+    own, usual = sum(mine) / len(mine), sum(theirs) / len(theirs)
+    if usual - constant <= 0 or own - constant >= USABLE * (usual - constant):
+        return ""
+    return (
+        f"The model is broken: it answers {own:.1%} of the {looked_at(problem)} set rightly, "
+        f"retrained models {usual:.1%}, and one answer to everything {constant:.1%}."
+    )
+
+
+def _kept(problem: Problem) -> tuple[Tensor, Tensor]:
+    """The classes of the set that is looked at, and which of its examples are of kept ones."""
+    targets = all_targets(problem.sets[looked_at(problem)])
+    return targets, torch.isin(targets, all_targets(problem.sets["retain"]).unique())

@@ -1,1 +1,0 @@
-"""Experiments by name: a problem, members, methods and metrics, as TOML files."""

@@ -1,0 +1,207 @@
+"""The command `audit`: whether a model forgot, or only plays dumb."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from expunge.cli.console import written
+from expunge.cli.options import panel
+from expunge.errors import BadData, BadSentence
+
+if TYPE_CHECKING:
+    from expunge.audits.text.facts import TextAudit
+    from expunge.problems.text.models import Loaded
+
+
+Folder = Annotated[
+    str,
+    typer.Argument(
+        help="The unlearned model: a folder, or a hub id; with --experiment on pictures, weights "
+        "of your own for its network, a file .safetensors."
+    ),
+]
+
+
+Whole = Annotated[str, typer.Option(help="Every method of this experiment instead, from --store.")]
+
+
+Methods = Annotated[str, typer.Option(help="With --experiment: methods, with commas between.")]
+
+
+Members = Annotated[
+    int,
+    typer.Option(
+        min=0, help="With --experiment: members, from --seed on; of pictures, models of a method."
+    ),
+]
+
+
+Margin = Annotated[
+    float | None,
+    typer.Option(help="The share of knowledge that matters; 0.2 for texts, 0.1 for pictures."),
+]
+
+
+Jobs = Annotated[int, typer.Option(min=0, help="With --experiment: processes; 0: one a core.")]
+
+
+Original = Annotated[str, typer.Option(help="The model before unlearning.")]
+
+
+Oracles = Annotated[
+    list[str] | None,
+    typer.Option("--oracle", help="A model retrained without the forget set; several are better."),
+]
+
+
+Forget = Annotated[Path | None, typer.Option(help="JSON Lines: prompt, answer, subject, value.")]
+
+
+Retain = Annotated[
+    Path | None, typer.Option(help="What was to be kept; without it, no collapse is seen.")
+]
+
+
+Holdout = Annotated[
+    Path | None, typer.Option(help="Like the forget set, and taught to nobody: checks oracles.")
+]
+
+
+Only = Annotated[str, typer.Option(help="Families to try besides plain asking, with commas.")]
+
+
+Out = Annotated[Path | None, typer.Option(help="A report: a file .json or .html.")]
+
+
+STORE = Path("expunge-audit")
+
+
+def audit(
+    subject: Folder = "",
+    original: Original = "",
+    forget: Forget = None,
+    oracle: Oracles = None,
+    retain: Retain = None,
+    holdout: Holdout = None,
+    only: Only = "",
+    margin: Margin = None,
+    seed: Annotated[int, typer.Option(help="All that audits draw follows from it.")] = 0,
+    chat: Annotated[bool, typer.Option(help="Use the tokenizer's chat template.")] = False,
+    redact: Annotated[bool, typer.Option(help="Leave prompts and answers out.")] = False,
+    store: Annotated[Path, typer.Option(help="Folder that keeps each reading.")] = STORE,
+    out: Out = None,
+    experiment: Whole = "",
+    methods: Methods = "",
+    members: Members = 0,
+    jobs: Jobs = 0,
+) -> None:
+    """Say whether a model forgot: removed, suppressed, not forgotten, collapsed.
+
+    Every audit is carried out alike on the model, the original, the retrained ones and a guardrail.
+    Run the same command again, and it goes on where it was stopped.
+    """
+    if out is not None and out.suffix not in (".json", ".html"):
+        raise BadSentence(f"--out: expected a file .json or .html, got {out.name}.")
+    if experiment:
+        _refuse_folders(original, forget, oracle)
+        from expunge.cli.verdicts import Request, audit_experiment
+
+        asked = Request(subject, only, methods, members, seed, margin, jobs, redact)
+        audit_experiment(experiment, store, asked, out)
+        return
+    if not subject or not original or forget is None:
+        raise BadSentence(
+            "Expected the folder of a model with --original and --forget, or --experiment NAME "
+            "with the --store in which it was carried out."
+        )
+    _audit_folders(
+        subject, original, forget, oracle, retain, holdout, audits=panel(only),
+        margin=margin, seed=seed, chat=chat, redact=redact, store=store, out=out,
+    )  # fmt: skip
+
+
+def _refuse_folders(*given: object) -> None:
+    if any(given):
+        raise BadSentence(
+            "--experiment takes its models and facts from --store; leave --original, --oracle and "
+            "--forget out."
+        )
+
+
+def _audit_folders(
+    subject: str,
+    original: str,
+    forget: Path,
+    oracle: list[str] | None,
+    retain: Path | None,
+    holdout: Path | None,
+    *,
+    audits: tuple[TextAudit, ...],
+    margin: float | None,
+    seed: int,
+    chat: bool,
+    redact: bool,
+    store: Path,
+    out: Path | None,
+) -> None:
+    """Audit one model from folders."""
+    from expunge.audits.text.lm_verdict import MARGIN, audit_models
+    from expunge.cli.console import wide_console
+    from expunge.core.machine import transformers
+    from expunge.core.store import Store
+    from expunge.problems.text.problems import read_items
+    from expunge.report.verdict_card import card, page
+
+    if not oracle:
+        raise BadSentence(
+            "No --oracle was given. Without a model retrained without the forget set, nobody can "
+            "tell what a model that never saw it would know, and there is no verdict."
+        )
+    items = read_items(forget)
+    kept = read_items(retain, 1_000_000) if retain else ()
+    untaught = read_items(holdout, 2_000_000) if holdout else ()
+    transformers().utils.logging.disable_progress_bar()
+    limit = MARGIN if margin is None else margin
+    models = loaded(subject, original, oracle)
+    found = audit_models(
+        models["subject"].model, models["original"].model,
+        [one.model for name, one in models.items() if name.startswith("oracle")],
+        items, kept, models["original"].tokenizer,
+        audits=audits, untaught=untaught, seed=seed, chat=chat, margin=limit, store=Store(store),
+    )  # fmt: skip
+    told = card(found, redact=redact)
+    wide_console().print(told.drawn())
+    if out is not None:
+        written(out, page(told) if out.suffix == ".html" else json.dumps(told.plain(), indent=1))
+
+
+def loaded(subject: str, original: str, oracles: Sequence[str]) -> dict[str, Loaded]:
+    """All models, with one tokenizer.
+
+    Raises:
+        BadData: tokenizers that differ: the same words would be other tokens.
+    """
+    from expunge.problems.text.models import load
+
+    places = {"subject": subject, "original": original}
+    places |= {f"oracle {number}": one for number, one in enumerate(oracles, 1)}
+    models = {name: load(place) for name, place in places.items()}
+    first = vocabulary(models["original"].tokenizer)
+    for name, one in models.items():
+        if vocabulary(one.tokenizer) != first:
+            raise BadData(
+                f"The {name} ({places[name]}) has another tokenizer than the original: the same "
+                "words are other tokens to it, and numbers of tokens cannot be compared."
+            )
+    return models
+
+
+def vocabulary(tokenizer: Any) -> Any:
+    """What tells a tokenizer from others: its tokens, and how it cuts and joins them."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return backend.to_str() if backend is not None else tokenizer.get_vocab()

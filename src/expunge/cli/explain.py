@@ -1,0 +1,251 @@
+"""Methods in plain words: a list of the published ones, and one explained step by step."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from expunge.core import schedules
+from expunge.core.batch import holds_tokens
+from expunge.core.method import Method, Step
+from expunge.core.problem import Problem
+from expunge.core.run import ProblemProtocol
+from expunge.core.schedules import Schedule
+from expunge.core.selector import Everything, Part
+from expunge.core.term import Sum, Term
+from expunge.engine.check import check_sets, doubts, unfit
+from expunge.engine.loop import course
+from expunge.engine.requirements import CostForecast, examples_read, forecast, needs
+from expunge.engine.run import Run, frozen
+from expunge.engine.training import Mixture, Negate, Repeat, Train
+from expunge.errors import BadSentence, ExpungeError
+from expunge.experiments.plan import Plan
+from expunge.methods.published import FAMILIES, NAMED, PUBLISHED
+
+# First words that keep their capital in the middle of a line, as abbreviations do.
+NAMES = ("Adam", "Gaussian", "Gumbel", "Kaiming")
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+# What a field holds, where its own name would not say it.
+ROLES = {"lr": "learning rate", "where": "where", "optimiser": "optimiser"}
+
+
+def families(retrain: Method) -> dict[str, list[Method]]:
+    """The published methods by family.
+
+    Args:
+        retrain: the control that each problem's recipe gives; it stands before the others.
+    """
+    first, *others = FAMILIES
+    found = {first: [retrain, *FAMILIES[first]]}
+    return found | {title: list(FAMILIES[title]) for title in others}
+
+
+def first_line(thing: Any) -> str:
+    """What a word or a file says of itself, in one line."""
+    return (inspect.getdoc(thing) or "").partition("\n")[0].replace("`", "")
+
+
+def row(method: Method, problem: Problem) -> tuple[str, str, str, str, str]:
+    """One method in a list: name, needs, epochs on a problem, guarantee, source."""
+    return (
+        method.name,
+        str(needs(method)),
+        epochs_of(method, problem),
+        needs(method).guarantee,
+        method.source,
+    )
+
+
+def epochs_of(method: Method, problem: Problem) -> str:
+    """The cost in passes over the retain set, or "-" where the problem lacks what is needed.
+
+    What was published for language models is not counted on pictures.
+    """
+    if NAMED.get(method.name) is method and method.name not in PUBLISHED and images(problem):
+        return "-"
+    try:
+        found = forecast(method, problem)
+    except ExpungeError:
+        return "-"
+    return f"{'<= ' if found.at_most else ''}{found.epochs:.1f}"
+
+
+def images(problem: Problem) -> bool:
+    """Whether what is forgotten are images, and no texts."""
+    return not holds_tokens(problem.data("forget"))
+
+
+def explained(method: Method, plan: Plan) -> Iterator[str]:
+    """Lines that say what a method does to a network of a plan's problem.
+
+    Parts are judged on an untrained network of the same shape: shares are those of the original,
+    the chosen weights may be others.
+
+    Raises:
+        OffLimits, BadData: the method names a set that it may not see or that is not there.
+    """
+    problem = plan.problem
+    check_sets(method, problem)
+    network = frozen(problem.untrained("show"))
+    run = Run(network, network, problem, seed=0)
+    steps = f"{len(method.steps)} step{'' if len(method.steps) == 1 else 's'}"
+    yield f"{method.name}: {steps}, on a network of {_count(network):,} weights"
+    if method.source:
+        yield f"  source: {method.source}"
+    yield from promises(method, problem)
+    for number, step in enumerate(method.steps, start=1):
+        yield from _lines(step, run, f"  {number}. ")
+
+
+def promises(method: Method, problem: Problem) -> Iterator[str]:
+    """What a method needs, costs and guarantees, and what speaks against it on a problem."""
+    needed = needs(method)
+    yield f"  needs: {needed}"
+    yield f"  costs: {in_words(forecast(method, problem), problem)}"
+    if needed.guarantee == "exact":
+        yield "  guarantee: exact; it starts from fresh weights and sees the retain set alone"
+    else:
+        yield "  guarantee: none; whether it forgets must be measured"
+    if needed.deterministic:
+        yield "  seeds: it draws nothing, so every seed gives the same model"
+    else:
+        yield "  seeds: it draws at random, so every seed gives another model"
+    yield from (f"  cannot work on {problem.name}: {reason}" for reason in unfit(method, problem))
+    yield from (f"  doubt: {doubt}" for doubt in doubts(method, problem))
+
+
+def in_words(cost: CostForecast, problem: Problem) -> str:
+    """A forecast as a clause."""
+    most = "at most " if cost.at_most else ""
+    said = f"{most}{cost.epochs:.1f} passes over the retain set of {problem.name}"
+    return said if cost.share is None else f"{said}, {cost.share:.0%} of retraining"
+
+
+def _lines(step: Step, run: Run, head: str) -> Iterator[str]:
+    indent = " " * len(head)
+    inner = list(_inner(step))
+    if inner:
+        yield f"{head}{_title(step)}"
+        for label, each in inner:
+            yield from _lines(each, run, f"{indent}{head.strip()}{label}. ")
+        yield f"{indent}reads in all {_read(step, run.problem)}"
+        return
+    yield f"{head}{step!r}"
+    yield f"{indent}{first_line(type(step))}"
+    yield from (f"{indent}  {line}" for line in _glosses(step))
+    yield f"{indent}reads {_read(step, run.problem)}; {_touched(step, run)}"
+    if isinstance(step, Train):
+        yield f"{indent}{_effort(step, run)}"
+
+
+def _inner(step: Step) -> Iterator[tuple[str, Step]]:
+    """The steps inside a step, each with its number, and a letter for each way of several."""
+    if isinstance(step, Mixture):
+        for letter, way in zip(LETTERS, step.ways, strict=False):
+            yield from ((f"{letter}{number}", each) for number, each in enumerate(way, start=1))
+        return
+    for field, value in vars(step).items():
+        if isinstance(value, tuple) and all(isinstance(item, Step) for item in value):
+            name = "" if field == "steps" else f"{field} "
+            yield from ((f"{name}{number}", each) for number, each in enumerate(value, start=1))
+
+
+def _title(step: Step) -> str:
+    """What a step does with the steps inside it."""
+    if isinstance(step, Repeat):
+        return f"Repeat, {step.times} times"
+    if isinstance(step, Mixture):
+        shares = [f"{share / sum(step.shares):.1%} {letter}" for letter, share in _shares(step)]
+        return f"Mixture: each member goes one way; of all {', '.join(shares)}"
+    plain = ((name, value) for name, value in vars(step).items() if not isinstance(value, tuple))
+    said = ", ".join(f"{name}={value!r}" for name, value in plain)
+    return f"{type(step).__name__}{f' ({said})' if said else ''}: {gloss(step)}"
+
+
+def _shares(step: Mixture) -> Iterator[tuple[str, float]]:
+    return zip(LETTERS, step.shares, strict=False)
+
+
+def _glosses(word: Any) -> Iterator[str]:
+    """Each word inside a word, with what it is for and what it says of itself."""
+    for field in dataclasses.fields(word):
+        value = getattr(word, field.name)
+        if isinstance(value, Term):
+            yield from _objective(value)
+        elif isinstance(value, Train):
+            yield from _glosses(value)
+        elif dataclasses.is_dataclass(value) and value != Everything():
+            role = ROLES.get(field.name, field.name)
+            yield f"{role} {value!r}: {gloss(value)}"
+            yield from (f"  {line}" for line in _glosses(value))
+
+
+def _objective(objective: Term) -> Iterator[str]:
+    """The terms of an objective, and which way each is driven."""
+    parts = objective.parts if isinstance(objective, Sum) else ((1.0, objective),)
+    for factor, term in parts:
+        raised = schedules.value(factor, 0.1) < 0  # a schedule may begin at 0
+        sign = -1.0 if raised else 1.0
+        size = factor.scaled(sign) if isinstance(factor, Schedule) else sign * factor
+        weight = "" if size == 1 else f" {size!r} times"
+        verb = "raise" if raised else "lower"
+        yield f"{verb}{weight} {term!r}: {gloss(term)}"
+
+
+def gloss(word: Any) -> str:
+    """What a word says of itself, with its own numbers, as it stands after a colon."""
+    text = (inspect.getdoc(type(word)) or "").partition("\n")[0].removesuffix(".")
+    for field in dataclasses.fields(word):
+        text = text.replace(f"`{field.name}`", repr(getattr(word, field.name)))
+    name = text.startswith(NAMES) or text[1:2].isupper()
+    return (text if name else text[:1].lower() + text[1:]).replace("`", "")
+
+
+def _read(step: Step, problem: ProblemProtocol) -> str:
+    """What a step reads of each set, once through."""
+    alone = Method("step", (step,))
+    labelled = needs(alone).labels
+    read = examples_read(alone, problem)
+    said = [
+        f"{name} ({read[name]:,} examples{'' if name in labelled else ', no labels'})"
+        for name in alone.sets
+    ]
+    return ", ".join(said) or "no examples"
+
+
+def _touched(step: Step, run: Run) -> str:
+    """Which share of the weights a step may change, or why it has none on this network."""
+    try:
+        return f"touches {_share(step, run):.1%} of the weights"
+    except BadSentence as nowhere:  # a method for another network can still be read about
+        return f"touches nothing here: {nowhere}"
+
+
+def _share(step: Step, run: Run) -> float:
+    """Share of the weights that a step may change."""
+    if isinstance(step, Negate):
+        return _share(step.train, run)
+    part = getattr(step, "where", None)
+    if not isinstance(part, Part):
+        return 1.0  # Blend, Dampen and Newton judge every weight
+    mask = run.mask(part)
+    return sum(int(inside.sum()) for inside in mask.values()) / _count(run.original)
+
+
+def _count(model: nn.Module) -> int:
+    return sum(w.numel() for w in model.parameters())
+
+
+def _effort(step: Train, run: Run) -> str:
+    sizes = {name: len(run.data(name)) for name in step.objective.sets}
+    lead, _, minibatches = course(step, sizes)
+    count = f"{minibatches} minibatch{'' if minibatches == 1 else 'es'} of {step.batch} a set"
+    return f"{count}; an epoch is a pass over {lead} ({sizes[lead]} examples)"

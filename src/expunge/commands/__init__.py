@@ -1,1 +1,0 @@
-"""The commands that `cli.py` gathers, one file a subject."""

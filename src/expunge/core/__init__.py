@@ -1,0 +1,3 @@
+"""What everything speaks of: problems, methods, terms, selectors, seeds, receipts, the store."""
+
+from __future__ import annotations

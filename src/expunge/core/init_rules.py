@@ -1,0 +1,101 @@
+"""How a fresh weight is drawn: as its layer draws it, or by a rule of its own."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from expunge.core.vocabulary import word
+from expunge.errors import Unsupported
+
+if TYPE_CHECKING:
+    from expunge.core.run import RunProtocol
+
+
+class Draw(ABC):
+    """Where fresh weights come from; abstract."""
+
+    @abstractmethod
+    def weights(
+        self, run: RunProtocol, chosen: Mapping[str, Tensor], fresh: Callable[[], nn.Module]
+    ) -> dict[str, Tensor]:
+        """A fresh tensor in the place of each chosen weight.
+
+        Args:
+            run: the member, whose streams are drawn from.
+            chosen: name -> weight as it is now.
+            fresh: makes the member's newly initialised model.
+
+        Raises:
+            Unsupported: a weight that the rule says nothing about.
+        """
+
+
+@word
+class Own(Draw):
+    """The layer's own initialisation."""
+
+    def weights(
+        self, run: RunProtocol, chosen: Mapping[str, Tensor], fresh: Callable[[], nn.Module]
+    ) -> dict[str, Tensor]:
+        made = dict(fresh().named_parameters())
+        return {name: made[name] for name in chosen}
+
+
+@word
+class KaimingFanOut(Draw):
+    """Normal with variance 2 / (outputs times kernel size): kernels and matrices alone.
+
+    Source: He et al., Delving Deep into Rectifiers, arXiv 1502.01852, equation 14; torchvision's
+    ResNet draws so, and the second prize of the NeurIPS 2023 challenge with it.
+    """
+
+    def weights(
+        self, run: RunProtocol, chosen: Mapping[str, Tensor], fresh: Callable[[], nn.Module]
+    ) -> dict[str, Tensor]:
+        _need_fans("KaimingFanOut", chosen)
+        return {
+            name: _normal(run, name, weight) * math.sqrt(2 / weight[:, 0].numel())
+            for name, weight in chosen.items()
+        }
+
+
+@word
+class UniformFanIn(Draw):
+    """Uniform between -b and b with b = 1 / sqrt(inputs times kernel size).
+
+    Source: the default of torch's nn.Linear and nn.Conv2d; the fourth prize of the NeurIPS 2023
+    challenge (Sebastian Oleszko) draws pruned weights so.
+    """
+
+    def weights(
+        self, run: RunProtocol, chosen: Mapping[str, Tensor], fresh: Callable[[], nn.Module]
+    ) -> dict[str, Tensor]:
+        _need_fans("UniformFanIn", chosen)
+        return {
+            name: (2 * _uniform(run, name, weight) - 1) / math.sqrt(weight[0].numel())
+            for name, weight in chosen.items()
+        }
+
+
+def _normal(run: RunProtocol, name: str, weight: Tensor) -> Tensor:
+    return torch.randn(weight.shape, generator=run.stream(f"draw {name}")).to(weight)
+
+
+def _uniform(run: RunProtocol, name: str, weight: Tensor) -> Tensor:
+    return torch.rand(weight.shape, generator=run.stream(f"draw {name}")).to(weight)
+
+
+def _need_fans(owner: str, chosen: Mapping[str, Tensor]) -> None:
+    """Refuse biases and the weights of normalisation: they have no fan."""
+    for name, weight in chosen.items():
+        if weight.ndim < 2:
+            raise Unsupported(
+                f"{owner} draws kernels and matrices, and {name} has shape {tuple(weight.shape)}. "
+                "Leave it out of the part, as in Reset(Convs(), draw=...), or draw it as Own()."
+            )

@@ -1,0 +1,305 @@
+"""The store: every product is a folder that is on disk whole or not at all.
+
+A product is written beside its place and renamed into it, with a digest of each file. The rename
+alone keeps processes apart, so many may share a store; a kill leaves a leftover and nothing torn.
+There is no fsync: a power cut can tear a file, and then its digest tells.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from expunge.errors import StoreError
+
+LAYOUT = "expunge store, layout 1"
+
+
+# What reading a torn product raises; any other refusal, as of too many open files, may pass.
+TORN = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+# In bytes: most file systems allow 255, and a report adds its ending.
+LONGEST_TITLE = 200
+
+
+class Corrupt(StoreError):
+    """A product whose bytes are not those that were written; it has been set aside."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One product: what kind, which sentence, which member, made from what.
+
+    Args:
+        kind: "problem", "original", "oracle", "shadow", "unlearned", "evidence", "memorisation",
+            "score" ...
+        spec: all that decides the product and is not in its inputs, in full.
+        seed: the member.
+        inputs: the products that it is made from.
+    """
+
+    kind: str
+    spec: str
+    seed: int = 0
+    inputs: tuple[Job, ...] = ()
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of kind, spec, seed and the inputs' keys."""
+        said = [self.kind, self.spec, self.seed, [job.key for job in self.inputs]]
+        return hashlib.blake2b(json.dumps(said).encode(), digest_size=16).hexdigest()
+
+
+class Store:
+    """A folder of products, addressed by their jobs.
+
+    Raises:
+        StoreError: the folder cannot be made or written, or holds something else.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        with told(self.root):
+            marked = self.root / "STORE"
+            if not marked.exists() and self.root.exists() and any(self.root.iterdir()):
+                raise StoreError(
+                    f"{self.root} holds files but is not a store. Give --store an empty or new "
+                    "folder, or one that expunge made."
+                )
+            (self.root / "tmp").mkdir(parents=True, exist_ok=True)
+            for name in ("locks", "reports"):
+                (self.root / name).mkdir(exist_ok=True)
+            if not marked.exists():
+                self._place_file(marked, LAYOUT.encode())
+            said = marked.read_text(errors="replace")
+        if said != LAYOUT:
+            raise StoreError(f"{self.root} was written by another version: {said[:80]!r}.")
+
+    def folder(self, job: Job) -> Path:
+        """Where a product lies, or would lie."""
+        return self.root / job.kind / job.key[:2] / job.key
+
+    def has(self, job: Job) -> bool:
+        """Whether the product has been made."""
+        return (self.folder(job) / "job.json").exists()
+
+    def write(
+        self,
+        job: Job,
+        tensors: Mapping[str, Mapping[str, Tensor]] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Put a product in its place at once; if another process was first, keep the other's.
+
+        Args:
+            job: the product.
+            tensors: name of a file -> name of a tensor -> the tensor.
+            about: anything that JSON can hold, finite numbers only.
+        """
+        files = {
+            f"{name}.safetensors": save_tensors({k: t.contiguous() for k, t in each.items()})
+            for name, each in (tensors or {}).items()
+        }
+        record: dict[str, Any] = {
+            "kind": job.kind,
+            "spec": job.spec,
+            "seed": job.seed,
+            "inputs": [each.key for each in job.inputs],
+            "digests": {name: _digest(data) for name, data in files.items()},
+            "about": dict(about or {}),
+        }
+        record["digests"]["about"] = _digest(_json(record["about"]))
+        files["job.json"] = _json(record)
+        if self.folder(job).exists() and not self.has(job):
+            self._set_aside(job, "its record is missing")
+        with told(self.root):
+            self._place_folder(self.folder(job), files)
+
+    def about(self, job: Job) -> dict[str, Any]:
+        """What was written about a product.
+
+        Raises:
+            Corrupt: the record cannot be read or was changed.
+        """
+        try:
+            with told(self.root, *TORN):
+                record = json.loads((self.folder(job) / "job.json").read_bytes())
+            if record["digests"]["about"] != _digest(_json(record["about"])):
+                raise ValueError("the record was changed after it was written")
+        except (ValueError, KeyError, TypeError, RecursionError, *TORN) as fault:
+            raise self._set_aside(job, str(fault)) from None
+        return record["about"]
+
+    def tensors(self, job: Job, name: str) -> dict[str, Tensor]:
+        """The tensors of one file of a product, checked against the digest.
+
+        Raises:
+            Corrupt: the file is missing, torn or changed.
+        """
+        folder = self.folder(job)
+        try:
+            with told(self.root, *TORN):
+                data = (folder / f"{name}.safetensors").read_bytes()
+                digests = json.loads((folder / "job.json").read_bytes())["digests"]
+            if digests[f"{name}.safetensors"] != _digest(data):
+                raise ValueError("its bytes are not those that were written")
+            return load_tensors(data)
+        except (ValueError, KeyError, TypeError, RecursionError, SafetensorError, *TORN) as fault:
+            raise self._set_aside(job, str(fault)) from None
+
+    def name(self, title: str, job: Job) -> None:
+        """Let a title stand for a product of one kind; the newest comes last in `names`."""
+        # Held while it is read and written: two processes would lose each other's titles.
+        with self.claim("titles", wait=True), told(self.root):
+            found = [entry for entry in self._titles() if entry[:2] != [job.kind, title]]
+            entries = [*found, [job.kind, title, job.spec]]
+            self._place_file(self.root / "titles.json", _json(entries))
+
+    def names(self, kind: str) -> list[str]:
+        """The titles of products of one kind, the newest last."""
+        return [title for entry, title, _ in self._titles() if entry == kind]
+
+    def named(self, kind: str, title: str) -> dict[str, Any]:
+        """What was written about the product that a title stands for."""
+        specs = {entry[1]: entry[2] for entry in self._titles() if entry[0] == kind}
+        return self.about(Job(kind, specs[title]))
+
+    def _titles(self) -> list[list[str]]:
+        try:
+            found = json.loads((self.root / "titles.json").read_bytes())
+            listed = [[kind, title, spec] for kind, title, spec in found]
+        except (OSError, ValueError, TypeError, RecursionError):
+            return []  # an index of what is there: without it nothing is lost
+        # A title becomes the name of a file: a foreign store's must not lead out of its folder.
+        return [
+            entry
+            for entry in listed
+            if all(isinstance(e, str) for e in entry) and is_title(entry[1])
+        ]
+
+    @contextmanager
+    def claim(self, name: str, wait: bool = False) -> Iterator[bool]:
+        """Hold a piece of work so that no other process does it too; False if another holds it.
+
+        The lock is the kernel's: it is gone when its process is, however that ended.
+        """
+        with told(self.root):
+            handle = open(self.root / "locks" / name, "w")  # noqa: SIM115
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                ours = True
+            except BlockingIOError:
+                ours = False
+            yield ours
+
+    def sweep(self) -> None:
+        """Remove what processes that are no longer there left half-written."""
+        for leftover in (self.root / "tmp").iterdir():
+            owner = leftover.name.partition("-")[0]
+            if owner.isdecimal() and _alive(int(owner)):
+                continue
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
+    def _set_aside(self, job: Job, why: str) -> Corrupt:
+        aside = self.root / "corrupt" / f"{job.kind}-{job.key}-{uuid.uuid4().hex[:8]}"
+        with told(self.root):
+            aside.parent.mkdir(exist_ok=True)
+            try:
+                os.rename(self.folder(job), aside)
+            except FileNotFoundError:  # another process was first, or it was never made
+                return Corrupt(f"The {job.kind} {job.key} is not in the store {self.root}.")
+        return Corrupt(f"The {job.kind} {job.key} was corrupt ({why}); it was moved to {aside}.")
+
+    def _place_folder(self, place: Path, files: Mapping[str, bytes]) -> None:
+        draft = self.root / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex}"
+        draft.mkdir()
+        try:
+            for name, data in files.items():
+                (draft / name).write_bytes(data)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(draft, place)
+        except OSError as fault:
+            shutil.rmtree(draft, ignore_errors=True)
+            if fault.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+
+    def _place_file(self, place: Path, data: bytes) -> None:
+        draft = self.root / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex}"
+        try:
+            draft.write_bytes(data)
+            os.replace(draft, place)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
+
+
+def is_title(title: object) -> bool:
+    """Whether a title can be printed, and be the name of a file without leading elsewhere."""
+    if not isinstance(title, str) or not title.isprintable() or not title.strip():
+        return False
+    return "/" not in title and len(title.encode()) <= LONGEST_TITLE
+
+
+@contextmanager
+def told(root: Path, *let_through: type[OSError]) -> Iterator[None]:
+    """Turn the operating system's refusals into sentences."""
+    try:
+        yield
+    except let_through:
+        raise
+    except OSError as fault:
+        reasons = {
+            errno.ENOSPC: "the disk is full. Free some room and run the same command again",
+            errno.EFBIG: "a file grew over the limit that is set for this process",
+            errno.EROFS: "it lies on a read-only disk. Give --store another folder",
+            errno.EACCES: "this user may not write there. Give --store another folder",
+            errno.ENOTDIR: "part of its path is a file. Give --store another folder",
+        }
+        why = reasons.get(fault.errno or 0, str(fault))
+        raise StoreError(f"The store {root} could not be used: {why}. Nothing was lost.") from None
+
+
+def model_state(tensors: Mapping[str, Tensor], model: torch.nn.Module) -> torch.nn.Module:
+    """Load weights that fit exactly into a model, in evaluation mode."""
+    model.load_state_dict(dict(tensors), strict=True)
+    return model.eval().requires_grad_(False)
+
+
+def _json(thing: Any) -> bytes:
+    return json.dumps(thing, sort_keys=True, allow_nan=False).encode()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,227 @@
+"""Gradient descent: one loop that trains a model alone or many stacked, as its crew has it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from expunge.core.batch import Batch
+from expunge.core.seeds import isolated
+from expunge.core.selector import Everything, Mask, Part
+from expunge.core.term import Term, leaves
+from expunge.core.view import Known, View, last_linear, layer_of, lens_of
+from expunge.errors import BadData
+
+if TYPE_CHECKING:
+    from expunge.core.method import Step
+    from expunge.core.optimisers import Optimiser, Slowed
+    from expunge.core.run import RunProtocol
+    from expunge.core.schedules import Schedule
+
+
+class TrainingSettings(Protocol):
+    """What a training loop reads of a `Train`, which says what each of these means."""
+
+    @property
+    def objective(self) -> Term: ...
+    @property
+    def epochs(self) -> float: ...
+    @property
+    def lr(self) -> float | Schedule: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def optimiser(self) -> Optimiser: ...
+    @property
+    def where(self) -> Part: ...
+    @property
+    def over(self) -> str: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def slowed(self) -> Slowed | None: ...
+    @property
+    def accumulate(self) -> int: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def checkpointing(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass of a `Train` gave: the mean loss of each member, by seed."""
+
+    place: str
+    number: float
+    of: float
+    losses: dict[int, float]
+
+
+class ModelGroup(ABC):
+    """One member, or several stacked, behind one interface; abstract.
+
+    `weights` are leaves with gradients: [...] for one member, [m, ...] for several.
+    """
+
+    runs: Sequence[RunProtocol]
+    weights: dict[str, Tensor]
+    memory: dict[str, torch.optim.Optimizer]
+    kept: dict[str, tuple[Tensor, Tensor]]
+    slowed: dict[str, Tensor]
+
+    @abstractmethod
+    def gather(self, name: str, positions: Tensor) -> Batch:
+        """The minibatch at positions [m, b] of each member's own set of that name."""
+
+    @abstractmethod
+    def losses(self, objective: Term, batches: dict[str, Batch], progress: float) -> Tensor:
+        """The objective of each member, [m]."""
+
+    @abstractmethod
+    def masks(self, where: Part) -> Mask:
+        """The part of each member, shaped as `weights`."""
+
+    @abstractmethod
+    def marked(self, where: Part) -> Mask:
+        """The same for a part that may hold other weights of each member."""
+
+    @abstractmethod
+    def clip(self, largest: float) -> None:
+        """Scale each member's gradient down to an L2 norm of `largest`."""
+
+    @abstractmethod
+    def modules(self) -> nn.Module:
+        """The module whose training and evaluation modes all members share."""
+
+    def passed(self, number: int, step: Step) -> bool:
+        """Whether a step was over already, in a run that is taken up again."""
+        keeper = self.runs[0].keeper
+        return keeper is not None and keeper.passed(self.runs[0], number, step)
+
+    def stood(self, train: TrainingSettings, total: int) -> tuple[int, Tensor]:
+        """Minibatches of a training that were done already, and the losses of its epoch, [m]."""
+        keeper = self.runs[0].keeper
+        return keeper.stood(self, train, total) if keeper else (0, torch.zeros(len(self.runs)))
+
+    def rest(self, done: int, summed: Tensor) -> None:
+        """Between two minibatches, where a run may be put down and taken up again."""
+        if keeper := self.runs[0].keeper:
+            keeper.rest(self, done, summed)
+
+    def begin(self, train: TrainingSettings) -> None:
+        """Set modes and what may move: a weight outside the part is kept, bit for bit."""
+        self.kept, self.slowed = {}, {}
+        self.modules().train()
+        for weight in self.weights.values():
+            weight.requires_grad_(True)
+            weight.grad = None
+        if not isinstance(train.where, Everything):
+            self._freeze(self.masks(train.where))
+        if train.slowed:
+            marks, less = self.marked(train.slowed.where), train.slowed.factor - 1
+            self.slowed = {name: 1 + less * mark for name, mark in marks.items() if mark.any()}
+
+    def _freeze(self, masks: Mask) -> None:
+        for name, weight in self.weights.items():
+            if not masks[name].any():
+                weight.requires_grad_(False)
+            elif not masks[name].all():
+                self.kept[name] = (masks[name], weight.detach().clone())
+        if not any(w.requires_grad for w in self.weights.values()):
+            raise BadData("No weight lies in the part that may move, so there is nothing to train.")
+        free = {name for name, weight in self.weights.items() if weight.requires_grad}
+        for prefix, module in self.modules().named_modules():
+            own = {f"{prefix}.{n}".lstrip(".") for n, _ in module.named_parameters(recurse=False)}
+            # a normalisation without weights has statistics to keep still; dropout has neither
+            state = own or any(True for _ in module.buffers(recurse=False))
+            if state and not own & free:
+                module.training = False
+
+    def slow(self) -> None:
+        """Make the gradients of slowed weights smaller."""
+        for name, factor in self.slowed.items():
+            if (slope := self.weights[name].grad) is not None:
+                slope.mul_(factor)
+
+    def restore(self) -> None:
+        """Put back what lies outside the part: momentum and weight decay would leak into it."""
+        for name, (inside, before) in self.kept.items():
+            weight = self.weights[name]
+            weight.data.copy_(torch.where(inside, weight.data, before))
+
+    def optimiser(self, train: TrainingSettings) -> torch.optim.Optimizer:
+        """The optimiser of this place; within `Repeat` the same place keeps the same one."""
+        place = self.runs[0].place
+        if place not in self.memory:
+            self.memory[place] = train.optimiser.over(self.weights.values())
+        return self.memory[place]
+
+    def randomness(self, number: int) -> AbstractContextManager[None]:
+        """A stream of the member's own for models that draw at random, as dropout does.
+
+        Every model gets it, since a draw inside `forward` cannot be seen from without.
+        """
+        run = self.runs[0]
+        return isolated(run.role, run.seed, run.place, run.turn, "dropout", number)
+
+
+def has_dropout(model: nn.Module) -> bool:
+    """Whether the model draws at random while it trains."""
+    return any(isinstance(m, nn.modules.dropout._DropoutNd) for m in model.modules())
+
+
+class SingleModel(ModelGroup):
+    """One model on its own."""
+
+    def __init__(self, run: RunProtocol) -> None:
+        self.runs, self.memory = (run,), run.optimisers
+        self.weights = dict(run.model.named_parameters())
+
+    def modules(self) -> nn.Module:
+        return self.runs[0].model
+
+    def gather(self, name: str, positions: Tensor) -> Batch:
+        return self.runs[0].data(name).batch(positions[0])
+
+    def masks(self, where: Part) -> Mask:
+        return self.runs[0].mask(where)
+
+    def marked(self, where: Part) -> Mask:
+        return self.runs[0].mask(where)
+
+    def losses(self, objective: Term, batches: dict[str, Batch], progress: float) -> Tensor:
+        run = self.runs[0]
+        teachers = {name: run.teacher(name) for name in objective.teachers}
+        free = {name: w for name, w in self.weights.items() if w.requires_grad}
+        known = known_to(objective, run)
+        view = View(run.model, batches, teachers, free, progress, run.seed, known)
+        return objective(view).reshape(1)
+
+    def clip(self, largest: float) -> None:
+        nn.utils.clip_grad_norm_(self.weights.values(), largest)
+
+
+def known_to(objective: Term, run: RunProtocol) -> Known:
+    """What an objective may know of one member besides its minibatches.
+
+    Raises:
+        Unsupported: a term asks for features that the model does not have.
+    """
+    sizes = {name: len(run.data(name)) for name in objective.sets}
+    facts = {repr(term): run.facts(term) for term in leaves(objective) if term.reads_whole_sets}
+    numbers = {n for term in leaves(objective) for n in term.reads_layers}
+    featured = any(term.reads_features for term in leaves(objective))
+    if not numbers and not featured:
+        return Known(sizes, facts)
+    models = {"": run.model, **{name: run.teacher(name) for name in objective.teachers}}
+    heads = {name: last_linear(model) for name, model in models.items()} if featured else {}
+    layers = {(name, n): layer_of(model, n) for name, model in models.items() for n in numbers}
+    seen = any(term.reads_lens for term in leaves(objective))
+    return Known(sizes, facts, heads, layers, {"": lens_of(run.model)} if seen else {})

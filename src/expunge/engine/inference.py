@@ -1,0 +1,171 @@
+"""What language models make of texts: one forward pass an example, and answers in their own words.
+
+All metrics on likelihoods derive from the arrays of `likelihoods`: no example is read twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from expunge.core.batch import Data, Tokens
+from expunge.core.machine import transformers
+from expunge.core.ragged import Answers, Ragged
+from expunge.core.texts import Texts, TokenRow, pad_of
+from expunge.errors import BadData, BadEvidence, Diverged
+
+Floats = NDArray[np.float32]
+
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Likelihoods:
+    """What several models make of every scored token of a set, teacher-forced.
+
+    Args:
+        logprobs: float32 [model, example, token], log p of the true token, nats; 0 in padding.
+        hits: bool [model, example, token], whether the likeliest token is the true one.
+        means: float32 [model, example, token], E[log p(v)] for v drawn from p itself, nats.
+        spreads: float32 [model, example, token], the standard deviation of log p(v), nats.
+        scored: bool [example, token], False in padding; each row's scored tokens come first.
+        index: int64 [example], the rows of the data set.
+    """
+
+    logprobs: Floats
+    hits: Flags
+    means: Floats
+    spreads: Floats
+    scored: Flags
+    index: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.logprobs)
+
+    def answers(self, model: int, **more: Any) -> Answers:
+        """One model's part, as the metrics want it; `more` are further fields of `Answers`."""
+        rows: dict[str, Any] = {
+            name: Ragged.padded(getattr(self, name)[model], self.scored)
+            for name in ("logprobs", "hits", "means", "spreads")
+        }
+        return Answers(self.index, **rows, **more)
+
+
+def likelihoods(models: Sequence[nn.Module], data: Data, batch: int = 16) -> Likelihoods:
+    """Ask models about every scored token of a set; each example goes through each model once.
+
+    Args:
+        models: of transformers; put into evaluation mode.
+        data: texts.
+        batch: examples at once; the arrays do not depend on it, up to rounding.
+
+    Raises:
+        Diverged: a model whose answers are NaN.
+        BadEvidence: no model.
+    """
+    if not models:
+        raise BadEvidence("There is no model to ask; expected at least one.")
+    found, scored, index = [], [], []
+    for rows in torch.arange(len(data)).split(batch):
+        tokens = data.batch(rows)
+        if not isinstance(tokens, Tokens):
+            raise BadData("Likelihoods are asked of texts, and these are images.")
+        found.append(torch.stack([_asked(model, tokens) for model in models]))
+        scored.append(_packed(tokens.scored, tokens.scored))
+        index.append(tokens.index)
+    width = max(part.shape[1] for part in scored)
+    wide = torch.cat([_widened(part, width) for part in found], dim=2)
+    if not torch.isfinite(wide).all():
+        raise Diverged("A model answers with NaN or infinite likelihoods; leave it out.")
+    logprobs, hits, means, spreads = wide.unbind(1)
+    return Likelihoods(
+        logprobs.numpy(),
+        hits.bool().numpy(),
+        means.numpy(),
+        spreads.numpy(),
+        torch.cat([_widened(part, width) for part in scored]).numpy(),
+        torch.cat(index).numpy(),
+    )
+
+
+@torch.inference_mode()
+def _asked(model: nn.Module, tokens: Tokens) -> Tensor:
+    """One forward pass: log p, hit, mean and spread of each scored token, float32 [4, b, t]."""
+    model.eval()
+    here = tokens.to(next(model.parameters()).device)
+    logp, targets = here.logits(model).log_softmax(-1), here.targets.clamp_min(0)
+    true = logp.gather(-1, targets[..., None])[..., 0]
+    means = (logp.exp() * logp).sum(-1)
+    spreads = (logp.exp() * (logp - means[..., None]).square()).sum(-1).sqrt()
+    hits = (logp.argmax(-1) == targets).to(true)
+    told = torch.stack([true, hits, means, spreads]).float().cpu()
+    return _packed(torch.where(tokens.scored, told, 0.0), tokens.scored)
+
+
+def _packed(values: Tensor, scored: Tensor) -> Tensor:
+    """Scored places of each row moved to its front, and columns that nobody needs left out."""
+    order = (~scored).to(torch.int8).argsort(dim=-1, stable=True)
+    width = int(scored.sum(-1).max())
+    return values.gather(-1, order.expand_as(values))[..., :width]
+
+
+def _widened(part: Tensor, width: int) -> Tensor:
+    return torch.nn.functional.pad(part, (0, width - part.shape[-1]))
+
+
+def generate(
+    model: Any, tokenizer: Any, data: Texts, *, tokens: int = 200, batch: int = 16
+) -> tuple[str, ...]:
+    """What a model writes after each prompt, always taking the likeliest token.
+
+    Args:
+        model: a causal language model of transformers; put into evaluation mode.
+        tokenizer: that belongs to it.
+        data: pairs; what comes before the answer is the prompt.
+        tokens: the most that are written.
+        batch: prompts at once, padded on the left.
+
+    Raises:
+        BadData: a text without a prompt.
+    """
+    bare = [number for number, row in enumerate(data.made) if row.start < 1]
+    if bare:
+        raise BadData(f"Text {bare[0]} has no prompt; a model is asked to go on with one.")
+    model.eval()
+    config = transformers().GenerationConfig(
+        max_new_tokens=tokens,
+        do_sample=False,
+        num_beams=1,
+        pad_token_id=pad_of(tokenizer),
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    said: list[str] = []
+    for first in range(0, len(data.made), batch):
+        inputs, mask = prompts_of(data.made[first : first + batch], pad_of(tokenizer), model.device)
+        with torch.inference_mode():
+            written = model.generate(
+                input_ids=inputs, attention_mask=mask, generation_config=config
+            )
+        fresh = written[:, inputs.shape[1] :]
+        said += [text.strip() for text in tokenizer.batch_decode(fresh, skip_special_tokens=True)]
+    return tuple(said)
+
+
+def prompts_of(rows: Sequence[TokenRow], fill: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Prompts padded on the left: ids and mask, int64 [b, t]."""
+    width = max(row.start for row in rows)
+    inputs = torch.full((len(rows), width), fill)
+    mask = torch.zeros_like(inputs)
+    for place, row in enumerate(rows):
+        inputs[place, width - row.start :], mask[place, width - row.start :] = (
+            row.ids[: row.start],
+            1,
+        )
+    return inputs.to(device), mask.to(device)

@@ -1,0 +1,131 @@
+"""Unlearning: a private copy, seeded streams, checks, and a receipt that the frame writes.
+
+The author of a method says what is done; what it took and what it moved is measured here.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from expunge.core.method import Method, method_of
+from expunge.core.problem import Problem
+from expunge.core.receipt import Receipt, Spent, Unlearned
+from expunge.engine.check import check_fit, check_model, explain_shapes, refuse_broken, refuse_kinds
+from expunge.engine.group import Epoch, SingleModel
+from expunge.engine.reference_model import (
+    Lookup,
+    adapter_alone,
+    change,
+    compares,
+    on_disk,
+    sharing,
+    weights_of,
+)
+from expunge.engine.requirements import whole_set_terms
+from expunge.engine.run import Run, frozen, run_steps
+from expunge.engine.training import unrolled
+from expunge.errors import NothingChanged
+
+if TYPE_CHECKING:
+    from expunge.engine.checkpoint import Checkpointer
+    from expunge.engine.distributed import Team
+
+
+def unlearn(
+    model: nn.Module,
+    method: Any,
+    problem: Problem,
+    *,
+    seed: int = 0,
+    in_place: bool = False,
+    keeper: Checkpointer | None = None,
+    team: Team | None = None,
+) -> Unlearned:
+    """Make a copy of a model forget, as `expunge.unlearn` says, by a method, a step or steps."""
+    refuse_kinds(model, problem)
+    wanted = method_of(method)
+    check_fit(wanted, problem)
+    refuse_broken(model, "The model")
+    check_model(model, problem, wanted.sets)
+    with explain_shapes(model, problem, wanted.sets):
+        if in_place or keeper or team:
+            return _in_place(model, wanted, problem, seed, keeper, team)
+        original = sharing(model)
+        mine = sharing(model) if adapter_alone(wanted) else copy.deepcopy(original)
+        run = Run(mine.requires_grad_(True), original, problem, seed)
+        return _carried_out(run, wanted, weights_of(original))
+
+
+def _in_place(
+    model: nn.Module,
+    method: Method,
+    problem: Problem,
+    seed: int,
+    keeper: Checkpointer | None,
+    team: Team | None,
+) -> Unlearned:
+    """Change the model itself; its weights as they were wait on disk for the receipt."""
+    original = sharing(model) if adapter_alone(method) else model
+    if compares(method) and original is model:
+        original = frozen(model)
+    model.eval()
+    with on_disk(model) as before:
+        run = Run(model.requires_grad_(True), original, problem, seed)
+        run.keeper, run.team = keeper, team
+        if keeper:
+            keeper.open(run, method, team.size if team else 1)
+        if team:
+            from expunge.engine.distributed import check_team
+
+            check_team(method, team)
+        # while the model still is the original
+        for place, turn, step in unrolled(method.steps, seed=seed):
+            run.place, run.turn = place, turn
+            for term in whole_set_terms(step):
+                run.facts(term)
+        return _carried_out(run, method, before)
+
+
+def _carried_out(run: Run, method: Method, before: Lookup) -> Unlearned:
+    start = Spent.until_now()
+    for epoch in run_steps(method.steps, SingleModel(run)):
+        record_losses(epoch, (run,))
+    return finish(run, method, "alone", start.to_now(), before)
+
+
+def record_losses(epoch: Epoch, runs: tuple[Run, ...] | list[Run]) -> None:
+    """Write an epoch's losses into its members' ledgers."""
+    for run in runs:
+        if run.seed in epoch.losses:
+            run.ledger.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
+
+
+def finish(
+    run: Run, method: Method, engine: str, spent: Spent, before: Lookup | None = None
+) -> Unlearned:
+    """Check what came out, and write the receipt; `before` tells the weights as they were."""
+    refuse_broken(run.model, f"After {method.name}, member {run.seed}: the model")
+    moved, touched, largest = change(before or weights_of(run.original), run.model)
+    if method.steps and touched == 0:
+        raise NothingChanged(
+            f"{method.name} left every weight as it was: {method.sentence}. "
+            "Raise its learning rate or epochs, or loosen its threshold."
+        )
+    run.model.eval().requires_grad_(False)
+    receipt = Receipt(
+        method.sentence,
+        run.seed,
+        engine,
+        spent.seconds + run.ledger.earlier[0],
+        spent.processor_seconds + run.ledger.earlier[1],
+        dict(run.ledger.examples),
+        moved,
+        touched,
+        largest,
+        tuple(run.ledger.curve),
+        dict(run.ledger.drawn),
+    )
+    return Unlearned(run.model, receipt)

@@ -1,0 +1,3 @@
+"""Audits of whole experiments."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Experiments on language models."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Fair tuning, and a search over sentences: every method is given the same chances."""
+
+from __future__ import annotations

@@ -1,0 +1,319 @@
+"""Which numbers to try next: the sentence as given, a few scalings of it, then Optuna's TPE."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from expunge.core.method import Method
+from expunge.core.problem import Problem
+from expunge.core.seeds import derived
+from expunge.errors import BadSentence, ExpungeError, Unsupported
+from expunge.experiments.tuning.evaluate import Evaluation, failure, judged
+from expunge.experiments.tuning.held_out_answers import Bench
+from expunge.experiments.tuning.limits import share, within
+from expunge.experiments.tuning.ranges import TENFOLD, Log, Number, OneOf
+from expunge.experiments.tuning.space import Knob, configured, knobs
+
+# Trials before the estimator takes over; the given sentence and its scalings are among them.
+STARTUP = 10
+
+
+# A third and three times, on ranges that go from a tenth to ten times.
+THREEFOLD = math.log(3) / math.log(TENFOLD**2)
+
+
+TREES = 32
+
+
+class MissingOptuna(Unsupported):
+    """Tuning was asked for and Optuna is not installed."""
+
+
+def optuna() -> Any:
+    """The module, asked for only where it is used.
+
+    Raises:
+        MissingOptuna: how to get it.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise MissingOptuna(
+            "Tuning needs Optuna, which is not installed. Get it with: pip install 'expunge[tune]'."
+        ) from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+class Sampler:
+    """Asks for places between 0 and 1, one for each number of a sentence.
+
+    The study lives in memory: asked in the same order with the same answers it gives the same
+    places, so a run that is taken up again goes through the trials that are in the store.
+
+    Args:
+        space: the numbers that vary.
+        seed: draws what is not fixed.
+    """
+
+    def __init__(self, space: Sequence[Knob], seed: int) -> None:
+        self.space, self.optuna = tuple(space), optuna()
+        sampler = self.optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=STARTUP)
+        self.study = self.optuna.create_study(sampler=sampler)
+        self.fixed = fixed(self.space)
+        for units in self.fixed:
+            self.study.enqueue_trial({k.name: u for k, u in zip(self.space, units, strict=True)})
+
+    def ask(self) -> tuple[Any, tuple[float, ...]]:
+        """A handle to tell the outcome by, and the places."""
+        trial = self.study.ask()
+        return trial, tuple(trial.suggest_float(knob.name, 0.0, 1.0) for knob in self.space)
+
+    def tell(self, trial: Any, distance: float) -> None:
+        """The distance of a trial; an infinite one is a failure, and its neighbours are avoided."""
+        if math.isfinite(distance):
+            self.study.tell(trial, distance)
+        else:
+            # Pruned and not failed: the estimator learns from the one and forgets the other.
+            self.study.tell(trial, state=self.optuna.trial.TrialState.PRUNED)
+
+    def importances(self) -> dict[str, float]:
+        """The share of each number in the variance of the distance; empty where that says nothing.
+
+        Source: Hutter et al. (2014), functional analysis of variance; as in Optuna.
+        """
+        ended = [t.value for t in self.study.trials if t.value is not None]
+        if len(ended) < STARTUP or len(set(ended)) < 3 or len(self.space) < 2:
+            return {}
+        evaluator = self.optuna.importance.FanovaImportanceEvaluator(n_trees=TREES, seed=0)
+        found = self.optuna.importance.get_param_importances(self.study, evaluator=evaluator)
+        return {name: float(share) for name, share in found.items()}
+
+
+def fixed(space: Sequence[Knob]) -> list[tuple[float, ...]]:
+    """The places of the first trials: as given, then learning rates and the rest a third and three.
+
+    The rest is what is neither a learning rate nor epochs nor taken from a list.
+    """
+    given = tuple(knob.range.place(knob.value) for knob in space)
+    rates = [knob.path[-1] == "lr" for knob in space]
+    rest = [
+        knob.path[-1] not in ("lr", "epochs") and not isinstance(knob.range, OneOf)
+        for knob in space
+    ]
+    found = [given]
+    for chosen in (rates, rest):
+        for shift in (-THREEFOLD, THREEFOLD):
+            moved = [
+                min(max(unit + shift, 0.0), 1.0) if picked else unit
+                for unit, picked in zip(given, chosen, strict=True)
+            ]
+            found.append(tuple(moved))
+    return list(dict.fromkeys(found))
+
+
+FINALISTS = 3
+
+
+# Judged again with so many times the members of a trial, in groups of as many.
+AGAIN = 2
+
+
+FEWEST_TRIALS = 2
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every method is given, the same to each.
+
+    Args:
+        trials: configurations of one method.
+        members: unlearned models of each, of the same seeds for all.
+        oracles: retrained models to compare with, and as many again for the finalists.
+        cost: the most that a configuration may read, as a share of retraining.
+        hold: names of numbers that stay as they are.
+    """
+
+    trials: int = 30
+    members: int = 16
+    oracles: int = 64
+    cost: float = 0.2
+    hold: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.trials < FEWEST_TRIALS:
+            raise BadSentence(
+                f"--trials {self.trials}: too small to try each method twice; expected "
+                f"{FEWEST_TRIALS} or more."
+            )
+        if self.members < 2 or self.oracles < 2:
+            raise BadSentence("--members and --oracles must be 2 or more: a spread needs two.")
+        if not 0 < self.cost <= 1:
+            raise BadSentence(f"--cost {self.cost}: expected a share of retraining, 0 to 1.")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration of a method and what came of it.
+
+    Args:
+        number: from 0 on; 0 is the sentence as given.
+        method: the configuration, shortened to the cost that is allowed.
+        numbers: name -> value, as asked for.
+        verdict: the distance, or why there is none.
+        shortened: whether its epochs were scaled down to the cost that is allowed.
+    """
+
+    number: int
+    method: Method
+    numbers: tuple[tuple[str, Number], ...]
+    verdict: Evaluation
+    shortened: bool = False
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A configuration that was judged again: its distance when tuned, and with fresh seeds."""
+
+    trial: Trial
+    fresh: tuple[Evaluation, ...]
+
+    @property
+    def distance(self) -> float:
+        """The mean of the fresh groups."""
+        return sum(verdict.distance for verdict in self.fresh) / len(self.fresh)
+
+    @property
+    def quality(self) -> float:
+        """Forgetting quality, the mean of the fresh groups."""
+        return sum(verdict.quality for verdict in self.fresh) / len(self.fresh)
+
+    @property
+    def optimism(self) -> float:
+        """Distance when tuned less the fresh one: below 0 where it looked better than it is."""
+        return self.trial.verdict.distance - self.distance
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """All that was found about one method.
+
+    Args:
+        method: as given.
+        trials: every one, in order.
+        finalists: the given sentence and the best, judged again; empty where all trials failed.
+        importances: name of a number -> its share in the variance of the distance.
+    """
+
+    method: Method
+    trials: tuple[Trial, ...]
+    finalists: tuple[Finalist, ...]
+    importances: tuple[tuple[str, float], ...]
+
+    @property
+    def winner(self) -> Finalist | None:
+        """The finalist that is nearest with fresh seeds; the given sentence among equals."""
+        sound = [each for each in self.finalists if math.isfinite(each.distance)]
+        return min(sound, key=lambda each: each.distance, default=None)
+
+    @property
+    def given(self) -> Finalist | None:
+        """The given sentence, judged again."""
+        return next((each for each in self.finalists if each.trial.number == 0), None)
+
+
+@dataclass(frozen=True)
+class Tune:
+    """Task: tune one method."""
+
+    method: Method
+    budget: Budget
+
+    def __call__(self, bench: Bench) -> Tuned:
+        return tuned(self.method, bench, self.budget)
+
+
+def tuned(method: Method, bench: Bench, budget: Budget) -> Tuned:
+    """Tune one method on the held-out ground.
+
+    A run that was cut short is taken up again by asking the same questions: what is in the store
+    is read, and the first trial that is not there is the next to be made.
+    """
+    problem = bench.ground.problem
+    try:
+        space = limited(knobs(method, budget.hold), method, problem, budget.cost)
+    except ExpungeError as fault:  # a set that is not there: no number can mend that
+        return Tuned(method, (Trial(0, method, (), failure(fault)),), (), ())
+    sampler = Sampler(space, derived("tune", method.sentence))
+    trials = []
+    for number in range(budget.trials):
+        handle, units = sampler.ask()
+        trials.append(_tried(number, method, space, units, bench, budget))
+        sampler.tell(handle, trials[-1].verdict.distance)
+    finalists = tuple(_again(trial, bench, budget) for trial in best(trials))
+    return Tuned(method, tuple(trials), finalists, tuple(sampler.importances().items()))
+
+
+def limited(
+    space: Sequence[Knob], method: Method, problem: Problem, cap: float
+) -> tuple[Knob, ...]:
+    """The space with epochs that end where they alone would use up the cost that is allowed."""
+    return tuple(
+        _epochs_limited(knob, method, problem, cap) if knob.path[-1] == "epochs" else knob
+        for knob in space
+    )
+
+
+def best(trials: Sequence[Trial]) -> list[Trial]:
+    """The given sentence and the best three others, no two of them alike."""
+    found = {trials[0].method.sentence: trials[0]} if not trials[0].verdict.failed else {}
+    for trial in sorted(trials, key=lambda each: each.verdict.distance):
+        full = len([each for each in found.values() if each.number]) == FINALISTS
+        if not trial.verdict.failed and not full:
+            found.setdefault(trial.method.sentence, trial)
+    return list(found.values())
+
+
+def _tried(
+    number: int,
+    method: Method,
+    space: Sequence[Knob],
+    units: Sequence[float],
+    bench: Bench,
+    budget: Budget,
+) -> Trial:
+    """One trial: numbers put in, shortened if need be, judged."""
+    chosen = [(knob, _value(knob, unit)) for knob, unit in zip(space, units, strict=True)]
+    numbers = tuple((knob.name, value) for knob, value in chosen)
+    wanted = method
+    try:
+        wanted = configured(method, chosen)
+        allowed = within(wanted, bench.ground.problem, budget.cost)
+    except ExpungeError as fault:
+        return Trial(number, wanted, numbers, failure(fault))
+    verdict = judged(allowed, bench, budget.members)
+    return Trial(number, allowed, numbers, verdict, allowed != wanted)
+
+
+def _value(knob: Knob, unit: float) -> Number:
+    """The value at a place; where the given value lies, that value to the last digit."""
+    return knob.value if unit == knob.range.place(knob.value) else knob.range.at(unit)
+
+
+def _again(trial: Trial, bench: Bench, budget: Budget) -> Finalist:
+    draws = range(1, AGAIN + 1)
+    return Finalist(
+        trial,
+        tuple(judged(trial.method, bench, budget.members, draw, fresh=True) for draw in draws),
+    )
+
+
+def _epochs_limited(knob: Knob, method: Method, problem: Problem, cap: float) -> Knob:
+    # Between these two, since fewer epochs may round to no minibatch less.
+    low, high = (configured(method, [(knob, e)]) for e in (knob.value, knob.value * 10))
+    rate = (share(high, problem) - share(low, problem)) / (knob.value * 9)
+    end = min(cap / rate, knob.value * 10) if rate > 0 else knob.value * 10
+    return replace(knob, range=Log(knob.value / 10, max(end, knob.value / 5)))

@@ -1,0 +1,27 @@
+"""Exact and certified forgetting: retraining that is checked, SISA, certified removal."""
+
+from __future__ import annotations
+
+from expunge.methods.exact.certified import CertifiedHead, Removal, UnitRows, unit_rows
+from expunge.methods.exact.forecast import DeletionForecast, forecast, work_of
+from expunge.methods.exact.layout import Layout, forget_rows
+from expunge.methods.exact.retraining import Retrained, retrain
+from expunge.methods.exact.sisa import Deletion, MeanSoftmax, Sisa, Votes
+
+__all__ = [
+    "CertifiedHead",
+    "Deletion",
+    "DeletionForecast",
+    "Layout",
+    "MeanSoftmax",
+    "Removal",
+    "Retrained",
+    "Sisa",
+    "UnitRows",
+    "Votes",
+    "forecast",
+    "forget_rows",
+    "retrain",
+    "unit_rows",
+    "work_of",
+]

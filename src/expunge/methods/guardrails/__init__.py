@@ -1,0 +1,13 @@
+"""Guardrails: what a language model knows is hidden when it is asked, and nothing is removed.
+
+A guard is put around a model whose every weight stays as it was. It is no unlearning, and its
+receipt says so; it is here as a baseline that audits must catch.
+"""
+
+from __future__ import annotations
+
+from expunge.methods.guardrails.assistant import ULD
+from expunge.methods.guardrails.guard import Guard, Guarded, suppress
+from expunge.methods.guardrails.prompts import ECO, Instruction, KeywordFilter
+
+__all__ = ["ECO", "ULD", "Guard", "Guarded", "Instruction", "KeywordFilter", "suppress"]

@@ -1,0 +1,237 @@
+"""A guard around a language model: what it must have, and the receipt that nothing was removed."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from expunge.core.problem import Problem
+from expunge.core.receipt import Ledger
+from expunge.engine.check import check_model
+from expunge.errors import BadData, BadSentence, Unsupported
+
+
+@dataclass(frozen=True)
+class GuardSetting:
+    """What a guard is made from.
+
+    Args:
+        model: the model that is guarded; it must stay as it is.
+        problem: gives the sets.
+        tokenizer: that belongs to the model; None where nobody gave one.
+        seed: all that is drawn follows from it.
+        ledger: where the guard writes which examples it reads.
+    """
+
+    model: nn.Module
+    problem: Problem
+    tokenizer: Any
+    seed: int
+    ledger: Ledger = field(default_factory=Ledger)
+
+
+class Mechanism(nn.Module):
+    """What a guard does to each question; abstract."""
+
+    @abstractmethod
+    def forward(self, base: nn.Module, inputs: Tensor, mask: Tensor) -> Tensor:
+        """Guarded answers, float [b, t, k], to token ids, int64 [b, t], where the mask is True.
+
+        What stands at one token depends on no later one, so that answers that are scored and
+        answers that are written agree.
+        """
+
+
+class Guard(ABC):
+    """A word for one way of suppression; abstract."""
+
+    @abstractmethod
+    def made(self, setting: GuardSetting) -> Mechanism:
+        """The mechanism, fitted where it has something to learn."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """The receipt of a suppression.
+
+    Args:
+        guard: the sentence that was carried out.
+        seed: of what was drawn.
+        seconds: wall-clock seconds that making the guard took.
+        examples: name of a set -> examples read to make it.
+        weights: how many weights the model has; all of them are as they were.
+        removed: never true. What the model knew is in it.
+    """
+
+    guard: str
+    seed: int
+    seconds: float
+    examples: dict[str, int]
+    weights: int
+    removed: bool = False
+
+    def __str__(self) -> str:
+        read = ", ".join(f"{count} of {name}" for name, count in self.examples.items()) or "none"
+        return (
+            f"{self.guard}\n  suppression: nothing was removed. All {self.weights:,} weights are "
+            "as they were, bit for bit; who takes the guard off has the original. Examples read: "
+            f"{read}; took {self.seconds:.2f} s"
+        )
+
+
+@dataclass(frozen=True)
+class GuardedAnswers:
+    """What a model of transformers gives, as far as it is asked here: logits [b, t, k]."""
+
+    logits: Tensor
+
+
+class Guarded(nn.Module):
+    """A language model behind a guard; it takes what causal models of transformers take.
+
+    It is asked and writes (greedily) as they do. It cannot be saved: the guard is no weight.
+
+    Args:
+        base: the model, as it was.
+        guard: what stands before it.
+    """
+
+    def __init__(self, base: nn.Module, guard: Mechanism) -> None:
+        super().__init__()
+        self.base, self.guard, self.config = base, guard, base.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.base.parameters()).device
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The embedding of the model behind the guard, which tells the size of the vocabulary."""
+        return self.base.get_input_embeddings()  # type: ignore[operator]
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, **others: Any
+    ) -> GuardedAnswers:
+        """Guarded answers; positions and caches are the guard's own business."""
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        return GuardedAnswers(self.guard(self.base, input_ids, mask.bool()))
+
+    @torch.no_grad()
+    def generate(
+        self, input_ids: Tensor, attention_mask: Tensor, generation_config: Any, **others: Any
+    ) -> Tensor:
+        """Prompts, padded on the left, with what the model writes, always the likeliest token.
+
+        Raises:
+            Unsupported: anything but greedy decoding is asked for.
+        """
+        if generation_config.do_sample or (generation_config.num_beams or 1) > 1:
+            raise Unsupported("A guarded model writes greedily; leave out sampling and beams.")
+        end, fill = generation_config.eos_token_id, generation_config.pad_token_id
+        ids, mask = input_ids, attention_mask
+        open_ = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
+        for _ in range(generation_config.max_new_tokens):
+            said = self(ids, mask).logits[:, -1].argmax(-1)
+            ids = torch.cat([ids, torch.where(open_, said, fill)[:, None]], 1)
+            mask = torch.cat([mask, open_[:, None].to(mask)], 1)
+            open_ = open_ & (said != end)
+            if not bool(open_.any()):
+                break
+        return ids
+
+    def save_pretrained(self, folder: Any, **others: Any) -> None:
+        """Refuse.
+
+        Raises:
+            Unsupported: always.
+        """
+        raise Unsupported(
+            "A guarded model cannot be saved: the guard is no weight, and the folder would hold "
+            "the original, which knows everything. Save the original, and guard it where it is "
+            "asked."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Suppressed:
+    """A guarded model, in evaluation mode, and the receipt that nothing was removed from it."""
+
+    model: Guarded
+    receipt: Notice
+
+
+def suppress(
+    model: nn.Module, guard: Guard, problem: Problem, *, tokenizer: Any = None, seed: int = 0
+) -> Suppressed:
+    """Hide what a language model knows behind a guard; its weights stay as they are.
+
+    Args:
+        model: of transformers; it is held, not copied, and put into evaluation mode.
+        guard: such as ECO() or KeywordFilter(("Potter",)).
+        problem: the sets, of which a guard may read some.
+        tokenizer: that belongs to the model, for guards that hold text.
+        seed: all that is drawn at random follows from it.
+
+    Raises:
+        BadSentence: the guard is none.
+        BadData: the guard changed the model, which is a fault of the guard.
+        Unsupported: the model is no language model, or the guard cannot work with it.
+    """
+    if not isinstance(guard, Guard):
+        raise BadSentence(
+            f"Expected a guard such as ECO(), got {guard!r}; `unlearn` takes methods."
+        )
+    check_model(model, problem, ("forget", "retain"))
+    model.eval()
+    before, start = digest(model), time.perf_counter()
+    setting = GuardSetting(model, problem, tokenizer, seed)
+    mechanism = guard.made(setting).to(next(model.parameters()).device).eval()
+    spent = time.perf_counter() - start
+    if digest(model) != before:
+        raise BadData(f"{guard!r} changed the model that it guards; it must leave it as it is.")
+    count = sum(weight.numel() for weight in model.parameters())
+    told = Notice(repr(guard), seed, spent, dict(setting.ledger.examples), count)
+    return Suppressed(Guarded(model, mechanism).eval().requires_grad_(False), told)
+
+
+def digest(model: nn.Module) -> str:
+    """A hash of every weight and buffer, bit for bit."""
+    found = hashlib.blake2b(digest_size=16)
+    for name, tensor in model.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def asked(model: nn.Module, mask: Tensor, **inputs: Tensor) -> Tensor:
+    """A model's answers to ids or embeddings, in single precision or better, [b, t, k]."""
+    named: dict[str, Any] = {**inputs, "attention_mask": mask.long(), "use_cache": False}
+    places = (mask.cumsum(1) - 1).clamp_min(0)
+    usual = torch.arange(mask.shape[1], device=mask.device).expand_as(places)
+    if not torch.equal(places[mask], usual[mask]):  # padding before, or a token that is hidden
+        named["position_ids"] = places
+    logits: Tensor = model(**named).logits
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def embedding_of(model: nn.Module) -> nn.Module:
+    """The layer that a language model looks its tokens up in."""
+    found: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
+    return found
+
+
+def need_tokenizer(owner: Guard, setting: GuardSetting) -> Any:
+    """The tokenizer.
+
+    Raises:
+        BadData: nobody gave one.
+    """
+    if setting.tokenizer is None:
+        raise BadData(f"{owner!r} holds text; give suppress(...) the model's tokenizer.")
+    return setting.tokenizer

@@ -1,0 +1,39 @@
+"""Which weights a step may touch: parts of the model, joined with |, & and ~."""
+
+from __future__ import annotations
+
+from expunge.core.selector import Both, Either, Everything, Mask, Outside, Part, whole_tensors
+from expunge.methods.selectors.judged import (
+    Changed,
+    FisherRatio,
+    Random,
+    RandomTensors,
+    Salient,
+    Similar,
+    Smallest,
+)
+from expunge.methods.selectors.places import Convs, First, Last, Named, Norms, Pointwise, layers
+
+__all__ = [
+    "Both",
+    "Changed",
+    "Convs",
+    "Either",
+    "Everything",
+    "First",
+    "FisherRatio",
+    "Last",
+    "Mask",
+    "Named",
+    "Norms",
+    "Outside",
+    "Part",
+    "Pointwise",
+    "Random",
+    "RandomTensors",
+    "Salient",
+    "Similar",
+    "Smallest",
+    "layers",
+    "whole_tensors",
+]

@@ -1,0 +1,49 @@
+"""The steps that a method consists of: what is done."""
+
+from __future__ import annotations
+
+from expunge.core.method import Step
+from expunge.engine.training import Mixture, Negate, Repeat, Reset, Train, unrolled
+from expunge.methods.steps.adapter import LoRA
+from expunge.methods.steps.classes import Expand, Impair, Strata
+from expunge.methods.steps.constrained import PrimalDual, Rectify, SharpnessAware
+from expunge.methods.steps.curvature import AdaptiveDampen, Dampen, FisherNoise, Newton, WoodFisher
+from expunge.methods.steps.edits import Blend, Half, Noise, Transpose, Zero
+from expunge.methods.steps.facts import Memit, Rome
+from expunge.methods.steps.teaching import Remember, ShrinkPerturb, Teach
+from expunge.methods.steps.watched import Lotus, Rewind, Until
+
+__all__ = [
+    "AdaptiveDampen",
+    "Blend",
+    "Dampen",
+    "Expand",
+    "FisherNoise",
+    "Half",
+    "Impair",
+    "LoRA",
+    "Lotus",
+    "Memit",
+    "Mixture",
+    "Negate",
+    "Newton",
+    "Noise",
+    "PrimalDual",
+    "Rectify",
+    "Remember",
+    "Repeat",
+    "Reset",
+    "Rewind",
+    "Rome",
+    "SharpnessAware",
+    "ShrinkPerturb",
+    "Step",
+    "Strata",
+    "Teach",
+    "Train",
+    "Transpose",
+    "Until",
+    "WoodFisher",
+    "Zero",
+    "unrolled",
+]

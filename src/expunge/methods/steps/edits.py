@@ -1,0 +1,133 @@
+"""Steps that change weights at once: noise, fresh draws, pruning, and the way back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+
+from expunge.core.method import Step
+from expunge.core.schedules import Schedule, value
+from expunge.core.selector import Everything, Part
+from expunge.core.vocabulary import word
+from expunge.errors import BadSentence, Unsupported
+from expunge.methods.selectors.places import Convs
+
+if TYPE_CHECKING:
+    from expunge.core.run import RunProtocol
+
+
+@word
+class Noise(Step):
+    """Add Gaussian noise of one standard deviation to some weights.
+
+    Args:
+        std: standard deviation, a number or a schedule over the turns of a `Repeat`.
+        where: the weights.
+    """
+
+    settled: ClassVar[bool] = True
+    draws: ClassVar[bool] = True
+    sees_original: ClassVar[bool] = False
+    std: float | Schedule
+    where: Part = Everything()
+
+    def check(self) -> None:
+        if not isinstance(self.std, Schedule) and self.std < 0:
+            raise BadSentence(f"Noise: std must be 0 or more, got {self.std}.")
+
+    @torch.no_grad()
+    def __call__(self, run: RunProtocol) -> None:
+        stream, mask = run.stream("noise"), run.mask(self.where)
+        std = value(self.std, run.turn[0] / run.turn[1])
+        for name, weight in run.model.named_parameters():
+            drawn = torch.randn(weight.shape, generator=stream).to(weight)
+            weight.add_(std * drawn * mask[name])
+
+
+@word
+class Zero(Step):
+    """Set some weights to zero: prune them."""
+
+    settled: ClassVar[bool] = True
+    sees_original: ClassVar[bool] = False
+    where: Part
+
+    @torch.no_grad()
+    def __call__(self, run: RunProtocol) -> None:
+        mask = run.mask(self.where)
+        for name, weight in run.model.named_parameters():
+            weight.masked_fill_(mask[name], 0.0)
+
+
+@word
+class Blend(Step):
+    """Move back towards the original model by a share of the way (weights and statistics)."""
+
+    settled: ClassVar[bool] = True
+    share: float
+
+    def check(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise BadSentence(f"Blend: share must lie between 0 and 1, got {self.share}.")
+
+    @torch.no_grad()
+    def __call__(self, run: RunProtocol) -> None:
+        # by parameter and buffer: a state holds weights that two layers share twice
+        theirs = (*run.original.named_parameters(), *run.original.named_buffers())
+        before = dict(theirs)
+        for name, now in (*run.model.named_parameters(), *run.model.named_buffers()):
+            if now.is_floating_point():
+                now.lerp_(before[name].to(now), self.share)
+
+
+@word
+class Transpose(Step):
+    """Swap height and width of every kernel, as if the network were shown mirrored pictures.
+
+    What the kernels have learnt stays useful, so that fine-tuning repairs it soon.
+
+    Source: fifth prize of the NeurIPS 2023 challenge (toshi_k & marvelworld), part 2 of their
+    write-up (kaggle.com/c/neurips-2023-machine-unlearning/discussion/458531): axes 2 and 3 of all
+    Conv2d weights.
+
+    Raises:
+        Unsupported: the part holds other weights than whole kernels of square convolutions.
+    """
+
+    sees_original: ClassVar[bool] = False
+    where: Part = Convs()
+
+    @torch.no_grad()
+    def __call__(self, run: RunProtocol) -> None:
+        mask = run.mask(self.where)
+        chosen = {n: w for n, w in run.model.named_parameters() if bool(mask[n].any())}
+        for name, weight in chosen.items():
+            if weight.ndim != 4 or not bool(mask[name].all()):
+                raise Unsupported(
+                    f"Transpose takes whole kernels [out, in, height, width]; {self.where!r} holds "
+                    f"{int(mask[name].sum())} weights of {name}, {tuple(weight.shape)}."
+                )
+            if weight.shape[2] != weight.shape[3]:
+                raise Unsupported(
+                    f"The kernel {name} is {weight.shape[2]} x {weight.shape[3]}; only a square "
+                    "one can be transposed. Leave it out of the part."
+                )
+        for weight in chosen.values():
+            weight.copy_(weight.transpose(2, 3).clone())
+
+
+@word
+class Half(Step):
+    """Round all weights and statistics to half precision (float16), and go on as before.
+
+    Source: last stage of the fourth prize of the NeurIPS 2023 challenge (Sebastian Oleszko).
+    """
+
+    sees_original: ClassVar[bool] = False
+
+    @torch.no_grad()
+    def __call__(self, run: RunProtocol) -> None:
+        for tensor in run.model.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(tensor.half())

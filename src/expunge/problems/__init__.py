@@ -1,0 +1,3 @@
+"""Problems: named sets, loaders, networks, and the experiment files."""
+
+from __future__ import annotations

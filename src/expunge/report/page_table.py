@@ -1,0 +1,206 @@
+"""The verdict table: what stands in each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from expunge.metrics.row_label import LARGEST_COST, SETS
+from expunge.report import prose
+from expunge.report.numbers import SPACE, decimals, fixed, gap, interval, percent, with_interval
+from expunge.report.plots import Axis, Strip, strip
+
+Record = Mapping[str, Any]
+
+
+# The first words of a verdict, and the class of the mark beside it.
+TONES = {
+    "as retrained": "good",
+    "partly": "part",
+    "no better": "none",
+    "not forgotten": "none",
+    "changed nothing": "none",
+    "over-forgotten": "bad",
+    "forget accuracy rose": "bad",
+    "collapsed": "bad",
+}
+
+
+METRICS = {
+    "quality": "Quality F",
+    "score": "Score",
+    "accuracy_retain": "Accuracy, retain",
+    "accuracy_forget": "Accuracy, forget",
+    "accuracy_test": "Accuracy, test",
+    "tow": "ToW",
+    "divergence_forget": "JS, forget",
+    "divergence_test": "JS, test",
+    "distance_forget": "L2, forget",
+    "distance_test": "L2, test",
+    "weak_attack": "Weak attack",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number, a note below it, and whether a reader must heed it."""
+
+    label: str
+    value: str
+    note: str = ""
+    heed: bool = False
+
+
+@dataclass(frozen=True)
+class TableLine:
+    """One row as the template draws it; without numbers there is a reason instead."""
+
+    name: str
+    verdict: str
+    tone: str
+    reason: str
+    quality: str
+    strip: Strip | None
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows in two groups, and the axis that they share."""
+
+    heads: list[str]
+    controls: list[TableLine]
+    methods: list[TableLine]
+    axis: Axis
+    ceiling: Strip
+    floor: Strip
+    notes: list[str]
+
+
+def table(summary: Record) -> Table:
+    """Lay out the verdict table of a summary."""
+    able = prose.scored(summary["rows"])
+    highest = max([summary["ceiling"]["high"], *(prose.quality(row)["high"] for row in able)])
+    axis = Axis(0.0, max(highest, 1e-3))
+    drawn = [[_line(row, summary, axis) for row in group] for group in prose.groups(summary)]
+    return Table(
+        heads=[cell.label for cell in _cells(able[0], summary)] if able else [],
+        controls=drawn[0],
+        methods=drawn[1],
+        axis=axis,
+        ceiling=strip(axis, summary["ceiling"]),
+        floor=strip(axis, summary["floor"]),
+        notes=[*_notes(able), *doubts(summary)],
+    )
+
+
+def _notes(rows: Sequence[Record]) -> list[str]:
+    """Why rows have no place between floor and ceiling, each reason once."""
+    reasons = [row["normalised"] for row in rows if isinstance(row["normalised"], str)]
+    return [f"Of the way is unscored: {reason}." for reason in dict.fromkeys(reasons)]
+
+
+def doubts(summary: Record) -> list[str]:
+    """What speaks against methods on this problem; summaries of older versions do not say."""
+    said = summary.get("doubts", {}).items()
+    return [f"Doubt about {prose.inline(name)}: {doubt}" for name, each in said for doubt in each]
+
+
+def _line(row: Record, summary: Record, axis: Axis) -> TableLine:
+    tone = next((t for words, t in TONES.items() if row["verdict"].startswith(words)), "unknown")
+    if "scores" not in row:
+        return TableLine(row["name"], row["verdict"], tone, row["unscored"], "", None, [])
+    quality = prose.quality(row)
+    said = with_interval(quality, 3)
+    cells = _cells(row, summary)
+    return TableLine(row["name"], row["verdict"], tone, "", said, strip(axis, quality), cells)
+
+
+def _cells(row: Record, summary: Record) -> list[Cell]:
+    """The cells of a scored row; what was not measured has no cell in any row."""
+    found = [_way(row, summary)]
+    if "score" in row["scores"]:
+        found.append(_score(row))
+    found += [_accuracy(row, summary, name) for name in SETS if f"accuracy_{name}" in row["scores"]]
+    if "tow" in row["scores"]:
+        found.append(Cell("ToW", fixed(row["scores"]["tow"]["value"], 3)))
+    found.append(_divergence(row, summary))
+    if "attacks" in row:
+        found.append(_attacked(row))
+    if "audits" in row:
+        found.append(_audited(row["audits"]))
+    return [*found, _cost(row)]
+
+
+def _way(row: Record, summary: Record) -> Cell:
+    if isinstance(row["normalised"], str):
+        return Cell("Of the way", "unscored", "reason below")
+    value, _, ends = prose.way(row, summary).partition(SPACE)
+    return Cell("Of the way", value, ends)
+
+
+def _score(row: Record) -> Cell:
+    score = row["scores"]["score"]
+    return Cell("Score", fixed(score["value"], 3), interval(score["low"], score["high"], 3))
+
+
+def _accuracy(row: Record, summary: Record, name: str) -> Cell:
+    """Accuracy in percent, with its gap to the retrained models in points."""
+    key = f"accuracy_{name}"
+    mine, theirs = (each["scores"][key]["value"] for each in (row, _oracle(summary)))
+    flagged = any(flag.startswith(f"{name} accuracy") for flag in row["flags"])
+    note = "" if row["name"] == "retrain" else gap(mine - theirs)
+    return Cell(name.capitalize(), fixed(mine * 100, 1), note, flagged)
+
+
+def _oracle(summary: Record) -> Record:
+    return next(row for row in summary["rows"] if row["name"] == "retrain")
+
+
+def _divergence(row: Record, summary: Record) -> Cell:
+    """Jensen-Shannon divergence on the forget set, the test set's below it."""
+    largest = max(
+        score["value"]
+        for each in prose.scored(summary["rows"])
+        for key, score in each["scores"].items()
+        if key.startswith("divergence")
+    )
+    said = {
+        key: fixed(score["value"], decimals(largest))
+        for key, score in row["scores"].items()
+        if key.startswith("divergence")
+    }
+    test = said.get("divergence_test")
+    return Cell("JS forget", said["divergence_forget"], f"test {test}" if test else "")
+
+
+def _attacked(row: Record) -> Cell:
+    """The verdict of the attacks, the mean area of an attacker with a rule an example below it."""
+    found = row["attacks"]
+    exposed = found["exposed"]
+    note = f"{fixed(exposed['mean_auc'], 2)} an example" if exposed else ""
+    return Cell("Attacks", found["verdict"]["word"], note)
+
+
+def _audited(found: Record) -> Cell:
+    """The verdict of the audits, and how many of them find a difference."""
+    return Cell("Audits", found["verdict"]["word"], f"{len(found['shown'])} of {found['scored']}")
+
+
+def _cost(row: Record) -> Cell:
+    share = row["cost"]["time_share"]
+    heed = share > LARGEST_COST and row["name"] != "retrain"
+    note = f"over {percent(LARGEST_COST)}" if heed else ""
+    return Cell("Cost", percent(share), note, heed)
+
+
+def all_numbers(rows: Sequence[Record]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Every metric of every scored row with its interval: column heads, then rows."""
+    able = prose.scored(rows)
+    keys = [key for key in METRICS if any(key in row["scores"] for row in able)]
+    lines = [
+        (row["name"], [with_interval(row["scores"][k]) if k in row["scores"] else "" for k in keys])
+        for row in able
+    ]
+    return [METRICS[key] for key in keys], lines
