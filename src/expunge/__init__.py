@@ -9,6 +9,7 @@ from expunge.core.machine import __version__
 from expunge.core.method import Method
 from expunge.core.problem import Problem
 from expunge.core.receipt import Receipt, Unlearned
+from expunge.old_names import install
 from expunge.unlearn import unlearn
 
 if TYPE_CHECKING:
@@ -42,3 +43,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'expunge' has no attribute {name!r}")
     globals()[name] = getattr(importlib.import_module(LATER[name]), name)
     return globals()[name]
+
+
+install()
