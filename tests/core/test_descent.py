@@ -22,7 +22,7 @@ from expunge.core.schedules import Linear
 from expunge.core.term import Term
 from expunge.core.view import View
 from expunge.engine.group import Epoch, SingleModel
-from expunge.engine.loop import feed, minibatch_edges, train_group
+from expunge.engine.loop import minibatch_edges, minibatches, train_group
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Repeat, Train
 from expunge.errors import BadData, BadSentence, Diverged
@@ -42,7 +42,7 @@ def order_of(train: Train, name: str, n: int, passes: int) -> list[Tensor]:
     run = tiny.run()
     run.place = "/0"
     batches, wanted = (
-        feed([run], name, n, train.batch),
+        minibatches([run], name, n, train.batch),
         passes * len(minibatch_edges(n, train.batch)),
     )
     return [next(batches)[0] for _ in range(wanted)]
@@ -129,8 +129,10 @@ def test_orders_differ_between_passes_sets_seeds_and_places() -> None:
     other.place = "/1"
     turned = tiny.run(seed=1)
     turned.turn = (1, 2)
-    draws = [next(feed([r], "retain", 48, 48))[0].tolist() for r in (one, two, other, turned)]
-    draws.append(next(feed([one], "forget", 48, 48))[0].tolist())
+    draws = [
+        next(minibatches([r], "retain", 48, 48))[0].tolist() for r in (one, two, other, turned)
+    ]
+    draws.append(next(minibatches([one], "forget", 48, 48))[0].tolist())
     assert len({tuple(d) for d in draws}) == len(draws)
 
 
@@ -225,7 +227,7 @@ def turns_by_hand(run: Run, train: Train, times: int, fresh_memory: bool) -> nn.
     optimiser = train.optimiser.over(list(twin.parameters()))
     for turn in range(times):
         run.place, run.turn = "/0/0", (turn, times)
-        rows = next(feed([run], "retain", len(data), train.batch))[0]
+        rows = next(minibatches([run], "retain", len(data), train.batch))[0]
         if fresh_memory:
             optimiser = train.optimiser.over(list(twin.parameters()))
         optimiser.param_groups[0]["lr"] = train.lr

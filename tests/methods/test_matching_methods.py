@@ -84,8 +84,8 @@ def test_members_of_a_stack_have_their_own_oracles() -> None:
     runs = [
         Run(copy.deepcopy(original).requires_grad_(True), original, task, seed) for seed in (1, 2)
     ]
-    crew = StackedModels(runs)
-    _, (weights, _), axis = crew._teacher("oracle")
+    group = StackedModels(runs)
+    _, (weights, _), axis = group._teacher("oracle")
     assert axis == 0
     for place, seed in enumerate((1, 2)):
         alone = dict(tiny.run(task=task, seed=seed).teacher("oracle").named_parameters())

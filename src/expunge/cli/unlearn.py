@@ -187,7 +187,7 @@ def work(order: Order, say: Callable[[str], None], team: Team | None) -> Receipt
     alone = torch.cuda.is_available() and team is None
     loaded.model.to("cuda" if alone else "cpu")
     problem = task(loaded, read(order), order.chat, order.chunk)
-    keeper = Checkpointer(order.partial, every=order.every, writes=first)
+    checkpointer = Checkpointer(order.partial, every=order.every, writes=first)
     with explain_memory("the model unlearned") if first else nullcontext():
         if first:
             foretell(order, loaded, problem, say)
@@ -197,12 +197,12 @@ def work(order: Order, say: Callable[[str], None], team: Team | None) -> Receipt
             problem,
             seed=order.seed,
             in_place=True,
-            keeper=keeper,
+            checkpointer=checkpointer,
             team=team,
         )
     if first:
         save(done.model, loaded.tokenizer, order.out, done.receipt)
-        keeper.finish()
+        checkpointer.finish()
     return done.receipt
 
 

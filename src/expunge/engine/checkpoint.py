@@ -79,7 +79,7 @@ class Checkpointer:
 
     # What descent and perform ask
 
-    def passed(self, run: RunProtocol, number: int, step: Step) -> bool:
+    def already_done(self, run: RunProtocol, number: int, step: Step) -> bool:
         """Whether a step of the sentence was over when the run was put down."""
         self.step, self.number = number, -1
         before = [one for _, _, one in self.plan[:number]]
@@ -87,38 +87,40 @@ class Checkpointer:
         self.able = settled and step.resumable(run.seed)
         return bool(self.place) and number < self.place["step"]
 
-    def stood(self, crew: ModelGroup, train: TrainingSettings, total: int) -> tuple[int, Tensor]:
+    def resumed_progress(
+        self, group: ModelGroup, train: TrainingSettings, total: int
+    ) -> tuple[int, Tensor]:
         """Minibatches of a training that are done, and the losses since its epoch began, [1]."""
         self.number += 1
         fresh = torch.zeros(1)
         if not self.place or not self.able or self.step > self.place["step"]:
             return 0, fresh
         if not self.place.get("weights are back"):
-            put_back(crew.runs[0].model, self.tensors)
+            put_back(group.runs[0].model, self.tensors)
             self.place["weights are back"] = True
-        self._optimiser(crew, train)
+        self._optimiser(group, train)
         if self.number != self.place["number"]:
             return (total if self.number < self.place["number"] else 0), fresh
         return self.place["done"], self.tensors["summed"].clone()
 
-    def rest(self, crew: ModelGroup, done: int, summed: Tensor) -> None:
+    def save_if_due(self, group: ModelGroup, done: int, summed: Tensor) -> None:
         """Between two minibatches: go on where the run was put down, or put it down if due."""
         at = (self.step, self.number, done)
         if self.place and at == tuple(self.place[n] for n in ("step", "number", "done")):
-            self._take_up(crew.runs[0])
+            self._restore(group.runs[0])
         elif self.able and self.writes and time.monotonic() - self.last >= self.every:
-            self._put_down(crew, done, summed)
+            self._save(group, done, summed)
 
-    def _optimiser(self, crew: ModelGroup, train: TrainingSettings) -> None:
+    def _optimiser(self, group: ModelGroup, train: TrainingSettings) -> None:
         """Make the optimiser of this place with the memory that it had."""
-        place = crew.runs[0].place
+        place = group.runs[0].place
         prefix = f"optimiser{place}:"
         mine = {n[len(prefix) :]: t for n, t in self.tensors.items() if n.startswith(prefix)}
-        if place in crew.memory or not mine:
+        if place in group.memory or not mine:
             return
         # once: an adapter that is made anew in a later turn begins without a memory
         self.tensors = {n: t for n, t in self.tensors.items() if not n.startswith(prefix)}
-        made = crew.optimiser(train)
+        made = group.optimiser(train)
         told = made.state_dict()
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in mine.items():
@@ -126,7 +128,7 @@ class Checkpointer:
             state.setdefault(int(number), {})[key] = tensor.clone()
         made.load_state_dict({**told, "state": state})
 
-    def _take_up(self, run: RunProtocol) -> None:
+    def _restore(self, run: RunProtocol) -> None:
         ledger = self.place["ledger"]
         run.ledger.examples.clear()
         run.ledger.examples |= ledger["examples"]
@@ -136,13 +138,13 @@ class Checkpointer:
         if "random.cuda" in self.tensors:
             torch.cuda.set_rng_state(self.tensors["random.cuda"])
 
-    def _put_down(self, crew: ModelGroup, done: int, summed: Tensor) -> None:
-        run = crew.runs[0]
+    def _save(self, group: ModelGroup, done: int, summed: Tensor) -> None:
+        run = group.runs[0]
         kept = {"random": torch.get_rng_state(), "summed": summed.clone()}
         if next(run.model.parameters()).is_cuda:
             kept["random.cuda"] = torch.cuda.get_rng_state()
         waiting = {n: t for n, t in self.tensors.items() if n.startswith("optimiser")}
-        kept |= changed(run) | waiting | remembered({**self.outer, **crew.memory})
+        kept |= changed(run) | waiting | remembered({**self.outer, **group.memory})
         place = {
             "layout": LAYOUT,
             "asked": self.asked,

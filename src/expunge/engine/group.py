@@ -1,4 +1,4 @@
-"""Gradient descent: one loop that trains a model alone or many stacked, as its crew has it."""
+"""A group of models that train together: one on its own, or several stacked."""
 
 from __future__ import annotations
 
@@ -100,20 +100,27 @@ class ModelGroup(ABC):
     def modules(self) -> nn.Module:
         """The module whose training and evaluation modes all members share."""
 
-    def passed(self, number: int, step: Step) -> bool:
-        """Whether a step was over already, in a run that is taken up again."""
-        keeper = self.runs[0].keeper
-        return keeper is not None and keeper.passed(self.runs[0], number, step)
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next(iter(self.weights.values())).device
 
-    def stood(self, train: TrainingSettings, total: int) -> tuple[int, Tensor]:
-        """Minibatches of a training that were done already, and the losses of its epoch, [m]."""
-        keeper = self.runs[0].keeper
-        return keeper.stood(self, train, total) if keeper else (0, torch.zeros(len(self.runs)))
+    def already_done(self, number: int, step: Step) -> bool:
+        """Whether a resumed run had finished this step before it stopped."""
+        kept = self.runs[0].checkpointer
+        return kept is not None and kept.already_done(self.runs[0], number, step)
 
-    def rest(self, done: int, summed: Tensor) -> None:
-        """Between two minibatches, where a run may be put down and taken up again."""
-        if keeper := self.runs[0].keeper:
-            keeper.rest(self, done, summed)
+    def resumed_progress(self, train: TrainingSettings, total: int) -> tuple[int, Tensor]:
+        """Minibatches done before a resumed run stopped, and their epoch's summed losses, [m]."""
+        kept = self.runs[0].checkpointer
+        return (
+            kept.resumed_progress(self, train, total) if kept else (0, torch.zeros(len(self.runs)))
+        )
+
+    def save_if_due(self, done: int, summed: Tensor) -> None:
+        """Write a checkpoint between two minibatches if it is time for one."""
+        if kept := self.runs[0].checkpointer:
+            kept.save_if_due(self, done, summed)
 
     def begin(self, train: TrainingSettings) -> None:
         """Set modes and what may move: a weight outside the part is kept, bit for bit."""
@@ -144,13 +151,13 @@ class ModelGroup(ABC):
             if state and not own & free:
                 module.training = False
 
-    def slow(self) -> None:
+    def scale_slowed(self) -> None:
         """Make the gradients of slowed weights smaller."""
         for name, factor in self.slowed.items():
             if (slope := self.weights[name].grad) is not None:
                 slope.mul_(factor)
 
-    def restore(self) -> None:
+    def restore_frozen(self) -> None:
         """Put back what lies outside the part: momentum and weight decay would leak into it."""
         for name, (inside, before) in self.kept.items():
             weight = self.weights[name]

@@ -68,7 +68,7 @@ class Run:
         self.ledger = Ledger()
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         self._teachers: dict[str, nn.Module] = {"original": original}
-        self.keeper: Checkpointer | None = None
+        self.checkpointer: Checkpointer | None = None
         self.team: Team | None = None
 
     def stream(self, name: str) -> torch.Generator:
@@ -190,18 +190,18 @@ def shapes(model: nn.Module) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in model.state_dict().items()}
 
 
-def run_steps(steps: tuple[Step, ...], crew: ModelGroup) -> Iterator[Epoch]:
-    """Carry out the steps for all members of a crew, yielding after each epoch of training.
+def run_steps(steps: tuple[Step, ...], group: ModelGroup) -> Iterator[Epoch]:
+    """Carry out the steps for all members of a group, yielding after each epoch of training.
 
-    A crew of several goes one way: its members are those whom every `Mixture` sends the same way.
+    A group of several goes one way: its members are those whom every `Mixture` sends the same way.
     """
-    for number, (place, turn, step) in enumerate(unrolled(steps, seed=crew.runs[0].seed)):
-        for run in crew.runs:
+    for number, (place, turn, step) in enumerate(unrolled(steps, seed=group.runs[0].seed)):
+        for run in group.runs:
             run.place, run.turn = place, turn
-        if crew.passed(number, step):
+        if group.already_done(number, step):
             continue
         if isinstance(step, Train):
-            yield from train_group(step, crew)
+            yield from train_group(step, group)
             continue
-        for run in crew.runs:
+        for run in group.runs:
             step(run)

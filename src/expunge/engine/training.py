@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Descent(Step):
-    """A step of gradient descent on whatever weights a crew has: a model's or an adapter's."""
+    """A step of gradient descent on whatever weights a group has: a model's or an adapter's."""
 
     @property
     @abstractmethod
@@ -37,11 +37,11 @@ class Descent(Step):
         """The training that says which weights move, and how."""
 
     @abstractmethod
-    def through(self, crew: ModelGroup) -> Iterator[Epoch]:
-        """Carry it out on a crew's weights; yield after each epoch."""
+    def train_group(self, group: ModelGroup) -> Iterator[Epoch]:
+        """Carry it out on a group's weights; yield after each epoch."""
 
     def __call__(self, run: RunProtocol) -> None:
-        for epoch in self.through(SingleModel(run)):
+        for epoch in self.train_group(SingleModel(run)):
             run.ledger.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
 
 
@@ -108,11 +108,11 @@ class Train(Descent):
     def trained(self) -> Train:
         return self
 
-    def through(self, crew: ModelGroup) -> Iterator[Epoch]:
-        yield from loop.train_group(self, crew)
+    def train_group(self, group: ModelGroup) -> Iterator[Epoch]:
+        yield from loop.train_group(self, group)
 
     def __call__(self, run: RunProtocol) -> None:
-        for _ in self.through(SingleModel(run)):
+        for _ in self.train_group(SingleModel(run)):
             pass
 
 

@@ -41,7 +41,7 @@ def unlearn(
     *,
     seed: int = 0,
     in_place: bool = False,
-    keeper: Checkpointer | None = None,
+    checkpointer: Checkpointer | None = None,
     team: Team | None = None,
 ) -> Unlearned:
     """Make a copy of a model forget, as `expunge.unlearn` says, by a method, a step or steps."""
@@ -51,8 +51,8 @@ def unlearn(
     refuse_broken(model, "The model")
     check_model(model, problem, wanted.sets)
     with explain_shapes(model, problem, wanted.sets):
-        if in_place or keeper or team:
-            return _in_place(model, wanted, problem, seed, keeper, team)
+        if in_place or checkpointer or team:
+            return _in_place(model, wanted, problem, seed, checkpointer, team)
         original = sharing(model)
         mine = sharing(model) if adapter_alone(wanted) else copy.deepcopy(original)
         run = Run(mine.requires_grad_(True), original, problem, seed)
@@ -64,7 +64,7 @@ def _in_place(
     method: Method,
     problem: Problem,
     seed: int,
-    keeper: Checkpointer | None,
+    checkpointer: Checkpointer | None,
     team: Team | None,
 ) -> Unlearned:
     """Change the model itself; its weights as they were wait on disk for the receipt."""
@@ -74,9 +74,9 @@ def _in_place(
     model.eval()
     with on_disk(model) as before:
         run = Run(model.requires_grad_(True), original, problem, seed)
-        run.keeper, run.team = keeper, team
-        if keeper:
-            keeper.open(run, method, team.size if team else 1)
+        run.checkpointer, run.team = checkpointer, team
+        if checkpointer:
+            checkpointer.open(run, method, team.size if team else 1)
         if team:
             from expunge.engine.distributed import check_team
 

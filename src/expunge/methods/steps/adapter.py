@@ -66,11 +66,11 @@ class LoRA(Step):
         tuner = self._adapted(run)
         place, turn, memory = run.place, run.turn, run.optimisers
         run.optimisers = {}
-        crew = Adapter(run)
+        group = Adapter(run)
         for here, now, step in unrolled(self.steps, place, turn, run.seed):
             run.place, run.turn = here, now
             assert isinstance(step, Descent)
-            for epoch in step.through(crew):
+            for epoch in step.train_group(group):
                 run.ledger.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
         run.place, run.turn, run.optimisers = place, turn, memory
         # safe_merge writes new tensors: the old ones may be the original's
