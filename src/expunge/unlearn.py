@@ -6,7 +6,6 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from expunge.engine import unlearning
-from expunge.engine.check import refuse_kinds
 from expunge.methods.sentences import as_method
 
 if TYPE_CHECKING:
@@ -59,10 +58,9 @@ def unlearn(
             DeprecationWarning,
             stacklevel=2,
         )
-    refuse_kinds(model, problem)
     return unlearning.unlearn(
         model,
-        as_method(method),
+        as_method(method) if isinstance(method, str) else method,
         problem,
         seed=seed,
         in_place=in_place,

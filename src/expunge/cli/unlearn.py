@@ -208,10 +208,10 @@ def work(order: Order, say: Callable[[str], None], team: Team | None) -> Receipt
 
 def foretell(order: Order, loaded: Loaded, problem: Problem, say: Callable[[str], None]) -> None:
     """Say what the run will take, and refuse it where it does not fit."""
-    from expunge.engine.check import check_fit, check_model
+    from expunge.engine.check import check_fit, check_texts
 
     check_fit(order.method, problem)
-    check_model(loaded.model, problem, order.method.sets)
+    check_texts(loaded.model, problem, order.method.sets)
     told = capacity(loaded.model, order.method, problem, seed=order.seed, processes=order.processes)
     say(str(told))
     told.check()

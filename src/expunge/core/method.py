@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
@@ -75,7 +76,7 @@ class Method:
         """The steps as one writes them; `parse` reads it back."""
         return ", ".join(map(repr, self.steps)) or "()"
 
-    @property
+    @functools.cached_property
     def sets(self) -> tuple[str, ...]:
         """Every set that a step, part or term of the method names."""
         return tuple(dict.fromkeys(names_of_sets(self.steps)))
@@ -97,13 +98,15 @@ def method_of(source: Any, name: str = "mine") -> Method:
 
 def words_of(thing: Any) -> Iterator[Any]:
     """A word, or each of several, and all words inside it, outermost first."""
-    if isinstance(thing, tuple):
-        for item in thing:
-            yield from words_of(item)
-    elif dataclasses.is_dataclass(thing) and not isinstance(thing, type):
-        yield thing
-        for field in dataclasses.fields(thing):
-            yield from words_of(getattr(thing, field.name))
+    waiting = [thing]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, tuple):
+            waiting.extend(reversed(one))
+        elif dataclasses.is_dataclass(one) and not isinstance(one, type):
+            yield one
+            values = [getattr(one, field.name) for field in dataclasses.fields(one)]
+            waiting.extend(reversed(values))
 
 
 def own_sets(word: Any) -> tuple[str, ...]:
@@ -114,15 +117,16 @@ def own_sets(word: Any) -> tuple[str, ...]:
 
 def names_of_sets(thing: Any) -> Iterator[str]:
     """The sets that a word and all words inside it name."""
-    if isinstance(thing, tuple):
-        for item in thing:
-            yield from names_of_sets(item)
-    elif dataclasses.is_dataclass(thing):
-        for field in dataclasses.fields(thing):
-            value = getattr(thing, field.name)
-            if isinstance(value, str) and field.name in NAMES_OF_SETS and value:
-                yield value
-            yield from names_of_sets(value)
+    waiting = [("", thing)]
+    while waiting:
+        name, one = waiting.pop()
+        if isinstance(one, tuple):
+            waiting.extend(("", item) for item in reversed(one))
+        elif dataclasses.is_dataclass(one):
+            values = [(field.name, getattr(one, field.name)) for field in dataclasses.fields(one)]
+            waiting.extend(reversed(values))
+        elif name in NAMES_OF_SETS and one and isinstance(one, str):
+            yield one
 
 
 def renamed(thing: Any, before: str, after: str) -> Any:

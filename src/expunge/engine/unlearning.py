@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from expunge.core.method import Method, method_of
+from expunge.core.method import Method
 from expunge.core.problem import Problem
 from expunge.core.receipt import Receipt, Spent, Unlearned
-from expunge.engine.check import check_fit, check_model, explain_shapes, refuse_broken, refuse_kinds
+from expunge.engine.check import check, explain_shapes, refuse_broken
 from expunge.engine.group import Epoch, SingleModel
 from expunge.engine.reference_model import (
     Lookup,
@@ -45,11 +45,7 @@ def unlearn(
     team: Team | None = None,
 ) -> Unlearned:
     """Make a copy of a model forget, as `expunge.unlearn` says, by a method, a step or steps."""
-    refuse_kinds(model, problem)
-    wanted = method_of(method)
-    check_fit(wanted, problem)
-    refuse_broken(model, "The model")
-    check_model(model, problem, wanted.sets)
+    wanted = check(model, method, problem)
     with explain_shapes(model, problem, wanted.sets):
         if in_place or checkpointer or team:
             return _in_place(model, wanted, problem, seed, checkpointer, team)

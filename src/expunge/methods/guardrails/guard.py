@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from expunge.core.problem import Problem
 from expunge.core.receipt import Ledger
-from expunge.engine.check import check_model
+from expunge.engine.check import check_texts
 from expunge.errors import BadData, BadSentence, Unsupported
 
 
@@ -187,7 +187,7 @@ def suppress(
         raise BadSentence(
             f"Expected a guard such as ECO(), got {guard!r}; `unlearn` takes methods."
         )
-    check_model(model, problem, ("forget", "retain"))
+    check_texts(model, problem, ("forget", "retain"))
     model.eval()
     before, start = digest(model), time.perf_counter()
     setting = GuardSetting(model, problem, tokenizer, seed)
