@@ -392,7 +392,7 @@ def test_both_sets_of_repel_are_read_by_one_pass_over_forget() -> None:
     run = tiny.run()
     carry_out((Train(Repel("forget", "retain"), batch=5, over="forget"),), run)
     # 12 forget examples in minibatches of 5: 5, 5, 2; beside each a minibatch of 5 retained
-    assert run.ledger.examples == {"forget": 12, "retain": 15}
+    assert run.counts.examples == {"forget": 12, "retain": 15}
 
 
 def test_train_refuses_what_it_cannot_do() -> None:

@@ -22,9 +22,9 @@ def test_fastest_times_as_many_steps_as_it_says(over: str, monkeypatch: pytest.M
     counted: list[int] = []
 
     def noting(self: Looped, runs: list[Run], method: Any) -> Any:
-        before = dict(runs[0].ledger.examples)
+        before = dict(runs[0].counts.examples)
         yield from original(self, runs, method)
-        read = runs[0].ledger.examples["forget"] - before.get("forget", 0)
+        read = runs[0].counts.examples["forget"] - before.get("forget", 0)
         counted.append(read)
 
     original = Looped.__call__

@@ -31,7 +31,7 @@ def test_a_taught_teacher_leaves_the_model_alone() -> None:
     assert all(
         (a != b).any() for a, b in zip(taught.parameters(), run.model.parameters(), strict=True)
     )
-    assert run.ledger.examples == {"retain": 96}
+    assert run.counts.examples == {"retain": 96}
     assert (run.place, run.turn, run.optimisers) == ("", (0, 1), {})
 
 
@@ -114,7 +114,7 @@ def test_a_mixture_inside_other_steps_asks_the_member() -> None:
         run, twin = tiny.run(seed=seed), tiny.run(seed=seed)
         Repeat((MIXED,), 1)(run)
         wanted = Repeat(MIXED.ways[MIXED.way(seed)], 1)
-        assert dict(run.ledger.examples) == dict(told(wanted, twin))
+        assert dict(run.counts.examples) == dict(told(wanted, twin))
     plan = unrolled((Repeat((MIXED,), 2),), seed=0)
     assert [(place, turn) for place, turn, _ in plan] == [
         ("/0/0/0/0", (0, 2)),
@@ -126,7 +126,7 @@ def test_a_mixture_inside_other_steps_asks_the_member() -> None:
 
 def told(step: Step, run: Run) -> dict[str, int]:
     step(run)
-    return run.ledger.examples
+    return run.counts.examples
 
 
 @pytest.mark.parametrize(

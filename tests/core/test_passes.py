@@ -142,7 +142,7 @@ def test_every_pass_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     else:
         assert found == told, (
             f"{name}: {found} examples went through models, and the receipt and the forecast tell "
-            f"of {told}. Note what is read with run.ledger.saw(...), and declare it in `reads` "
+            f"of {told}. Note what is read with run.counts.add(...), and declare it in `reads` "
             "(ANSWERS for passes without a backward one, MADE for inputs that the step makes)."
         )
 

@@ -12,7 +12,7 @@ from torch import nn
 import tiny
 from expunge import parse, unlearn
 from expunge.core.problem import Problem
-from expunge.core.selector import Part
+from expunge.core.selector import Selector
 from expunge.engine import check
 from expunge.engine.run import Judged
 from expunge.errors import BadData, BadSentence, Unsupported
@@ -44,14 +44,14 @@ def test_the_tiny_net_has_convolutions() -> None:
 
 
 def test_every_member_counts_what_a_shared_part_reads() -> None:
-    memo: dict[Part, Judged] = {}
+    memo: dict[Selector, Judged] = {}
     counts = []
     for seed in (0, 1):
         run = tiny.run(seed=seed)
         run.memo = memo  # as members of one original share it
         run.mask(parse("Salient('forget', share=0.5)"))
         run.mask(parse("Salient('forget', share=0.5)"))
-        counts.append(run.ledger.examples)
+        counts.append(run.counts.examples)
     assert counts[0] == counts[1] != {}
 
 

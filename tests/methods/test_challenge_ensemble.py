@@ -35,7 +35,7 @@ def test_the_ensemble_s_other_way_learns_a_fresh_model_s_mistakes() -> None:
     run = tiny.run()
     teach(run)
     assert tiny.same(run.model, run.original)
-    assert run.ledger.examples == {"retain": 3 * 48}
+    assert run.counts.examples == {"retain": 3 * 48}
 
 
 def test_the_ensemble_is_stacked_by_way_as_alone() -> None:

@@ -14,7 +14,7 @@ import text_tools
 import torch
 from torch import nn
 
-from expunge.core import receipt as ledger
+from expunge.core import receipt
 from expunge.core.receipt import Spent
 from expunge.core.store import Store
 from expunge.engine.inference import likelihoods
@@ -165,8 +165,8 @@ def test_what_a_caller_does_between_epochs_costs_the_method_nothing(
 ) -> None:
     now = [0.0]
     clock = SimpleNamespace(perf_counter=lambda: now[0], process_time=lambda: 2 * now[0])
-    monkeypatch.setattr(ledger, "time", clock)
-    assert Spent(1.0, 2.0).later(Spent(0.5, 0.25)) == Spent(1.5, 2.25)
+    monkeypatch.setattr(receipt, "time", clock)
+    assert Spent(1.0, 2.0).plus(Spent(0.5, 0.25)) == Spent(1.5, 2.25)
     plan = brief()
     block = the_block(plan)
     made: list[Any] = []

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from expunge.core.selector import Part
+from expunge.core.selector import Selector
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence
 
@@ -86,7 +86,7 @@ class Slowed:
     drawn anew learn at a tenth of the rate.
     """
 
-    where: Part
+    where: Selector
     factor: float = 0.1
 
     def check(self) -> None:

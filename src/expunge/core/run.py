@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from expunge.core.batch import Data
-    from expunge.core.receipt import Ledger
+    from expunge.core.receipt import ReceiptCounts
 
 
 class CheckpointProtocol(Protocol):
@@ -83,7 +83,7 @@ class RunProtocol(Protocol):
     role: str
     place: str
     turn: tuple[int, int]
-    ledger: Ledger
+    counts: ReceiptCounts
     optimisers: dict[str, torch.optim.Optimizer]
 
     @property

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Mask = dict[str, Tensor]
 
 
-class Part(ABC):
+class Selector(ABC):
     """Which weights; abstract.
 
     Args:
@@ -47,22 +47,22 @@ class Part(ABC):
         return Counter()
 
     def __or__(self, other: object) -> Either:
-        return Either(self, other) if isinstance(other, Part) else NotImplemented
+        return Either(self, other) if isinstance(other, Selector) else NotImplemented
 
     def __and__(self, other: object) -> Both:
-        return Both(self, other) if isinstance(other, Part) else NotImplemented
+        return Both(self, other) if isinstance(other, Selector) else NotImplemented
 
     def __invert__(self) -> Outside:
         return Outside(self)
 
 
 @word
-class Either(Part):
+class Either(Selector):
     """The weights of one part or the other; written `a | b`."""
 
     sees_original: ClassVar[bool] = False
-    a: Part
-    b: Part
+    a: Selector
+    b: Selector
 
     def mask(self, run: RunProtocol) -> Mask:
         a, b = run.mask(self.a), run.mask(self.b)
@@ -77,12 +77,12 @@ class Either(Part):
 
 
 @word
-class Both(Part):
+class Both(Selector):
     """The weights of both parts; written `a & b`."""
 
     sees_original: ClassVar[bool] = False
-    a: Part
-    b: Part
+    a: Selector
+    b: Selector
 
     def mask(self, run: RunProtocol) -> Mask:
         a, b = run.mask(self.a), run.mask(self.b)
@@ -97,11 +97,11 @@ class Both(Part):
 
 
 @word
-class Outside(Part):
+class Outside(Selector):
     """The weights that are not in the part; written `~part`."""
 
     sees_original: ClassVar[bool] = False
-    part: Part
+    part: Selector
 
     def mask(self, run: RunProtocol) -> Mask:
         return {name: ~inside for name, inside in run.mask(self.part).items()}
@@ -142,7 +142,7 @@ def is_share(owner: str, share: float) -> None:
 
 
 @word
-class Everything(Part):
+class Everything(Selector):
     """All weights."""
 
     sees_original: ClassVar[bool] = False

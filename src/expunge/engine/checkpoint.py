@@ -129,11 +129,11 @@ class Checkpointer:
         made.load_state_dict({**told, "state": state})
 
     def _restore(self, run: RunProtocol) -> None:
-        ledger = self.place["ledger"]
-        run.ledger.examples.clear()
-        run.ledger.examples |= ledger["examples"]
-        run.ledger.curve[:] = [(at, number, loss) for at, number, loss in ledger["curve"]]
-        run.ledger.earlier = (self.place["spent"][0], self.place["spent"][1])
+        kept = self.place["ledger"]
+        run.counts.examples.clear()
+        run.counts.examples |= kept["examples"]
+        run.counts.curve[:] = [(at, number, loss) for at, number, loss in kept["curve"]]
+        run.counts.earlier = (self.place["spent"][0], self.place["spent"][1])
         torch.set_rng_state(self.tensors["random"])
         if "random.cuda" in self.tensors:
             torch.cuda.set_rng_state(self.tensors["random.cuda"])
@@ -153,9 +153,9 @@ class Checkpointer:
             "done": done,
             "spent": [
                 before + now - then
-                for before, now, then in zip(run.ledger.earlier, clocks(), self.begun, strict=True)
+                for before, now, then in zip(run.counts.earlier, clocks(), self.begun, strict=True)
             ],
-            "ledger": {"examples": run.ledger.examples, "curve": run.ledger.curve},
+            "ledger": {"examples": run.counts.examples, "curve": run.counts.curve},
         }
         refuse_infinite(run)
         with told_of(self.folder):
@@ -245,7 +245,7 @@ def put_back(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 def refuse_infinite(run: RunProtocol) -> None:
     """Refuse to keep what JSON cannot hold and no run can go on from."""
-    if any(not -1e300 < loss < 1e300 for _, _, loss in run.ledger.curve):
+    if any(not -1e300 < loss < 1e300 for _, _, loss in run.counts.curve):
         raise Diverged("A loss is infinite or not a number; nothing was kept.")
 
 

@@ -81,7 +81,7 @@ def mean_over_examples(
         batch = data.batch(part).to(device)
         for n, g in single(weights, batch.inputs, batch.targets).items():
             total[n] += size(g).sum(0)
-    run.ledger.saw({name: len(data)})
+    run.counts.add({name: len(data)})
     return {n: t / len(data) for n, t in total.items()}
 
 
@@ -102,7 +102,7 @@ def _mean_over_texts(
         found = torch.autograd.grad(scalar, list(weights.values()), materialize_grads=True)
         for slope, sum_ in zip(found, total.values(), strict=True):
             sum_ += size(slope)
-    run.ledger.saw({name: len(data)})
+    run.counts.add({name: len(data)})
     return {n: t / len(data) for n, t in total.items()}
 
 
@@ -147,7 +147,7 @@ def full_gradient(run: RunProtocol, objective: Term) -> Weights:
     for where in plan:
         loss = objective_at(run, objective, leaves, where) / len(plan)
         loss.backward()
-        run.ledger.saw({name: len(rows) for name, rows in where.items()})
+        run.counts.add({name: len(rows) for name, rows in where.items()})
     return {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in leaves.items()}
 
 
@@ -173,7 +173,7 @@ def hessian_times(
             bent = torch.autograd.grad(along, list(leaves.values()), materialize_grads=True)
             for n, h in zip(result, bent, strict=True):
                 result[n] = result[n] + h
-            run.ledger.saw({name: len(rows) for name, rows in where.items()})
+            run.counts.add({name: len(rows) for name, rows in where.items()})
         return result
 
     return times
@@ -243,7 +243,7 @@ def fisher_times(
         for part in rows.split(CHUNK):
             for n, b in _bent(model, data.batch(part).to(device), vector).items():
                 result[n] = result[n] + b / len(rows)
-        run.ledger.saw({name: len(rows)})
+        run.counts.add({name: len(rows)})
         return result
 
     return times

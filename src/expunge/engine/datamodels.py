@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from expunge.core.batch import Joined, Subset, holds_tokens
-from expunge.core.receipt import Ledger
+from expunge.core.receipt import ReceiptCounts
 from expunge.core.run import ProblemProtocol, RunProtocol
 from expunge.core.seeds import stream
 from expunge.engine.curvature import CHUNK
@@ -120,22 +120,22 @@ def trained(run: RunProtocol, half: TrainingHalf, number: int) -> nn.Module:
     inner = Run(model, frozen(model), problem, number, "datamodel")
     for _ in run_steps(from_scratch(problem, "retain", "half").steps, SingleModel(inner)):
         continue
-    count(run.ledger, inner.ledger, half)
+    count(run.counts, inner.counts, half)
     return model.eval().requires_grad_(False)
 
 
-def count(ours: Ledger, theirs: Ledger, half: TrainingHalf) -> None:
-    """Write what was read of a half into a run's ledger, by the set that it comes from."""
+def count(ours: ReceiptCounts, theirs: ReceiptCounts, half: TrainingHalf) -> None:
+    """Write what was read of a half into a run's receipt counts, by the set that it comes from."""
     read = dict(theirs.examples)
-    ours.saw(dict(divided(read.pop("retain", 0), half)))
-    ours.saw(read)
+    ours.add(dict(divided(read.pop("retain", 0), half)))
+    ours.add(read)
 
 
 @torch.no_grad()
 def answers(run: RunProtocol, model: nn.Module, name: str) -> Tensor:
     """A model's answers on a whole set, [n, k], on the processor."""
     data, device = run.data(name), next(model.parameters()).device
-    run.ledger.saw({name: len(data)})
+    run.counts.add({name: len(data)})
     parts = torch.arange(len(data)).split(CHUNK)
     return torch.cat([data.batch(rows).to(device).logits(model).cpu() for rows in parts])
 

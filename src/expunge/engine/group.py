@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from expunge.core.batch import Batch
 from expunge.core.seeds import isolated
-from expunge.core.selector import Everything, Mask, Part
+from expunge.core.selector import Everything, Mask, Selector
 from expunge.core.term import Term, leaves
 from expunge.core.view import Known, View, last_linear, layer_of, lens_of
 from expunge.errors import BadData
@@ -39,7 +39,7 @@ class TrainingSettings(Protocol):
     @property
     def optimiser(self) -> Optimiser: ...
     @property
-    def where(self) -> Part: ...
+    def where(self) -> Selector: ...
     @property
     def over(self) -> str: ...
     @property
@@ -85,11 +85,11 @@ class ModelGroup(ABC):
         """The objective of each member, [m]."""
 
     @abstractmethod
-    def masks(self, where: Part) -> Mask:
+    def masks(self, where: Selector) -> Mask:
         """The part of each member, shaped as `weights`."""
 
     @abstractmethod
-    def marked(self, where: Part) -> Mask:
+    def marked(self, where: Selector) -> Mask:
         """The same for a part that may hold other weights of each member."""
 
     @abstractmethod
@@ -197,10 +197,10 @@ class SingleModel(ModelGroup):
     def gather(self, name: str, positions: Tensor) -> Batch:
         return self.runs[0].data(name).batch(positions[0])
 
-    def masks(self, where: Part) -> Mask:
+    def masks(self, where: Selector) -> Mask:
         return self.runs[0].mask(where)
 
-    def marked(self, where: Part) -> Mask:
+    def marked(self, where: Selector) -> Mask:
         return self.runs[0].mask(where)
 
     def losses(self, objective: Term, batches: dict[str, Batch], progress: float) -> Tensor:

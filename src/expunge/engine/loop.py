@@ -146,7 +146,7 @@ def count_read(group: ModelGroup, batches: dict[str, Batch]) -> None:
     """Count one minibatch of each set in every model's receipt."""
     counts = {name: batch.index.shape[-1] for name, batch in batches.items()}
     for run in group.runs:
-        run.ledger.saw(counts)
+        run.counts.add(counts)
 
 
 def finished(

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from expunge.core.batch import Data
 from expunge.core.method import Step
 from expunge.core.problem import reinitialised
-from expunge.core.receipt import Ledger
+from expunge.core.receipt import ReceiptCounts
 from expunge.core.run import ProblemProtocol
 from expunge.core.seeds import stream
-from expunge.core.selector import Mask, Part
+from expunge.core.selector import Mask, Selector
 from expunge.core.term import Term
 from expunge.engine.curvature import importance, mean_gradient
 from expunge.engine.group import Epoch, ModelGroup, SingleModel
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Judged = tuple[Mask, dict[str, int]]
 
 
-Memo = dict[Part | Term, Judged]
+Memo = dict[Selector | Term, Judged]
 
 
 class Run:
@@ -62,10 +62,10 @@ class Run:
         self.problem: ProblemProtocol = problem
         self.seed, self.role = seed, role
         self.memo: Memo = {} if memo is None else memo
-        self._counted: set[Part | Term] = set()
+        self._counted: set[Selector | Term] = set()
         self._drawn: dict[Term, Mask] = {}
         self.place, self.turn = "", (0, 1)
-        self.ledger = Ledger()
+        self.counts = ReceiptCounts()
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         self._teachers: dict[str, nn.Module] = {"original": original}
         self.checkpointer: Checkpointer | None = None
@@ -84,7 +84,7 @@ class Run:
         """A set that methods may see; test and holdout are off limits."""
         return self.problem.data(name)
 
-    def mask(self, part: Part) -> Mask:
+    def mask(self, part: Selector) -> Mask:
         """The weights of a part; worked out once unless the part draws anew."""
         return part.mask(self) if part.redraws else self._once(part, part.mask)
 
@@ -96,28 +96,28 @@ class Run:
             self._drawn[term] = term.facts(self)
         return self._drawn[term]
 
-    def _once(self, word: Part | Term, make: Callable[[Run], Mask]) -> Mask:
+    def _once(self, word: Selector | Term, make: Callable[[Run], Mask]) -> Mask:
         if word not in self.memo:
             self.memo[word] = self._judged(make)
         found, read = self.memo[word]
         if word not in self._counted:  # each member would have read them on its own
             self._counted.add(word)
-            self.ledger.saw(read)
+            self.counts.add(read)
         return found
 
     def _judged(self, make: Callable[[Run], Mask]) -> Judged:
         """A part or a fact, and the examples that were read to judge it."""
-        own, self.ledger = self.ledger, Ledger()
+        own, self.counts = self.counts, ReceiptCounts()
         try:
-            return make(self), self.ledger.examples
+            return make(self), self.counts.examples
         finally:
-            self.ledger = own
+            self.counts = own
 
     def gradient(self, name: str, positions: Tensor | None = None) -> dict[str, Tensor]:
         """Gradient of the original's mean cross-entropy on one set, or on some positions of it."""
         data = self.data(name)
         rows = torch.arange(len(data)) if positions is None else positions
-        self.ledger.saw({name: len(rows)})
+        self.counts.add({name: len(rows)})
         return mean_gradient(self.original, data, rows)
 
     def importance(self, name: str) -> dict[str, Tensor]:
@@ -125,7 +125,7 @@ class Run:
         return importance(self, name)
 
     def on(self, problem: ProblemProtocol) -> Run:
-        """The same run with other sets: the same model, ledger, teachers and optimisers."""
+        """The same run with other sets: the same model, counts, teachers and optimisers."""
         inner = copy.copy(self)
         inner.problem = problem
         inner.memo, inner._counted, inner._drawn = {}, set(), {}
@@ -175,7 +175,7 @@ class Run:
         """
         method = from_scratch(self.problem, "retain", "oracle teacher")
         inner = Run(model, frozen(model), self.problem, self.seed, f"{self.role}'s teacher")
-        inner.ledger.examples = self.ledger.examples
+        inner.counts.examples = self.counts.examples
         for _ in run_steps(method.steps, SingleModel(inner)):
             continue
 

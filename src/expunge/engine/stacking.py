@@ -19,7 +19,7 @@ from torch.func import functional_call, vmap
 from expunge.core.batch import Batch, Data, Images, Subset, holds_tokens, in_memory
 from expunge.core.method import Method
 from expunge.core.receipt import Spent, Unlearned
-from expunge.core.selector import Mask, Part
+from expunge.core.selector import Mask, Selector
 from expunge.core.term import Term, leaves
 from expunge.core.view import Known, View, last_linear
 from expunge.engine.group import Epoch, ModelGroup, SingleModel, has_dropout, known_to
@@ -71,13 +71,13 @@ class StackedModels(ModelGroup):
         base, rows = self.sources[name]
         return base.batch(positions if rows is None else rows.gather(1, positions))
 
-    def masks(self, where: Part) -> Mask:
+    def masks(self, where: Selector) -> Mask:
         each = [run.mask(where) for run in self.runs]
         if name := uneven(each):
             raise CannotStack(f"{name} may move in some members and not in others.")
         return _stacked(each)
 
-    def marked(self, where: Part) -> Mask:
+    def marked(self, where: Selector) -> Mask:
         return _stacked([run.mask(where) for run in self.runs])
 
     def losses(self, objective: Term, batches: dict[str, Batch], progress: float) -> Tensor:
@@ -267,14 +267,14 @@ def members(
     done: dict[Run, Unlearned] = {}
     for group in by_way(runs, method):
         chosen = Looped() if stackable(group, method) else engine
-        start = Spent.until_now()
+        start = Spent.now()
         for epoch in chosen(group, method):
             record_losses(epoch, group)
-            paused = Spent.until_now()
+            paused = Spent.now()
             yield epoch
             # what is done with an epoch's record is no cost of the method
-            start = start.later(paused.to_now())
-        share, label = start.to_now(len(group)), chosen.label(len(group))
+            start = start.plus(paused.elapsed())
+        share, label = start.elapsed(len(group)), chosen.label(len(group))
         done |= {run: finish(run, method, label, share) for run in group}
     yield [done[run] for run in runs]
 

@@ -16,7 +16,7 @@ from expunge.core.init_rules import Draw, Own
 from expunge.core.method import Method, Step, renamed
 from expunge.core.optimisers import SGD, Optimiser, Slowed
 from expunge.core.schedules import Schedule
-from expunge.core.selector import Everything, Part
+from expunge.core.selector import Everything, Selector
 from expunge.core.term import Term
 from expunge.core.vocabulary import word
 from expunge.engine import loop
@@ -42,7 +42,7 @@ class Descent(Step):
 
     def __call__(self, run: RunProtocol) -> None:
         for epoch in self.train_group(SingleModel(run)):
-            run.ledger.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
+            run.counts.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
 
 
 MOST_TURNS = 10_000
@@ -78,7 +78,7 @@ class Train(Descent):
     lr: float | Schedule = 0.01
     batch: int = 64
     optimiser: Optimiser = SGD()
-    where: Part = Everything()
+    where: Selector = Everything()
     over: str = ""
     clip: float = 0.0
     slowed: Slowed | None = None
@@ -270,7 +270,7 @@ class Reset(Step):
     settled: ClassVar[bool] = True
     draws: ClassVar[bool] = True
     sees_original: ClassVar[bool] = False
-    where: Part = Everything()
+    where: Selector = Everything()
     draw: Draw = Own()
 
     @torch.no_grad()

@@ -86,17 +86,17 @@ def _in_place(
 
 
 def _carried_out(run: Run, method: Method, before: Lookup) -> Unlearned:
-    start = Spent.until_now()
+    start = Spent.now()
     for epoch in run_steps(method.steps, SingleModel(run)):
         record_losses(epoch, (run,))
-    return finish(run, method, "alone", start.to_now(), before)
+    return finish(run, method, "alone", start.elapsed(), before)
 
 
 def record_losses(epoch: Epoch, runs: tuple[Run, ...] | list[Run]) -> None:
-    """Write an epoch's losses into its members' ledgers."""
+    """Write an epoch's losses into its members' receipt counts."""
     for run in runs:
         if run.seed in epoch.losses:
-            run.ledger.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
+            run.counts.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
 
 
 def finish(
@@ -115,13 +115,13 @@ def finish(
         method.sentence,
         run.seed,
         engine,
-        spent.seconds + run.ledger.earlier[0],
-        spent.processor_seconds + run.ledger.earlier[1],
-        dict(run.ledger.examples),
+        spent.seconds + run.counts.earlier[0],
+        spent.processor_seconds + run.counts.earlier[1],
+        dict(run.counts.examples),
         moved,
         touched,
         largest,
-        tuple(run.ledger.curve),
-        dict(run.ledger.drawn),
+        tuple(run.counts.curve),
+        dict(run.counts.drawn),
     )
     return Unlearned(run.model, receipt)

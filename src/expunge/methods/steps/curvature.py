@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from expunge.core.batch import all_targets, holds_tokens
 from expunge.core.method import Step
-from expunge.core.selector import Everything, Part, quantile
+from expunge.core.selector import Everything, Selector, quantile
 from expunge.core.term import Term
 from expunge.core.vocabulary import word
 from expunge.engine.curvature import (
@@ -244,7 +244,7 @@ class FisherNoise(Step):
     alpha: float = 1e-6
     set: str = "retain"
     largest: float = 1000.0
-    where: Part = Everything()
+    where: Selector = Everything()
 
     def check(self) -> None:
         if self.alpha < 0 or self.largest <= 0:
