@@ -291,7 +291,7 @@ def test_a_gradient_below_the_clip_is_left_alone() -> None:
 
 
 def test_a_loss_that_is_no_number_is_told_with_the_member_and_the_step() -> None:
-    with pytest.raises(Diverged, match=r"step /0 \(members 7\)"):
+    with pytest.raises(Diverged, match=r"step /0 \(seeds 7\)"):
         run = tiny.run(tiny.made(tiny.plain), seed=7)
         carry_out((Train(CE("retain"), epochs=4, lr=1e30),), run)
 

@@ -40,7 +40,7 @@ def test_fastest_times_as_many_steps_as_it_says(over: str, monkeypatch: pytest.M
 def test_fastest_says_why_it_did_not_stack() -> None:
     timing = fastest(lambda n: tiny.runs_of(range(n)), as_method(RETAIN), 1)
     assert timing.vmapped is None
-    assert timing.reason == "one member is not a stack"
+    assert timing.reason == "one model is not a stack"
     assert timing.engine == Looped()
 
 

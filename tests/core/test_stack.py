@@ -252,7 +252,7 @@ def uneven_runs() -> list[Run]:
 
 RETAIN = Train(CE("retain"), batch=24)
 UNSTACKABLE = [
-    ("one member", lambda: tiny.runs_of((1,)), RETAIN),
+    ("one model", lambda: tiny.runs_of((1,)), RETAIN),
     ("trains nothing", lambda: tiny.runs_of((1, 2)), Noise(0.1)),
     ("dropout", dropping_runs, RETAIN),
     ("from disk", lambda: tiny.runs_of((1, 2), lazy()), RETAIN),

@@ -1,4 +1,4 @@
-"""How gradients become changes of weights: torch's optimisers, as words of the grammar."""
+"""Optimisers: those of torch, as words of a sentence."""
 
 from __future__ import annotations
 

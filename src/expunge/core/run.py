@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class CheckpointProtocol(Protocol):
-    """Keeps a run on disk, and resumes it; a group is the run's `ModelGroup`."""
+    """Writes checkpoints of a run and resumes it; a group is the run's `ModelGroup`."""
 
     def already_done(self, run: Any, number: int, step: Any, /) -> bool: ...
 
@@ -73,7 +73,8 @@ class RunProtocol(Protocol):
         model: the model that is changed, in place; private to the run.
         original: the model before unlearning, in evaluation mode; never changed.
         problem: gives the sets.
-        seed: the member; `role` keeps equal seeds of originals and unlearned models apart.
+        seed: all that is drawn follows from it; `role` keeps equal seeds of originals and unlearned
+            models apart.
         place, turn: where in the sentence the run is, and which turn of how many.
     """
 
@@ -101,7 +102,7 @@ class RunProtocol(Protocol):
 
     def data(self, name: str) -> Data: ...
 
-    def mask(self, part: Any, /) -> dict[str, Tensor]: ...
+    def mask(self, selector: Any, /) -> dict[str, Tensor]: ...
 
     def facts(self, term: Any, /) -> dict[str, Tensor]: ...
 

@@ -1,4 +1,4 @@
-"""Reading sentences: known names, literals and + - * | & ~, walked as a tree; no code is run.
+"""Parse sentences: known names, literals and + - * | & ~, walked as a tree; no code is run.
 
 Each room passes the words that it knows, so that reading a method loads no audit.
 """

@@ -113,7 +113,7 @@ def check_texts(model: nn.Module, problem: Problem, names: Iterable[str]) -> Non
 def explain_shapes(model: nn.Module, problem: Problem, names: Iterable[str]) -> Iterator[None]:
     """Where torch refuses inputs in the block, say which set of images holds them.
 
-    They are not tried before: a pass that no receipt counts would be hidden work.
+    Inputs are not tried before: a forward pass that no receipt counts would be hidden work.
 
     Raises:
         BadData: inputs of a shape that the model does not take.
@@ -128,7 +128,7 @@ def explain_shapes(model: nn.Module, problem: Problem, names: Iterable[str]) -> 
 
 
 def _whole(data: Data) -> list[Data]:
-    """The data sets that a set is made of, without looking at which of their rows are taken."""
+    """The datasets that a set is made of, whichever of their rows it takes."""
     if isinstance(data, Joined):
         return [*_whole(data.first), *_whole(data.second)]
     return _whole(data.base) if isinstance(data, Subset) else [data]

@@ -120,16 +120,16 @@ def backward(
 
 
 def course(train: TrainingSettings, sizes: Mapping[str, int]) -> tuple[str, int, int]:
-    """The set that an epoch is a pass over, and minibatches: of an epoch, and of the whole step."""
+    """The set that an epoch is a pass over, and minibatches an epoch and in all."""
     lead = train.over or max(sizes, key=lambda name: sizes[name])
     length = len(minibatch_edges(sizes[lead], train.batch))
     return lead, length, max(1, round(train.epochs * length))
 
 
 def read_by(train: TrainingSettings, problem: ProblemProtocol) -> Counter[str]:
-    """Examples of each set that a `Train` reads: every set begins again when it is through.
+    """Count the examples of each set that a `Train` reads; a set starts again when it is through.
 
-    Under `ANSWERS` stand those that teachers answer besides, and all other passes beyond the first.
+    `ANSWERS` counts those that teachers answer besides, and all passes beyond the first.
     """
     sizes = {name: len(problem.data(name)) for name in train.objective.sets}
     _, _, total = course(train, sizes)
@@ -152,20 +152,24 @@ def count_read(group: ModelGroup, batches: dict[str, Batch]) -> None:
 def finished(
     run: RunProtocol, group: ModelGroup, number: float, of: float, losses: Tensor
 ) -> Epoch:
-    """The record of an epoch, once every member's loss is known to be finite."""
+    """The record of an epoch, once every model's loss is known to be finite.
+
+    Raises:
+        Diverged: a loss is infinite or not a number.
+    """
     lost = [r.seed for r, ok in zip(group.runs, torch.isfinite(losses), strict=True) if not ok]
     if lost:
         seeds = ", ".join(map(str, lost[:8]))
         raise Diverged(
             f"The loss became infinite or not a number in epoch {number:g} of step {run.place} "
-            f"(members {seeds}). Lower the learning rate, or clip the gradient (clip=1.0)."
+            f"(seeds {seeds}). Lower the learning rate, or clip the gradient (clip=1.0)."
         )
     by_seed = {r.seed: float(loss) for r, loss in zip(group.runs, losses, strict=True)}
     return Epoch(run.place, number, of, by_seed)
 
 
 def minibatches(runs: Sequence[RunProtocol], name: str, n: int, batch: int) -> Iterator[Tensor]:
-    """Positions [m, b], for ever: each member's own order, a new one each pass."""
+    """Yield positions [m, b] for ever, in each model's own order, a new one each pass."""
     if n == 0:
         raise BadData(f"The set {name!r} holds no example.")
     streams = [run.stream(f"order of {name}") for run in runs]
@@ -176,7 +180,7 @@ def minibatches(runs: Sequence[RunProtocol], name: str, n: int, batch: int) -> I
 
 
 def minibatch_edges(n: int, batch: int) -> list[tuple[int, int]]:
-    """Where the minibatches of one pass begin and end.
+    """Where the minibatches of one pass over a set begin and end.
 
     A last minibatch of one joins the one before: no statistics can be taken over one example.
     """

@@ -1,7 +1,4 @@
-"""Unlearning: a private copy, seeded streams, checks, and a receipt that the frame writes.
-
-The author of a method says what is done; what it took and what it moved is measured here.
-"""
+"""A run: one seed of one method at work on a private model, with its sets, streams and counts."""
 
 from __future__ import annotations
 
@@ -38,15 +35,15 @@ Memo = dict[Selector | Term, Judged]
 
 
 class Run:
-    """One member on its way: a private model, the original to look at, sets, and streams.
+    """One seed of one method at work: a private model, the original, the sets, and streams.
 
     Args:
         model: the model that is changed, in place; private to the run.
         original: the model before unlearning, in evaluation mode; never changed.
         problem: gives the sets.
-        seed: the member.
+        seed: all that the run draws follows from it.
         role: "original", "oracle" or "unlearned": equal seeds in two roles draw different numbers.
-        memo: deterministic parts and facts of this original, worked out once for all members.
+        memo: masks and facts of this original that draw nothing, computed once for all seeds.
     """
 
     def __init__(
@@ -72,11 +69,11 @@ class Run:
         self.team: Team | None = None
 
     def stream(self, name: str) -> torch.Generator:
-        """A generator for one purpose of the step at hand."""
+        """A random generator for one purpose of the present step."""
         return stream(self.role, self.seed, self.place, self.turn, name)
 
     def turn_stream(self, name: str) -> torch.Generator:
-        """A generator that all steps of a `Repeat`'s turn share; outside, all of the sentence."""
+        """A generator that all steps of a `Repeat`'s turn share; outside, those of the sentence."""
         around = self.place.rpartition("/")[0]
         return stream(self.role, self.seed, around, self.turn, name)
 
@@ -84,12 +81,14 @@ class Run:
         """A set that methods may see; test and holdout are off limits."""
         return self.problem.data(name)
 
-    def mask(self, part: Selector) -> Mask:
-        """The weights of a part; worked out once unless the part draws anew."""
-        return part.mask(self) if part.redraws else self._once(part, part.mask)
+    def mask(self, selector: Selector) -> Mask:
+        """The weights that a selector chooses; computed once unless it draws again each time."""
+        if selector.redraws:
+            return selector.mask(self)
+        return self._once(selector, selector.mask)
 
     def facts(self, term: Term) -> dict[str, Tensor]:
-        """What a term works out from whole sets; once, or once a member where it draws."""
+        """What a term computes from whole sets; once, or once a seed where it draws."""
         if not getattr(term, "draws", False):
             return self._once(term, term.facts)
         if term not in self._drawn:
@@ -98,15 +97,15 @@ class Run:
 
     def _once(self, word: Selector | Term, make: Callable[[Run], Mask]) -> Mask:
         if word not in self.memo:
-            self.memo[word] = self._judged(make)
+            self.memo[word] = self._counting(make)
         found, read = self.memo[word]
-        if word not in self._counted:  # each member would have read them on its own
+        if word not in self._counted:  # each seed would have read them on its own
             self._counted.add(word)
             self.counts.add(read)
         return found
 
-    def _judged(self, make: Callable[[Run], Mask]) -> Judged:
-        """A part or a fact, and the examples that were read to judge it."""
+    def _counting(self, make: Callable[[Run], Mask]) -> Judged:
+        """Compute a mask or facts, and count the examples that were read for it."""
         own, self.counts = self.counts, ReceiptCounts()
         try:
             return make(self), self.counts.examples
@@ -132,10 +131,10 @@ class Run:
         return inner
 
     def fresh(self, purpose: str) -> nn.Module:
-        """A newly initialised model of the same shape, from the member's own stream."""
-        return self._made(self.role, self.seed, self.place, self.turn, purpose)
+        """A newly initialised model of the same shape, drawn from the run's own stream."""
+        return self._initialised(self.role, self.seed, self.place, self.turn, purpose)
 
-    def _made(self, *names: object) -> nn.Module:
+    def _initialised(self, *names: object) -> nn.Module:
         device = next(self.original.parameters()).device
         if self.problem.architecture is None:
             return reinitialised(self.original, *names).to(device)
@@ -148,20 +147,20 @@ class Run:
         return fresh.to(device)
 
     def keep_teacher(self, name: str) -> None:
-        """Remember the model as it is now as a teacher."""
+        """Keep the model as it is now as a teacher of this name."""
         twin = copy.deepcopy(self.original)
         twin.load_state_dict(self.model.state_dict())
         self._teachers[name] = twin.eval().requires_grad_(False)
 
     def teacher(self, name: str) -> nn.Module:
-        """A fixed model to compare with; the random one and the oracle are this member's own."""
+        """A fixed model to compare with; the random one and the oracle are this seed's own."""
         if name == "taught" and name not in self._teachers:
             raise BadSentence(
                 "A term asks the teacher 'taught', and no step has made it; put Teach((...)) "
                 "before, as in Teach((Reset(), Train(CE('retain'))))."
             )
         if name not in self._teachers:
-            made = self._made(self.role, self.seed, "teacher")
+            made = self._initialised(self.role, self.seed, "teacher")
             if name == "oracle":
                 self._retrain(made)
             self._teachers[name] = made.eval().requires_grad_(False)
@@ -171,7 +170,7 @@ class Run:
     def _retrain(self, model: nn.Module) -> None:
         """Train a model by the recipe on the retain set alone, at this run's cost.
 
-        The role is no oracle's: the model measured against must not be the one looked at.
+        The role is not that of an oracle: a method must not see the model it is measured against.
         """
         method = from_scratch(self.problem, "retain", "oracle teacher")
         inner = Run(model, frozen(model), self.problem, self.seed, f"{self.role}'s teacher")
@@ -181,7 +180,7 @@ class Run:
 
 
 def frozen(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode without gradients, to be looked at and never changed."""
+    """A copy in evaluation mode without gradients, which is never changed."""
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 
@@ -191,9 +190,9 @@ def shapes(model: nn.Module) -> dict[str, torch.Size]:
 
 
 def run_steps(steps: tuple[Step, ...], group: ModelGroup) -> Iterator[Epoch]:
-    """Carry out the steps for all members of a group, yielding after each epoch of training.
+    """Run the steps for all models of a group; yield after each epoch of training.
 
-    A group of several goes one way: its members are those whom every `Mixture` sends the same way.
+    A group of several goes one way: it holds seeds that every `Mixture` sends the same way.
     """
     for number, (place, turn, step) in enumerate(unrolled(steps, seed=group.runs[0].seed)):
         for run in group.runs:

@@ -1,6 +1,6 @@
-"""Unlearning: a private copy, seeded streams, checks, and a receipt that the frame writes.
+"""Unlearn: check, copy the model, run the method's steps, and write a measured receipt.
 
-The author of a method says what is done; what it took and what it moved is measured here.
+The author of a method says what is done; what it cost and what it changed is measured here.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def unlearn(
         original = sharing(model)
         mine = sharing(model) if adapter_alone(wanted) else copy.deepcopy(original)
         run = Run(mine.requires_grad_(True), original, problem, seed)
-        return _carried_out(run, wanted, weights_of(original))
+        return _run_and_measure(run, wanted, weights_of(original))
 
 
 def _in_place(
@@ -63,7 +63,7 @@ def _in_place(
     checkpointer: Checkpointer | None,
     team: Team | None,
 ) -> Unlearned:
-    """Change the model itself; its weights as they were wait on disk for the receipt."""
+    """Change the model itself; its weights from before wait on disk for the receipt."""
     original = sharing(model) if adapter_alone(method) else model
     if compares(method) and original is model:
         original = frozen(model)
@@ -82,10 +82,10 @@ def _in_place(
             run.place, run.turn = place, turn
             for term in whole_set_terms(step):
                 run.facts(term)
-        return _carried_out(run, method, before)
+        return _run_and_measure(run, method, before)
 
 
-def _carried_out(run: Run, method: Method, before: Lookup) -> Unlearned:
+def _run_and_measure(run: Run, method: Method, before: Lookup) -> Unlearned:
     start = Spent.now()
     for epoch in run_steps(method.steps, SingleModel(run)):
         record_losses(epoch, (run,))
@@ -93,7 +93,7 @@ def _carried_out(run: Run, method: Method, before: Lookup) -> Unlearned:
 
 
 def record_losses(epoch: Epoch, runs: tuple[Run, ...] | list[Run]) -> None:
-    """Write an epoch's losses into its members' receipt counts."""
+    """Write an epoch's losses into the receipt counts of its runs."""
     for run in runs:
         if run.seed in epoch.losses:
             run.counts.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
@@ -102,8 +102,13 @@ def record_losses(epoch: Epoch, runs: tuple[Run, ...] | list[Run]) -> None:
 def finish(
     run: Run, method: Method, engine: str, spent: Spent, before: Lookup | None = None
 ) -> Unlearned:
-    """Check what came out, and write the receipt; `before` tells the weights as they were."""
-    refuse_broken(run.model, f"After {method.name}, member {run.seed}: the model")
+    """Check the unlearned model and write its receipt; `before` looks up the weights of before.
+
+    Raises:
+        Diverged: a weight became infinite or not a number.
+        NothingChanged: the method left every weight as it was.
+    """
+    refuse_broken(run.model, f"After {method.name}, seed {run.seed}: the model")
     moved, touched, largest = change(before or weights_of(run.original), run.model)
     if method.steps and touched == 0:
         raise NothingChanged(

@@ -67,7 +67,7 @@ class PrimalDual(Descent):
             raise BadSentence("PrimalDual: weight, rate and warmup must be 0 or more.")
         if not self.term.sets:
             raise BadSentence(f"PrimalDual: {self.term!r} reads no set, so nothing limits it.")
-        _ = self.trained  # which refuses a term that cannot be cut into pieces
+        _ = self.trained  # which refuses a term that cannot be cut into micro-batches
 
     @property
     def trained(self) -> Train:
@@ -170,7 +170,7 @@ def worst_nearby(group: ModelGroup, rho: float) -> Iterator[None]:
     What may not move takes no part; the weights come back bit for bit.
     """
     slopes = {n: w.grad for n, w in group.weights.items() if w.grad is not None}
-    for name, (inside, _) in group.kept.items():
+    for name, (inside, _) in group.frozen.items():
         if name in slopes:
             slopes[name] = slopes[name] * inside
     before = {name: group.weights[name].detach().clone() for name in slopes}
