@@ -13,7 +13,7 @@ from expunge import unlearn
 from expunge.core.method import Step
 from expunge.core.receipt import Unlearned
 from expunge.engine.run import Run, frozen
-from expunge.engine.stacking import Engine, Looped, Vmapped, members, stackable
+from expunge.engine.stacking import Engine, Looped, Vmapped, stackable, unlearn_runs
 from expunge.engine.training import Mixture, Repeat, Reset, Train, unrolled
 from expunge.errors import BadSentence
 from expunge.methods.losses.answers import CE, KL, MSE
@@ -61,7 +61,7 @@ def carry_out(seeds: tuple[int, ...], method: Any, engine: Engine) -> list[Unlea
     for seed in seeds:
         mine = copy.deepcopy(original).requires_grad_(True)
         runs.append(Run(mine, original, tiny.problem(), seed, memo={}))
-    *_, done = members(runs, as_method(method), engine)
+    *_, done = unlearn_runs(runs, as_method(method), engine)
     assert isinstance(done, list)
     return done
 

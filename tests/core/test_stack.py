@@ -28,8 +28,8 @@ from expunge.engine.stacking import (
     Looped,
     StackedModels,
     Vmapped,
-    members,
     stackable,
+    unlearn_runs,
 )
 from expunge.engine.training import Negate, Repeat, Reset, Train, unrolled
 from expunge.methods.losses.answers import CE, KL, L1, MSE, Entropy, Relabel, Repel, Uniform
@@ -59,7 +59,7 @@ SEEDS = (3, 11, 2**40)
 
 
 def carry_out(runs: list[Run], method: Any, engine: Engine) -> list[Unlearned]:
-    *epochs, done = members(runs, as_method(method), engine)
+    *epochs, done = unlearn_runs(runs, as_method(method), engine)
     assert all(isinstance(epoch, Epoch) for epoch in epochs)
     assert isinstance(done, list)
     return done

@@ -29,7 +29,7 @@ class Draw(ABC):
         Args:
             run: whose random streams are used.
             chosen: name -> weight as it is now.
-            fresh: makes the member's newly initialised model.
+            fresh: makes a newly initialised model from the run's stream.
 
         Raises:
             Unsupported: a weight that the rule says nothing about.

@@ -83,7 +83,7 @@ class Slowed:
     Weight decay, which the optimiser adds, is not slowed.
 
     Source: second prize of the NeurIPS 2023 challenge (Kookmin Y): kernels' weights that were not
-    drawn anew learn at a tenth of the rate.
+    drawn again learn at a tenth of the rate.
     """
 
     where: Selector

@@ -106,10 +106,10 @@ def _mean_over_texts(
     return {n: t / len(data) for n, t in total.items()}
 
 
-def pieces(run: RunProtocol | ProblemProtocol, objective: Term) -> list[dict[str, Tensor]]:
-    """Whole sets as minibatches: sets of more than `CHUNK` examples in equal pieces.
+def chunks(run: RunProtocol | ProblemProtocol, objective: Term) -> list[dict[str, Tensor]]:
+    """Cut whole sets into minibatches: sets of more than `CHUNK` examples into equal ones.
 
-    A smaller set stands whole beside each piece, so that its mean is exact and never of nothing.
+    A smaller set is whole in each minibatch, so that its mean is exact and never of nothing.
     """
     sizes = {name: len(run.data(name)) for name in objective.sets}
     count = -(-max(sizes.values()) // CHUNK)
@@ -142,7 +142,7 @@ def objective_at(
 @torch.enable_grad()
 def full_gradient(run: RunProtocol, objective: Term) -> Weights:
     """Gradient of an objective over whole sets at the current model, in evaluation mode."""
-    plan = pieces(run, objective)
+    plan = chunks(run, objective)
     leaves = {n: w.detach().clone().requires_grad_() for n, w in run.model.named_parameters()}
     for where in plan:
         loss = objective_at(run, objective, leaves, where) / len(plan)
@@ -155,7 +155,7 @@ def hessian_times(
     run: RunProtocol, objective: Term, damping: float
 ) -> Callable[[Weights], Weights]:
     """A function v -> (H + damping) v, H the Hessian of the objective over whole sets."""
-    plan = pieces(run, objective)
+    plan = chunks(run, objective)
 
     @torch.enable_grad()
     def times(vector: Weights) -> Weights:

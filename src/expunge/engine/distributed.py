@@ -112,7 +112,7 @@ def together(size: int, work: Callable[[Team], T]) -> T:
     with tempfile.TemporaryDirectory(prefix="expunge-") as folder, loopback():
         meeting = str(Path(folder) / "meeting")
         others = [
-            spawn.Process(target=_member, args=(rank, size, meeting, work), daemon=True)
+            spawn.Process(target=_process, args=(rank, size, meeting, work), daemon=True)
             for rank in range(1, size)
         ]
         for other in others:
@@ -141,7 +141,7 @@ def _joined(rank: int, size: int, meeting: str, work: Callable[[Team], T]) -> T:
         torch.set_num_threads(threads)
 
 
-def _member(rank: int, size: int, meeting: str, work: Callable[[Team], object]) -> None:
+def _process(rank: int, size: int, meeting: str, work: Callable[[Team], object]) -> None:
     """What another process does; its errors are those of rank 0, which prints them."""
     try:
         _joined(rank, size, meeting, work)

@@ -48,7 +48,7 @@ def compares(method: Method) -> bool:
 
 def adapter_alone(method: Method) -> bool:
     """Whether every step writes new weights, so that a run may share the original's."""
-    return bool(method.steps) and all(getattr(s, "writes_anew", False) for s in method.steps)
+    return bool(method.steps) and all(getattr(s, "writes_new_weights", False) for s in method.steps)
 
 
 def weights_of(model: nn.Module) -> Lookup:

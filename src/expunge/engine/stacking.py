@@ -257,7 +257,7 @@ def stackable(runs: Sequence[Run], method: Method) -> str:
     return ""
 
 
-def members(
+def unlearn_runs(
     runs: Sequence[Run], method: Method, engine: Engine
 ) -> Iterator[Epoch | list[Unlearned]]:
     """Run a method for several seeds; yield each epoch, and at the end the unlearned models.

@@ -41,7 +41,7 @@ class LoRA(Step):
 
     draws: ClassVar[bool] = True
     sees_original: ClassVar[bool] = False
-    writes_anew: ClassVar[bool] = True
+    writes_new_weights: ClassVar[bool] = True
     steps: tuple[Step, ...]
     rank: int = 8
     alpha: float = 16.0
