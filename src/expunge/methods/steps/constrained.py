@@ -1,4 +1,4 @@
-"""Descent with more than one objective: under a constraint, or at the worst weights nearby."""
+"""Training with more than one gradient a step: primal-dual, sharpness-aware, rectified."""
 
 from __future__ import annotations
 
@@ -102,14 +102,15 @@ class PrimalDual(Descent):
 
 @word
 class SharpnessAware(Descent):
-    """Descent in which the terms on one set are judged at the worst weights nearby (SAM).
+    """Train with the terms on one set computed at the worst weights nearby (SAM).
 
     The gradient of these terms is taken at w + rho g / ||g||, where g is their gradient at w: what
-    is forgotten shall stay so when the weights are moved a little. All other terms are judged at w.
+    is forgotten shall stay so when the weights are moved a little. All other terms are computed at
+    w.
 
     Args:
         train: what is minimised, and how.
-        set: the set whose terms are judged so; these terms read no other set.
+        set: the set whose terms are computed so; these terms read no other set.
         rho: how far away, L2 norm over all weights.
 
     Source: Fan et al., Towards LLM Unlearning Resilient to Relearning Attacks, arXiv 2502.05374;
@@ -136,7 +137,7 @@ class SharpnessAware(Descent):
 
     @property
     def _halves(self) -> tuple[Term | None, Term | None]:
-        """The terms that are judged at the worst weights, and the others."""
+        """The terms that are computed at the worst weights, and the others."""
         parts = parts_of(self.train.objective)
         return (
             joined(part for part in parts if part[1].sets == (self.set,)),
@@ -167,7 +168,7 @@ class SharpnessAware(Descent):
 def worst_nearby(group: ModelGroup, rho: float) -> Iterator[None]:
     """Move the weights by rho along their gradients while the block runs; no gradient is left.
 
-    What may not move takes no part; the weights come back bit for bit.
+    Frozen weights take no part; the weights come back bit for bit.
     """
     slopes = {n: w.grad for n, w in group.weights.items() if w.grad is not None}
     for name, (inside, _) in group.frozen.items():
@@ -195,20 +196,20 @@ def joined(parts: Iterable[tuple[Coefficient, Term]]) -> Term | None:
 def read_of(
     train: Train, problem: ProblemProtocol, passed: Iterable[Term], again: tuple[str, ...] = ()
 ) -> Counter[str]:
-    """Examples that a descent reads which works out several objectives one after another.
+    """Count the examples of a training that computes several objectives one after another.
 
     Args:
         train: whose minibatches they are.
-        passed: the objectives, one for each time that it is worked out with a backward pass.
+        passed: the objectives, one for each time that it is computed with a backward pass.
         again: sets whose minibatches the receipt counts twice.
     """
     objectives = list(passed)
     once = loop.read_by(train, problem)
     read = Counter({name: n for name, n in once.items() if name != ANSWERS})
     times = {name: sum(passes(o)[name] for o in objectives) for name in read}
-    told = {name: 1 + (name in again) for name in read}
-    total = Counter({name: n * told[name] for name, n in read.items()})
-    total[ANSWERS] = sum(n * (times[name] - told[name]) for name, n in read.items())
+    counted = {name: 1 + (name in again) for name in read}
+    total = Counter({name: n * counted[name] for name, n in read.items()})
+    total[ANSWERS] = sum(n * (times[name] - counted[name]) for name, n in read.items())
     return +total
 
 
