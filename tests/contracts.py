@@ -22,7 +22,7 @@ from expunge.core.method import Method, Step
 from expunge.core.problem import Problem
 from expunge.core.receipt import Unlearned
 from expunge.core.schedules import Cosine, Warmup
-from expunge.core.selector import Everything, Part
+from expunge.core.selector import Everything, Selector
 from expunge.core.term import Pooled, Term
 from expunge.engine.training import Mixture, Negate, Repeat, Reset, Train
 from expunge.methods.losses.answers import (
@@ -148,7 +148,7 @@ TERMS: tuple[Term, ...] = (
     TNPO("forget", power=0.5),
     CE("retain") + TopKL("forget", likeliest=3),
 )
-PARTS: tuple[Part, ...] = (
+PARTS: tuple[Selector, ...] = (
     Everything(),
     First(1),
     Last(1),

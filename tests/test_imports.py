@@ -10,7 +10,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src"
 
 # What only a report, a plot or a language model needs, and a user should not wait for.
-HEAVY = ("jinja2", "matplotlib", "sklearn", "transformers")
+HEAVY = ("jinja2", "matplotlib", "peft", "ray", "rich", "sklearn", "transformers")
 
 # Each module is imported as the first of the package, so that a circle of imports that one order
 # hides does not pass; torch and the other packages are read once and kept.
@@ -31,6 +31,16 @@ IMPORT_PACKAGE = """
 import json, sys
 import expunge
 print(json.dumps(sorted(set(json.loads(sys.argv[1])) & set(sys.modules))))
+"""
+
+# Rooms that unlearning does not need: they are loaded by whoever measures, audits or reports.
+LATER_ROOMS = ("audits", "cli", "experiments", "metrics", "problems", "report", "statistics")
+
+ROOMS_LOADED = """
+import json, sys
+import expunge
+rooms = {name.split(".")[1] for name in sys.modules if name.startswith("expunge.")}
+print(json.dumps(sorted(rooms & set(json.loads(sys.argv[1])))))
 """
 
 
@@ -68,6 +78,16 @@ def test_import_expunge_is_light() -> None:
     # A package without __init__.py imports too, and would make this test say nothing.
     assert (SOURCE / "expunge" / "__init__.py").is_file()
     assert in_child(IMPORT_PACKAGE, HEAVY) == []
+
+
+def test_import_expunge_reaches_no_room_that_measures() -> None:
+    assert all((SOURCE / "expunge" / room).is_dir() for room in LATER_ROOMS)
+    assert in_child(ROOMS_LOADED, LATER_ROOMS) == []
+
+
+def test_a_planted_room_that_measures_is_found(tmp_path: Path) -> None:
+    plant(tmp_path, __init__="from . import a", a="from . import audits", audits="")
+    assert in_child(ROOMS_LOADED, LATER_ROOMS, tmp_path) == ["audits"]
 
 
 def test_a_planted_heavy_import_is_found(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from expunge.core.problem import Problem
 from expunge.core.schedules import Cosine
 from expunge.core.seeds import stream
 from expunge.engine.run import Run, frozen
-from expunge.engine.stacking import Vmapped, members
+from expunge.engine.stacking import Vmapped, unlearn_runs
 from expunge.engine.training import Train, from_scratch
 from expunge.methods.losses.answers import CE
 from expunge.problems.images.canaries import Canaries, planted
@@ -290,7 +290,7 @@ def _carried_out(
         Run(_copy(start).requires_grad_(True), frozen(start), problem, seed, role)
         for seed, start in enumerate(starts)
     ]
-    *_, done = members(runs, method, Vmapped())
+    *_, done = unlearn_runs(runs, method, Vmapped())
     return [one.model for one in done]  # type: ignore[union-attr]
 
 

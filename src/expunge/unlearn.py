@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from expunge.engine import unlearning
-from expunge.engine.check import refuse_kinds
 from expunge.methods.sentences import as_method
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ def unlearn(
     *,
     seed: int = 0,
     in_place: bool = False,
-    keeper: Checkpointer | None = None,
+    checkpointer: Checkpointer | None = None,
     team: Team | None = None,
+    keeper: Checkpointer | None = None,
 ) -> Unlearned:
     """Make a copy of a model forget; the model that you pass is left as it is.
 
@@ -41,8 +42,9 @@ def unlearn(
         problem: the named sets; `Problem.of(forget=..., retain=...)` is enough for most methods.
         seed: all that is drawn at random follows from it.
         in_place: give the model away: it is changed itself, and is what comes out.
-        keeper: writes checkpoints from time to time, and resumes from them; in place only.
+        checkpointer: writes checkpoints from time to time, and resumes from them; in place only.
         team: this process among several that train together; in place only.
+        keeper: the old name of `checkpointer`, for one more release.
 
     Raises:
         NothingChanged: the method left every weight as it was.
@@ -50,7 +52,18 @@ def unlearn(
         OffLimits: the method asked for a set that is for measuring only.
         BadData, BadSentence, Unsupported: as their messages say.
     """
-    refuse_kinds(model, problem)
+    if keeper is not None:
+        warnings.warn(
+            "unlearn(keeper=...) is called unlearn(checkpointer=...) now.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
     return unlearning.unlearn(
-        model, as_method(method), problem, seed=seed, in_place=in_place, keeper=keeper, team=team
+        model,
+        as_method(method) if isinstance(method, str) else method,
+        problem,
+        seed=seed,
+        in_place=in_place,
+        checkpointer=checkpointer or keeper,
+        team=team,
     )

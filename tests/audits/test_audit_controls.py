@@ -20,7 +20,7 @@ from expunge.core.optimisers import SGD
 from expunge.core.problem import Problem
 from expunge.core.schedules import Cosine
 from expunge.engine.run import Run, frozen
-from expunge.engine.stacking import Vmapped, members
+from expunge.engine.stacking import Vmapped, unlearn_runs
 from expunge.engine.training import Train, from_scratch
 from expunge.methods.losses.answers import CE, KL, Relabel
 from expunge.methods.selectors.places import Last
@@ -69,7 +69,7 @@ def made(method: Method, role: str, starts: list[nn.Module] | None = None) -> li
     for seed in range(MEMBERS):
         start = starts[seed] if starts else problem().untrained(role, seed)
         runs.append(Run(frozen(start).requires_grad_(True), frozen(start), problem(), seed, role))
-    *_, done = members(runs, method, Vmapped())
+    *_, done = unlearn_runs(runs, method, Vmapped())
     return [one.model for one in done]  # type: ignore[union-attr]
 
 

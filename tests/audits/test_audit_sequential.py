@@ -89,7 +89,7 @@ def test_oracles_are_those_of_an_experiment_and_never_saw_what_was_asked() -> No
     for _ in run_steps(from_scratch(task, "retain", "oracle").steps, SingleModel(run)):
         continue
     assert tiny.same(made, run.model)
-    assert run.ledger.examples == {"retain": 45}
+    assert run.counts.examples == {"retain": 45}
     stacked = retrained(task, [3, 4], Vmapped())
     assert torch.allclose(stacked[0][4].weight, made[4].weight, atol=1e-5)
 

@@ -118,7 +118,7 @@ def test_balanced_ce_counts_the_whole_set() -> None:
     counts = run.facts(term)["counts"]
     targets = tiny.pictures().targets[12:]
     assert counts.tolist() == [int((targets == c).sum()) for c in range(10)]
-    assert run.ledger.examples == {}
+    assert run.counts.examples == {}
 
 
 def test_entropy_match_is_the_squared_difference() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from contracts import CONTRACTS, METHODS, PARTS, STEPS, TERMS, TOKENS_ONLY
 from expunge.core.method import Method, Step
-from expunge.core.selector import Part
+from expunge.core.selector import Selector
 from expunge.core.term import Term
 from expunge.experiments.sentences import all_words
 from expunge.methods.published import PUBLISHED
@@ -29,7 +29,7 @@ def names_within(thing: object) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize(("kind", "there"), [(Step, STEPS), (Term, TERMS), (Part, PARTS)])
+@pytest.mark.parametrize(("kind", "there"), [(Step, STEPS), (Term, TERMS), (Selector, PARTS)])
 def test_every_word_goes_through_the_table(kind: type, there: tuple[object, ...]) -> None:
     known = {name for name, word in all_words().items() if issubclass(word, kind)}
     held = names_within(tuple(METHODS.values()))

@@ -57,7 +57,7 @@ def test_dampen_is_the_loop_over_single_examples() -> None:
         torch.testing.assert_close(dict(run.model.named_parameters())[name].detach(), wanted)
         shrunk += int(chosen.sum())
     assert 20 < shrunk < 600
-    assert run.ledger.examples == {"forget": 12, "train": 60}
+    assert run.counts.examples == {"forget": 12, "train": 60}
 
 
 def test_dampen_by_hand() -> None:

@@ -22,7 +22,7 @@ from expunge.core.schedules import Linear
 from expunge.core.term import Term
 from expunge.core.view import View
 from expunge.engine.group import Epoch, SingleModel
-from expunge.engine.loop import feed, minibatch_edges, train_group
+from expunge.engine.loop import minibatch_edges, minibatches, train_group
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Repeat, Train
 from expunge.errors import BadData, BadSentence, Diverged
@@ -42,7 +42,7 @@ def order_of(train: Train, name: str, n: int, passes: int) -> list[Tensor]:
     run = tiny.run()
     run.place = "/0"
     batches, wanted = (
-        feed([run], name, n, train.batch),
+        minibatches([run], name, n, train.batch),
         passes * len(minibatch_edges(n, train.batch)),
     )
     return [next(batches)[0] for _ in range(wanted)]
@@ -129,8 +129,10 @@ def test_orders_differ_between_passes_sets_seeds_and_places() -> None:
     other.place = "/1"
     turned = tiny.run(seed=1)
     turned.turn = (1, 2)
-    draws = [next(feed([r], "retain", 48, 48))[0].tolist() for r in (one, two, other, turned)]
-    draws.append(next(feed([one], "forget", 48, 48))[0].tolist())
+    draws = [
+        next(minibatches([r], "retain", 48, 48))[0].tolist() for r in (one, two, other, turned)
+    ]
+    draws.append(next(minibatches([one], "forget", 48, 48))[0].tolist())
     assert len({tuple(d) for d in draws}) == len(draws)
 
 
@@ -225,7 +227,7 @@ def turns_by_hand(run: Run, train: Train, times: int, fresh_memory: bool) -> nn.
     optimiser = train.optimiser.over(list(twin.parameters()))
     for turn in range(times):
         run.place, run.turn = "/0/0", (turn, times)
-        rows = next(feed([run], "retain", len(data), train.batch))[0]
+        rows = next(minibatches([run], "retain", len(data), train.batch))[0]
         if fresh_memory:
             optimiser = train.optimiser.over(list(twin.parameters()))
         optimiser.param_groups[0]["lr"] = train.lr
@@ -289,7 +291,7 @@ def test_a_gradient_below_the_clip_is_left_alone() -> None:
 
 
 def test_a_loss_that_is_no_number_is_told_with_the_member_and_the_step() -> None:
-    with pytest.raises(Diverged, match=r"step /0 \(members 7\)"):
+    with pytest.raises(Diverged, match=r"step /0 \(seeds 7\)"):
         run = tiny.run(tiny.made(tiny.plain), seed=7)
         carry_out((Train(CE("retain"), epochs=4, lr=1e30),), run)
 
@@ -390,7 +392,7 @@ def test_both_sets_of_repel_are_read_by_one_pass_over_forget() -> None:
     run = tiny.run()
     carry_out((Train(Repel("forget", "retain"), batch=5, over="forget"),), run)
     # 12 forget examples in minibatches of 5: 5, 5, 2; beside each a minibatch of 5 retained
-    assert run.ledger.examples == {"forget": 12, "retain": 15}
+    assert run.counts.examples == {"forget": 12, "retain": 15}
 
 
 def test_train_refuses_what_it_cannot_do() -> None:

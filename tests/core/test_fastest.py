@@ -22,9 +22,9 @@ def test_fastest_times_as_many_steps_as_it_says(over: str, monkeypatch: pytest.M
     counted: list[int] = []
 
     def noting(self: Looped, runs: list[Run], method: Any) -> Any:
-        before = dict(runs[0].ledger.examples)
+        before = dict(runs[0].counts.examples)
         yield from original(self, runs, method)
-        read = runs[0].ledger.examples["forget"] - before.get("forget", 0)
+        read = runs[0].counts.examples["forget"] - before.get("forget", 0)
         counted.append(read)
 
     original = Looped.__call__
@@ -40,7 +40,7 @@ def test_fastest_times_as_many_steps_as_it_says(over: str, monkeypatch: pytest.M
 def test_fastest_says_why_it_did_not_stack() -> None:
     timing = fastest(lambda n: tiny.runs_of(range(n)), as_method(RETAIN), 1)
     assert timing.vmapped is None
-    assert timing.reason == "one member is not a stack"
+    assert timing.reason == "one model is not a stack"
     assert timing.engine == Looped()
 
 

@@ -212,7 +212,7 @@ def test_a_misspelt_word_is_told_with_the_nearest() -> None:
 def test_the_vocabulary_holds_words_and_nothing_else() -> None:
     known = all_words()
     assert {"CE", "Last", "Train", "Linear", "SGD", "Method", "RandomShare"} <= set(known)
-    assert not {"Term", "Part", "Step", "Schedule", "Optimiser", "Crew", "Run"} & set(known)
+    assert not {"Term", "Selector", "Step", "Schedule", "Optimiser", "Crew", "Run"} & set(known)
 
 
 def test_what_is_taken_for_a_method() -> None:

@@ -120,7 +120,7 @@ HOSTILE = [
     "Warmup(1.0, until=0.0)",
     "Warmup(1.0, until=1.0)",
     "Term()",
-    "Part()",
+    "Selector()",
     "Step()",
     "Schedule()",
     "word(CE)",

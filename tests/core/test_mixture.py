@@ -13,7 +13,7 @@ from expunge import unlearn
 from expunge.core.method import Step
 from expunge.core.receipt import Unlearned
 from expunge.engine.run import Run, frozen
-from expunge.engine.stacking import Engine, Looped, Vmapped, members, stackable
+from expunge.engine.stacking import Engine, Looped, Vmapped, stackable, unlearn_runs
 from expunge.engine.training import Mixture, Repeat, Reset, Train, unrolled
 from expunge.errors import BadSentence
 from expunge.methods.losses.answers import CE, KL, MSE
@@ -31,7 +31,7 @@ def test_a_taught_teacher_leaves_the_model_alone() -> None:
     assert all(
         (a != b).any() for a, b in zip(taught.parameters(), run.model.parameters(), strict=True)
     )
-    assert run.ledger.examples == {"retain": 96}
+    assert run.counts.examples == {"retain": 96}
     assert (run.place, run.turn, run.optimisers) == ("", (0, 1), {})
 
 
@@ -61,7 +61,7 @@ def carry_out(seeds: tuple[int, ...], method: Any, engine: Engine) -> list[Unlea
     for seed in seeds:
         mine = copy.deepcopy(original).requires_grad_(True)
         runs.append(Run(mine, original, tiny.problem(), seed, memo={}))
-    *_, done = members(runs, as_method(method), engine)
+    *_, done = unlearn_runs(runs, as_method(method), engine)
     assert isinstance(done, list)
     return done
 
@@ -114,7 +114,7 @@ def test_a_mixture_inside_other_steps_asks_the_member() -> None:
         run, twin = tiny.run(seed=seed), tiny.run(seed=seed)
         Repeat((MIXED,), 1)(run)
         wanted = Repeat(MIXED.ways[MIXED.way(seed)], 1)
-        assert dict(run.ledger.examples) == dict(told(wanted, twin))
+        assert dict(run.counts.examples) == dict(told(wanted, twin))
     plan = unrolled((Repeat((MIXED,), 2),), seed=0)
     assert [(place, turn) for place, turn, _ in plan] == [
         ("/0/0/0/0", (0, 2)),
@@ -126,7 +126,7 @@ def test_a_mixture_inside_other_steps_asks_the_member() -> None:
 
 def told(step: Step, run: Run) -> dict[str, int]:
     step(run)
-    return run.ledger.examples
+    return run.counts.examples
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tiny
-from expunge.core.selector import Everything, Part
+from expunge.core.selector import Everything, Selector
 from expunge.engine.group import SingleModel
 from expunge.engine.run import run_steps
 from expunge.engine.training import Reset
@@ -39,7 +39,7 @@ WHOLE = [
 
 
 @pytest.mark.parametrize(("part", "wanted"), WHOLE, ids=[repr(part) for part, _ in WHOLE])
-def test_parts_of_whole_parameters(part: Part, wanted: set[str]) -> None:
+def test_parts_of_whole_parameters(part: Selector, wanted: set[str]) -> None:
     run = tiny.run()
     mask = run.mask(part)
     assert {name for name, inside in mask.items() if inside.all()} == wanted
@@ -113,7 +113,7 @@ def test_similar_is_a_share_of_each_kernel_where_gradients_differ_least() -> Non
         assert difference[mask[name]].max() <= difference[~mask[name]].min() * 1.001
     assert not mask["1.weight"].any()
     assert not mask["4.bias"].any()
-    assert run.ledger.examples == {"retain": 12, "forget": 12}
+    assert run.counts.examples == {"retain": 12, "forget": 12}
 
 
 def test_random_takes_about_its_share_of_all_weights() -> None:
@@ -127,7 +127,7 @@ DETERMINISTIC = [Everything(), Last(), Smallest(0.3), Salient("forget", 0.3), ~S
 
 
 @pytest.mark.parametrize("part", DETERMINISTIC, ids=str)
-def test_parts_are_judged_on_the_original_for_good(part: Part) -> None:
+def test_parts_are_judged_on_the_original_for_good(part: Selector) -> None:
     one, two = tiny.run(seed=1), tiny.run(seed=2)
     list(run_steps((Reset(), Noise(1.0)), SingleModel(two)))
     two.place, two.turn = "/7", (3, 4)
@@ -139,7 +139,7 @@ def test_parts_are_judged_on_the_original_for_good(part: Part) -> None:
 @pytest.mark.parametrize(
     "part", [Random(0.3), Similar(), ~Random(0.3) & Last(), Last() | Similar()]
 )
-def test_random_and_similar_draw_anew(part: Part) -> None:
+def test_random_and_similar_draw_anew(part: Selector) -> None:
     one, same, other, later, turned = (tiny.run(seed=seed) for seed in (1, 1, 2, 1, 1))
     later.place, turned.turn = "/7", (1, 2)
     first = flat(one.mask(part))
@@ -159,7 +159,7 @@ def test_a_memo_is_shared_between_members_of_one_original() -> None:
 @pytest.mark.parametrize(
     ("part", "fault"), [(Last(3), "2 layers; 3"), (First(9), "2 layers; 9")], ids=str
 )
-def test_more_layers_than_there_are(part: Part, fault: str) -> None:
+def test_more_layers_than_there_are(part: Selector, fault: str) -> None:
     with pytest.raises(Unsupported, match=fault):
         tiny.run().mask(part)
 

@@ -1,10 +1,10 @@
 """No hidden pass: what goes through a model is what the sentence implies and the receipt says.
 
 Every forward pass of a network of the problem's own architecture is counted, by whatever model:
-the one that is changed, the original, a teacher, a copy. Within `descend` a minibatch takes one
-pass for each set and model, and one backward pass. Over a whole run, all passes together are the
-examples of the receipt, the answers of the forecast (teachers, passes beyond the first) and what a
-step makes itself. Examples are counted, not calls: a pass over a minibatch of 8 counts 8.
+the one that is changed, the original, a teacher, a copy. Within the training loop a minibatch takes
+one pass for each set and model, and one backward pass. Over a whole run, all passes together are
+the examples of the receipt, the answers of the forecast (teachers, passes beyond the first) and
+what a step makes itself. Examples are counted, not calls: a pass over a minibatch of 8 counts 8.
 """
 
 from __future__ import annotations
@@ -84,29 +84,29 @@ def backwards() -> Iterator[list[int]]:
 
 
 def a_minibatch_takes_what_its_objective_implies(patch: pytest.MonkeyPatch) -> list[int]:
-    """Make `descend` check each of its minibatches; return what grows by one with each."""
-    real, checked = loop.one_step, []
+    """Make the training loop check each of its minibatches; return what grows by one with each."""
+    real, checked = loop.backward, []
 
-    def step(train: Train, crew: Any, optimiser: Any, batches: Any, share: float) -> Tensor:
-        for run in crew.runs:  # what is worked out once a run is not this minibatch's
-            group.known_to(train.objective, run)
-            for teacher in train.objective.teachers:
+    def backward(objective: Term, train: Train, models: Any, batches: Any, at: float) -> Tensor:
+        for run in models.runs:  # what is computed once a run is not this minibatch's
+            group.known_to(objective, run)
+            for teacher in objective.teachers:
                 run.teacher(teacher)
         with forwards() as went, backwards() as back:
-            losses = real(train, crew, optimiser, batches, share)
-        due = passes(train.objective)
+            losses = real(objective, train, models, batches, at)
+        due = passes(objective)
         found = sum(went), sum(due[name] * len(batch) for name, batch in batches.items())
         assert found[0] == found[1], (
-            f"{train!r}: {found[0]} examples went through a model at one minibatch, and the "
+            f"{objective!r}: {found[0]} examples went through a model at one minibatch, and the "
             f"sentence implies {found[1]}. Read answers through the view, which keeps them, or "
             "declare `asks`, `extra_passes` or `alters`."
         )
-        assert len(went) == due.total(), f"{train!r}: {len(went)} passes, {due.total()} implied"
-        assert len(back) == 1, f"{train!r}: {len(back)} backward passes at one minibatch"
+        assert len(went) == due.total(), f"{objective!r}: {len(went)} passes, {due.total()} implied"
+        assert len(back) == 1, f"{objective!r}: {len(back)} backward passes at one minibatch"
         checked.append(1)
         return losses
 
-    patch.setattr(loop, "one_step", step)
+    patch.setattr(loop, "backward", backward)
     return checked
 
 
@@ -142,7 +142,7 @@ def test_every_pass_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     else:
         assert found == told, (
             f"{name}: {found} examples went through models, and the receipt and the forecast tell "
-            f"of {told}. Note what is read with run.ledger.saw(...), and declare it in `reads` "
+            f"of {told}. Note what is read with run.counts.add(...), and declare it in `reads` "
             "(ANSWERS for passes without a backward one, MADE for inputs that the step makes)."
         )
 

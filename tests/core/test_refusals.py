@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -9,9 +12,11 @@ from torch import nn
 import tiny
 from expunge import parse, unlearn
 from expunge.core.problem import Problem
-from expunge.core.selector import Part
+from expunge.core.selector import Selector
+from expunge.engine import check
 from expunge.engine.run import Judged
 from expunge.errors import BadData, BadSentence, Unsupported
+from expunge.methods.losses.answers import CE
 
 
 def test_noise_on_convolutions_of_a_model_without_any() -> None:
@@ -39,14 +44,14 @@ def test_the_tiny_net_has_convolutions() -> None:
 
 
 def test_every_member_counts_what_a_shared_part_reads() -> None:
-    memo: dict[Part, Judged] = {}
+    memo: dict[Selector, Judged] = {}
     counts = []
     for seed in (0, 1):
         run = tiny.run(seed=seed)
         run.memo = memo  # as members of one original share it
         run.mask(parse("Salient('forget', share=0.5)"))
         run.mask(parse("Salient('forget', share=0.5)"))
-        counts.append(run.ledger.examples)
+        counts.append(run.counts.examples)
     assert counts[0] == counts[1] != {}
 
 
@@ -99,3 +104,32 @@ def test_a_long_list_of_parameters_is_cut() -> None:
     problem = Problem.of(forget=pictures(3, 1, 2, 2), retain=pictures(9, 1, 2, 2))
     with pytest.raises(BadSentence, match=r"it has 1\.weight, .*6\.bias and 6 more\.$"):
         unlearn(model, "Noise(0.1, Named('down_proj'))", problem)
+
+
+def test_every_question_is_asked_once_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: Counter[str] = Counter()
+
+    def counted(name: str, question: Any) -> Any:
+        def ask(*given: Any) -> Any:
+            asked[name] += 1
+            return question(*given)
+
+        return ask
+
+    due = ("check", "check_fit", "check_sets", "unfit", "refuse_broken", "check_texts")
+    for name in due:
+        monkeypatch.setattr(check, name, counted(name, getattr(check, name)))
+    monkeypatch.setattr("expunge.engine.unlearning.check", check.check)
+
+    def first_loss(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CE, "__call__", first_loss)
+    with pytest.raises(KeyboardInterrupt):
+        unlearn(tiny.made(), "Train(CE('retain') - CE('forget'))", tiny.problem())
+    assert asked == dict.fromkeys(due, 1)
+
+
+def test_a_model_and_a_method_that_changed_places() -> None:
+    with pytest.raises(BadData, match="Got a str as the model"):
+        unlearn("scrub", tiny.made(), tiny.problem())  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from expunge.core.batch import Subset
 from expunge.core.method import Method
 from expunge.core.problem import Problem
 from expunge.engine.run import Run, frozen
-from expunge.engine.stacking import CannotStack, Looped, Vmapped, members, shared, stackable
+from expunge.engine.stacking import CannotStack, Looped, Vmapped, shared, stackable, unlearn_runs
 from expunge.engine.training import Train
 from expunge.methods.losses.answers import CE
 
@@ -39,8 +39,8 @@ def runs(rows: dict[int, Tensor]) -> list[Run]:
 def test_stacked_as_alone() -> None:
     rows = {seed: half(seed) for seed in SEEDS}
     assert stackable(runs(rows), TRAINING) == ""
-    *_, stacked = members(runs(rows), TRAINING, Vmapped())
-    *_, alone = members(runs(rows), TRAINING, Looped())
+    *_, stacked = unlearn_runs(runs(rows), TRAINING, Vmapped())
+    *_, alone = unlearn_runs(runs(rows), TRAINING, Looped())
     for one, other in zip(stacked, alone, strict=True):  # type: ignore[arg-type]
         assert one.receipt.engine == "stacked of 3"
         assert one.receipt.examples == other.receipt.examples == {"train": 40}
@@ -50,8 +50,8 @@ def test_stacked_as_alone() -> None:
 
 
 def test_a_member_is_trained_on_its_own_rows() -> None:
-    *_, mine = members(runs({3: half(3), 4: half(4)}), TRAINING, Vmapped())
-    *_, other = members(runs({3: half(3), 4: half(9)}), TRAINING, Vmapped())
+    *_, mine = unlearn_runs(runs({3: half(3), 4: half(4)}), TRAINING, Vmapped())
+    *_, other = unlearn_runs(runs({3: half(3), 4: half(9)}), TRAINING, Vmapped())
     first, second = zip(mine, other, strict=True)  # type: ignore[arg-type]
     for name, tensor in first[0].model.state_dict().items():
         torch.testing.assert_close(tensor, first[1].model.state_dict()[name])
@@ -61,7 +61,7 @@ def test_a_member_is_trained_on_its_own_rows() -> None:
 def test_unequal_sets_are_looped_with_the_reason() -> None:
     uneven = {3: half(3), 4: half(4, 21)}
     assert "no equally large subsets" in stackable(runs(uneven), TRAINING)
-    *_, made = members(runs(uneven), TRAINING, Vmapped())
+    *_, made = unlearn_runs(runs(uneven), TRAINING, Vmapped())
     assert [one.receipt.engine for one in made] == ["alone", "alone"]  # type: ignore[union-attr]
 
 

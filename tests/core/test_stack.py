@@ -28,8 +28,8 @@ from expunge.engine.stacking import (
     Looped,
     StackedModels,
     Vmapped,
-    members,
     stackable,
+    unlearn_runs,
 )
 from expunge.engine.training import Negate, Repeat, Reset, Train, unrolled
 from expunge.methods.losses.answers import CE, KL, L1, MSE, Entropy, Relabel, Repel, Uniform
@@ -59,7 +59,7 @@ SEEDS = (3, 11, 2**40)
 
 
 def carry_out(runs: list[Run], method: Any, engine: Engine) -> list[Unlearned]:
-    *epochs, done = members(runs, as_method(method), engine)
+    *epochs, done = unlearn_runs(runs, as_method(method), engine)
     assert all(isinstance(epoch, Epoch) for epoch in epochs)
     assert isinstance(done, list)
     return done
@@ -252,7 +252,7 @@ def uneven_runs() -> list[Run]:
 
 RETAIN = Train(CE("retain"), batch=24)
 UNSTACKABLE = [
-    ("one member", lambda: tiny.runs_of((1,)), RETAIN),
+    ("one model", lambda: tiny.runs_of((1,)), RETAIN),
     ("trains nothing", lambda: tiny.runs_of((1, 2)), Noise(0.1)),
     ("dropout", dropping_runs, RETAIN),
     ("from disk", lambda: tiny.runs_of((1, 2), lazy()), RETAIN),

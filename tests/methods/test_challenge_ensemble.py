@@ -9,7 +9,7 @@ import torch
 import tiny
 from brief import brief
 from expunge.engine.run import Run, frozen
-from expunge.engine.stacking import Looped, Vmapped, members
+from expunge.engine.stacking import Looped, Vmapped, unlearn_runs
 from expunge.engine.training import Mixture, Reset
 from expunge.methods.losses.answers import CE
 from expunge.methods.losses.teachers import Mistakes
@@ -35,7 +35,7 @@ def test_the_ensemble_s_other_way_learns_a_fresh_model_s_mistakes() -> None:
     run = tiny.run()
     teach(run)
     assert tiny.same(run.model, run.original)
-    assert run.ledger.examples == {"retain": 3 * 48}
+    assert run.counts.examples == {"retain": 3 * 48}
 
 
 def test_the_ensemble_is_stacked_by_way_as_alone() -> None:
@@ -46,7 +46,7 @@ def test_the_ensemble_is_stacked_by_way_as_alone() -> None:
             Run(copy.deepcopy(original).requires_grad_(True), original, tiny.problem(), seed)
             for seed in seeds
         ]
-        *_, done = members(runs, method, engine)
+        *_, done = unlearn_runs(runs, method, engine)
         assert {one.receipt.engine for one in done} == {engine.label(3)}
         assert {one.receipt.method for one in done} == {method.sentence}
         ends.append(done)

@@ -106,7 +106,7 @@ def test_centroids_are_worked_out_once_and_read_the_retain_set() -> None:
     term = Centroid("forget")
     first = run.facts(term)
     assert run.facts(term) is first
-    assert run.ledger.examples == {"retain": 48}
+    assert run.counts.examples == {"retain": 48}
     assert first["centroids"].shape == (10, 64)
 
 
@@ -229,8 +229,8 @@ def test_unsir_shows_every_noise_image_and_each_sampled_example() -> None:
     # 16 noise images of each of 2 classes three times each, and 2 examples of each of 8 classes
     assert len(different) == 32 + 16
     assert sorted(counts.tolist()) == [1] * 16 + [3] * 32
-    assert run.ledger.examples == {"forget": len(run.data("forget")), "retain": 16}
-    assert forecast(as_method(step), tiny.classwise()).examples == run.ledger.examples
+    assert run.counts.examples == {"forget": len(run.data("forget")), "retain": 16}
+    assert forecast(as_method(step), tiny.classwise()).examples == run.counts.examples
 
 
 def test_unsir_labels_noise_with_its_own_class() -> None:

@@ -108,8 +108,8 @@ def test_woodfisher_is_not_the_recursion_that_stays_parallel_to_one_gradient() -
 def test_woodfisher_takes_as_many_examples_as_it_is_told() -> None:
     model, task = small()
     run = carry_out(tiny.run(model, task), WoodFisher(examples=7, iterations=2))
-    assert run.ledger.examples == {"forget": 10, "retain": 30 + 2 * 7}
-    assert WoodFisher(examples=7, iterations=2).reads(task) == run.ledger.examples
+    assert run.counts.examples == {"forget": 10, "retain": 30 + 2 * 7}
+    assert WoodFisher(examples=7, iterations=2).reads(task) == run.counts.examples
     other = carry_out(tiny.run(model, task, seed=1), WoodFisher(examples=7))
     assert not tiny.same(run.model, other.model)  # each member draws its own
 
@@ -173,7 +173,7 @@ def test_a_fisher_ratio_knows_no_order_and_moves_no_statistics() -> None:
     disagree = sum(int((one[n] != two[n]).sum()) for n in one)
     assert disagree <= 2  # of 694, by rounding
     assert all(torch.equal(before[n], t) for n, t in run.original.state_dict().items())
-    assert run.ledger.examples == {"forget": 12, "retain": 48}
+    assert run.counts.examples == {"forget": 12, "retain": 48}
 
 
 def test_a_fisher_ratio_is_that_of_mean_squares() -> None:

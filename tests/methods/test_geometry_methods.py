@@ -128,7 +128,7 @@ def test_sfron_forgets_at_every_fifth_minibatch_inside_the_mask() -> None:
     assert said == ["forget", *["retain"] * 5] * 3
     assert repeat.times * 5 == 1500
     run = carry_out(tiny.run(), replace(repeat, times=3))
-    assert run.ledger.examples == {"forget": 3 * 12 + 12, "retain": 48 + 15 * 48}
+    assert run.counts.examples == {"forget": 3 * 12 + 12, "retain": 48 + 15 * 48}
     forget = plan[0][2]
     run = carry_out(tiny.run(), forget)
     mask = run.mask(FisherRatio("forget", "retain", 1.0))
@@ -202,7 +202,7 @@ def test_one_rectified_step_is_the_slow_twin(sharpness: float, target: float) ->
             a, b = a - inner / (b * b).sum() * b, b - inner / (a * a).sum() * a
         torch.testing.assert_close(by, -0.5 * (share * a + (1 - share) * b), atol=2e-6, rtol=1e-3)
     assert conflicts > 0
-    assert run.ledger.examples == {"forget": 12, "retain": 48} == step.reads(tiny.problem())
+    assert run.counts.examples == {"forget": 12, "retain": 48} == step.reads(tiny.problem())
 
 
 def test_forgetting_rests_while_the_retain_loss_is_high() -> None:
@@ -220,7 +220,7 @@ def test_forgetting_rests_while_the_retain_loss_is_high() -> None:
 def test_a_rectified_descent_lasts_as_long_as_it_says_and_follows_its_schedule() -> None:
     step = Rectify(-CE("forget"), CE("retain"), epochs=3, lr=Linear(0.1), batch=6, optimiser=PLAIN)
     run = carry_out(tiny.run(), step)
-    assert run.ledger.examples == {"forget": 36, "retain": 36} == step.reads(tiny.problem())
+    assert run.counts.examples == {"forget": 36, "retain": 36} == step.reads(tiny.problem())
     (optimiser,) = run.optimisers.values()
     assert optimiser.param_groups[0]["lr"] == pytest.approx(0.1 / 6)  # 0.1 (1 - 5/6)
     turns = carry_out(tiny.run(), Repeat((replace(step, epochs=1),), 3))

@@ -67,7 +67,7 @@ def test_the_oracle_teacher_is_not_the_oracle_that_one_is_measured_against() -> 
     assert not tiny.same(tiny.run(task=task).teacher("oracle"), measured.model.eval())
 
 
-def test_the_oracles_cost_is_in_the_ledger_once_and_forecast() -> None:
+def test_the_oracles_cost_is_in_the_receipt_once_and_forecast() -> None:
     task = tiny.problem(recipe=TWO)
     step = Train(KL("retain", teacher="oracle"), batch=24)
     method = Method("twice", (step, step))
@@ -84,8 +84,8 @@ def test_members_of_a_stack_have_their_own_oracles() -> None:
     runs = [
         Run(copy.deepcopy(original).requires_grad_(True), original, task, seed) for seed in (1, 2)
     ]
-    crew = StackedModels(runs)
-    _, (weights, _), axis = crew._teacher("oracle")
+    group = StackedModels(runs)
+    _, (weights, _), axis = group._teacher("oracle")
     assert axis == 0
     for place, seed in enumerate((1, 2)):
         alone = dict(tiny.run(task=task, seed=seed).teacher("oracle").named_parameters())
@@ -212,7 +212,7 @@ def test_the_cost_of_datamodels_is_counted_for_each_member_and_forecast() -> Non
     for seed in (1, 2):
         mine = copy.deepcopy(original).requires_grad_(True)
         run = Run(mine, original, task, seed, memo=memo)
-        told.append(carry_out(run, *method.steps).ledger.examples)
+        told.append(carry_out(run, *method.steps).counts.examples)
     # halves of 24 with 0, 6 and 12 more, an epoch each; three models and the original are asked
     assert told[0] == told[1] == {"forget": 18 + 4 * 12 + 12, "retain": 72 + 12}
     assert forecast(method, task).examples == told[0]

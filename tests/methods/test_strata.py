@@ -83,7 +83,7 @@ def test_strata_by_hand() -> None:
     assert (low.places, high.places) == (["/4/low/0"], ["/4/high/0"])
     assert run.place == "/4"
     assert len(run.data("forget")) == 6
-    assert run.ledger.examples == {"forget": 6}
+    assert run.counts.examples == {"forget": 6}
 
 
 def test_strata_are_treated_from_low_to_high_and_the_empty_ones_not_at_all() -> None:
@@ -131,9 +131,9 @@ def test_a_stratum_is_trained_as_if_it_alone_were_to_be_forgotten() -> None:
     twin.place = "/0/high/0"
     train(twin)
     assert tiny.same(run.model, twin.model)
-    assert [place for place, _, _ in run.ledger.curve] == ["/0/high/0", "/0/high/0"]
+    assert [place for place, _, _ in run.counts.curve] == ["/0/high/0", "/0/high/0"]
     step = Strata(high=(train,))
-    assert run.ledger.examples == step.reads(tiny.problem()) == {"forget": 12 + 96, "retain": 96}
+    assert run.counts.examples == step.reads(tiny.problem()) == {"forget": 12 + 96, "retain": 96}
 
 
 def test_a_part_means_its_stratum_and_is_not_remembered_for_the_whole() -> None:
@@ -159,7 +159,7 @@ def test_strata_within_turns_keep_their_optimisers() -> None:
 
 def test_dampening_in_a_stratum_sees_that_stratum() -> None:
     run = carry_out(tiny.run(), Strata(high=(Dampen(alpha=1.2),)))
-    assert run.ledger.examples == {"forget": 12 + 4, "train": 52}
+    assert run.counts.examples == {"forget": 12 + 4, "train": 52}
 
 
 def test_strata_that_do_nothing_are_refused() -> None:

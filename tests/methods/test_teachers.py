@@ -364,7 +364,7 @@ def test_accuracy_is_of_the_model_in_evaluation_mode() -> None:
     answers = model.eval()(data.batch(torch.arange(40)).inputs).argmax(1)
     assert told == pytest.approx(float((answers == tiny.unseen().targets).double().mean()))
     assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())
-    assert run.ledger.examples == {"val": 40}
+    assert run.counts.examples == {"val": 40}
     part = Tensors(data.inputs[:10], data.targets[:10])
     watched.accuracy(run, model, "val", part)
-    assert run.ledger.examples == {"val": 50}
+    assert run.counts.examples == {"val": 50}

@@ -42,24 +42,24 @@ def several(many: tuple[Any, ...], folder: str, team: Team) -> list[Told]:
 
 def kept(steps: Any, folder: str, most: int, team: Team) -> Told:
     """The same, put down before each minibatch, and broken off before the `most`-th."""
-    keeper = Checkpointer(folder, every=0, writes=team.rank == 0)
-    usual = keeper.rest
+    checkpointer = Checkpointer(folder, every=0, writes=team.rank == 0)
+    usual = checkpointer.save_if_due
     left = [most]
 
-    def rest(*given: Any) -> None:
+    def saving(*given: Any) -> None:
         usual(*given)
         left[0] -= 1
         if left[0] < 0:
             raise BadData("broken off")
 
-    keeper.rest = rest  # type: ignore[method-assign]
+    checkpointer.save_if_due = saving  # type: ignore[method-assign]
     done = unlearn(
         copy.deepcopy(tiny_text.taught()),
         steps,
         tiny_text.problem(),
         seed=3,
         team=team,
-        keeper=keeper,
+        checkpointer=checkpointer,
     )
     return dict(done.model.state_dict()), done.receipt.curve, done.receipt.examples
 

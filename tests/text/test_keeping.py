@@ -48,8 +48,8 @@ class Dying(Checkpointer):
 
     left = 10**6
 
-    def rest(self, crew: ModelGroup, done: int, summed: torch.Tensor) -> None:
-        super().rest(crew, done, summed)
+    def save_if_due(self, group: ModelGroup, done: int, summed: torch.Tensor) -> None:
+        super().save_if_due(group, done, summed)
         self.left -= 1
         if self.left < 0:
             raise Killed
@@ -61,19 +61,21 @@ def train(objective: Term = BOTH, **rest: Any) -> Train:
 
 
 def carried_out(
-    steps: Any, keeper: Checkpointer | None, model: nn.Module | None = None
+    steps: Any, checkpointer: Checkpointer | None, model: nn.Module | None = None
 ) -> Unlearned:
     mine = copy.deepcopy(model or tiny_text.taught())
-    return unlearn(mine, steps, tiny_text.problem(), seed=3, in_place=True, keeper=keeper)
+    return unlearn(
+        mine, steps, tiny_text.problem(), seed=3, in_place=True, checkpointer=checkpointer
+    )
 
 
 def disturbed(steps: Any, folder: Path, every: int, model: nn.Module | None = None) -> Unlearned:
     """Killed again and again, each time so many minibatches further on."""
     for _ in range(1000):
-        keeper = Dying(folder, every=0)
-        keeper.left = every
+        checkpointer = Dying(folder, every=0)
+        checkpointer.left = every
         try:
-            return carried_out(steps, keeper, model)
+            return carried_out(steps, checkpointer, model)
         except Killed:
             assert any(folder.glob("at-*"))
     raise AssertionError("it never came to its end")
@@ -127,10 +129,10 @@ def test_keeping_changes_nothing_in_a_run_that_is_not_disturbed(tmp_path: Path) 
 
 
 def killed(folder: Path, steps: Any = None, **rest: Any) -> None:
-    keeper = Dying(folder, every=0, **rest)
-    keeper.left = 3
+    checkpointer = Dying(folder, every=0, **rest)
+    checkpointer.left = 3
     with pytest.raises(Killed):
-        carried_out(steps or train(), keeper)
+        carried_out(steps or train(), checkpointer)
 
 
 def test_one_whole_checkpoint_is_there_and_nothing_pickled(tmp_path: Path) -> None:
@@ -182,7 +184,7 @@ def test_another_run_is_refused(change: dict[str, Any], named: str, tmp_path: Pa
                 change.get("steps", train()),
                 task,
                 seed=change.get("seed", 3),
-                keeper=Checkpointer(tmp_path / "kept"),
+                checkpointer=Checkpointer(tmp_path / "kept"),
             )
     finally:
         torch.set_num_threads(threads)
@@ -223,10 +225,10 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_what_leaves_more_than_weights_is_done_again(tmp_path: Path) -> None:
     """A teacher that was taught is not in the checkpoint, so there is none after it."""
     steps = (Teach((train(CE("retain"), epochs=1),)), train(KL("forget", teacher="taught")))
-    keeper = Dying(tmp_path / "kept", every=0)
-    keeper.left = 3
+    checkpointer = Dying(tmp_path / "kept", every=0)
+    checkpointer.left = 3
     with pytest.raises(Killed):
-        carried_out(steps, keeper)
+        carried_out(steps, checkpointer)
     assert not (tmp_path / "kept").exists()
 
 
@@ -279,3 +281,11 @@ def test_a_command_that_was_killed_goes_on(tmp_path: Path, how: signal.Signals) 
     told = [json.loads((place / "receipt.json").read_text()) for place in (out, apart)]
     assert told[0]["curve"] == told[1]["curve"]
     assert told[0]["examples"] == told[1]["examples"]
+
+
+def test_the_old_name_of_the_argument_still_works_and_names_the_new_one(tmp_path: Path) -> None:
+    model, old = copy.deepcopy(tiny_text.taught()), Checkpointer(tmp_path / "kept", every=0)
+    with pytest.warns(DeprecationWarning, match="checkpointer="):
+        done = unlearn(model, train(), tiny_text.problem(), seed=3, in_place=True, keeper=old)
+    assert any((tmp_path / "kept").glob("at-*"))
+    alike(done, carried_out(train(), None))

@@ -55,8 +55,8 @@ def test_the_adaptive_direction_is_as_long_as_the_states_of_the_whole_set() -> N
     norm = float(states(at)[0].norm(dim=-1).mean())
     assert float(direction.norm()) == pytest.approx(2 * norm, rel=1e-5)
     assert bool((direction >= 0).all())
-    assert at.ledger.drawn[repr(term)] == tuple(direction.tolist())
-    assert at.ledger.examples == {"forget": 3}
+    assert at.counts.drawn[repr(term)] == tuple(direction.tolist())
+    assert at.counts.examples == {"forget": 3}
     wanted = (states(at)[0] - direction).square().mean()
     assert float(term(view(at, term))) == pytest.approx(float(wanted), rel=1e-5)
     assert not torch.equal(run(6).facts(term)["direction"], direction)

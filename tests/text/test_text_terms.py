@@ -195,7 +195,7 @@ def test_steer_aims_at_a_direction_that_the_receipt_keeps() -> None:
     direction = run.facts(term)["direction"]
     assert float(direction.norm()) == pytest.approx(3.0, rel=1e-5)
     assert bool((direction >= 0).all())
-    assert run.ledger.drawn[repr(term)] == tuple(direction.tolist())
+    assert run.counts.drawn[repr(term)] == tuple(direction.tolist())
     batch = run.data("forget").batch(torch.arange(3))
     view = View(run.model, {"forget": batch}, {}, {}, 0.0, 5, known_to(term, run))
     with torch.no_grad():

@@ -14,11 +14,11 @@ import text_tools
 import torch
 from torch import nn
 
-from expunge.core import receipt as ledger
+from expunge.core import receipt
 from expunge.core.receipt import Spent
 from expunge.core.store import Store
 from expunge.engine.inference import likelihoods
-from expunge.engine.stacking import Looped, members
+from expunge.engine.stacking import Looped, unlearn_runs
 from expunge.experiments.make import STACK, blocks, carried_out, make_block, runs_of
 from expunge.experiments.plan import Plan
 from expunge.experiments.text.evidence import FEW, path, traced
@@ -50,7 +50,7 @@ def test_each_epoch_is_asked_and_training_does_not_notice(store: Store) -> None:
     plan = brief()
     block = the_block(plan)
     made, seen = carried_out(plan, runs_of(plan, store, block), block, Looped())
-    *_, apart = members(runs_of(plan, store, block), block.method, Looped())
+    *_, apart = unlearn_runs(runs_of(plan, store, block), block.method, Looped())
     assert isinstance(apart, list)
     for one, other in zip(made, apart, strict=True):
         for name, weight in one.model.state_dict().items():
@@ -165,12 +165,12 @@ def test_what_a_caller_does_between_epochs_costs_the_method_nothing(
 ) -> None:
     now = [0.0]
     clock = SimpleNamespace(perf_counter=lambda: now[0], process_time=lambda: 2 * now[0])
-    monkeypatch.setattr(ledger, "time", clock)
-    assert Spent(1.0, 2.0).later(Spent(0.5, 0.25)) == Spent(1.5, 2.25)
+    monkeypatch.setattr(receipt, "time", clock)
+    assert Spent(1.0, 2.0).plus(Spent(0.5, 0.25)) == Spent(1.5, 2.25)
     plan = brief()
     block = the_block(plan)
     made: list[Any] = []
-    for one in members(runs_of(plan, store, block), block.method, Looped()):
+    for one in unlearn_runs(runs_of(plan, store, block), block.method, Looped()):
         now[0] += 0 if isinstance(one, list) else 100.0
         made = one if isinstance(one, list) else made
     assert now[0] == 600

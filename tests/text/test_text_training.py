@@ -17,7 +17,7 @@ from expunge.core.optimisers import SGD, AdamW, Slowed
 from expunge.core.problem import Problem
 from expunge.core.term import Term
 from expunge.engine.group import SingleModel
-from expunge.engine.loop import slope, train_group
+from expunge.engine.loop import backward, train_group
 from expunge.engine.memory import apart
 from expunge.engine.reference_model import adapter_alone, compares, sharing
 from expunge.engine.run import Run
@@ -68,18 +68,18 @@ def test_sets_are_worked_out_one_after_another() -> None:
 def test_the_first_set_s_gradient_is_there_before_the_second_is_read() -> None:
     model, step = tiny_text.taught(), train(-CE("forget") + CE("retain"))
     run = Run(copy.deepcopy(model), sharing(model), tiny_text.problem(), 0)
-    crew = SingleModel(run)
-    crew.begin(step)
+    group = SingleModel(run)
+    group.begin(step)
     read = {name: run.data(name).batch(torch.arange(3)) for name in ("forget", "retain")}
     known: list[bool] = []
-    weight = next(iter(crew.weights.values()))
+    weight = next(iter(group.weights.values()))
     run.model.register_forward_pre_hook(lambda *_: known.append(weight.grad is not None))
-    losses = slope(step.objective, step, crew, read, 0.0)
+    losses = backward(step.objective, step, group, read, 0.0)
     assert known == [False, True]
-    mine = {name: w.grad.clone() for name, w in crew.weights.items() if w.grad is not None}
-    whole = crew.losses(step.objective, read, 0.0)
+    mine = {name: w.grad.clone() for name, w in group.weights.items() if w.grad is not None}
+    whole = group.losses(step.objective, read, 0.0)
     assert losses.item() == pytest.approx(whole.item(), rel=1e-6)
-    slopes = torch.autograd.grad(whole.sum(), [crew.weights[name] for name in mine])
+    slopes = torch.autograd.grad(whole.sum(), [group.weights[name] for name in mine])
     for own, other in zip(mine.values(), slopes, strict=True):
         assert torch.allclose(own, other, atol=1e-6)
 
@@ -186,18 +186,18 @@ def test_every_adapter_gets_a_gradient(checkpointing: bool) -> None:
     run = Run(sharing(tiny_text.taught()), sharing(tiny_text.taught()), tiny_text.problem(), 0)
     lora = LoRA((train(),))
     lora._adapted(run)
-    crew = Adapter(run)
-    frozen = [n for n, w in run.model.named_parameters() if n not in crew.weights]
-    assert len(crew.weights) == 2 * 2 * 7
-    before = {n: w.detach().clone() for n, w in crew.weights.items()}
+    group = Adapter(run)
+    frozen = [n for n, w in run.model.named_parameters() if n not in group.weights]
+    assert len(group.weights) == 2 * 2 * 7
+    before = {n: w.detach().clone() for n, w in group.weights.items()}
     seen: dict[str, float] = {}
-    for name, weight in crew.weights.items():
+    for name, weight in group.weights.items():
         weight.register_hook(lambda g, n=name: seen.__setitem__(n, float(g.abs().max())))
-    for _ in train_group(train(checkpointing=checkpointing), crew):
+    for _ in train_group(train(checkpointing=checkpointing), group):
         pass
-    assert seen.keys() == crew.weights.keys()
+    assert seen.keys() == group.weights.keys()
     assert all(size > 0 for size in seen.values())
-    assert all(not torch.equal(before[n], w) for n, w in crew.weights.items())
+    assert all(not torch.equal(before[n], w) for n, w in group.weights.items())
     assert all(run.model.get_parameter(n).grad is None for n in frozen)
 
 

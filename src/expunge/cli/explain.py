@@ -15,7 +15,7 @@ from expunge.core.method import Method, Step
 from expunge.core.problem import Problem
 from expunge.core.run import ProblemProtocol
 from expunge.core.schedules import Schedule
-from expunge.core.selector import Everything, Part
+from expunge.core.selector import Everything, Selector
 from expunge.core.term import Sum, Term
 from expunge.engine.check import check_sets, doubts, unfit
 from expunge.engine.loop import course
@@ -234,7 +234,7 @@ def _share(step: Step, run: Run) -> float:
     if isinstance(step, Negate):
         return _share(step.train, run)
     part = getattr(step, "where", None)
-    if not isinstance(part, Part):
+    if not isinstance(part, Selector):
         return 1.0  # Blend, Dampen and Newton judge every weight
     mask = run.mask(part)
     return sum(int(inside.sum()) for inside in mask.values()) / _count(run.original)

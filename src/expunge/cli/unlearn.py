@@ -187,7 +187,7 @@ def work(order: Order, say: Callable[[str], None], team: Team | None) -> Receipt
     alone = torch.cuda.is_available() and team is None
     loaded.model.to("cuda" if alone else "cpu")
     problem = task(loaded, read(order), order.chat, order.chunk)
-    keeper = Checkpointer(order.partial, every=order.every, writes=first)
+    checkpointer = Checkpointer(order.partial, every=order.every, writes=first)
     with explain_memory("the model unlearned") if first else nullcontext():
         if first:
             foretell(order, loaded, problem, say)
@@ -197,21 +197,21 @@ def work(order: Order, say: Callable[[str], None], team: Team | None) -> Receipt
             problem,
             seed=order.seed,
             in_place=True,
-            keeper=keeper,
+            checkpointer=checkpointer,
             team=team,
         )
     if first:
         save(done.model, loaded.tokenizer, order.out, done.receipt)
-        keeper.finish()
+        checkpointer.finish()
     return done.receipt
 
 
 def foretell(order: Order, loaded: Loaded, problem: Problem, say: Callable[[str], None]) -> None:
     """Say what the run will take, and refuse it where it does not fit."""
-    from expunge.engine.check import check_fit, check_model
+    from expunge.engine.check import check_fit, check_texts
 
     check_fit(order.method, problem)
-    check_model(loaded.model, problem, order.method.sets)
+    check_texts(loaded.model, problem, order.method.sets)
     told = capacity(loaded.model, order.method, problem, seed=order.seed, processes=order.processes)
     say(str(told))
     told.check()

@@ -1,6 +1,6 @@
-"""Examples and minibatches: only this file knows how inputs, targets and index hang together.
+"""Datasets and minibatches of images and of texts.
 
-A minibatch is of `Images`, one answer each, or of `Tokens`, one a token. The shift of language
+A minibatch holds `Images`, one answer each, or `Tokens`, one answer a token. The shift of language
 models, by which the answer at one token is scored by the next, happens here and only here.
 """
 
@@ -28,7 +28,7 @@ class Images:
     Args:
         inputs: float [b, c, h, w], as the model wants them.
         targets: int64 [b], the class of each image.
-        index: int64 [b], the row of each image in the whole data set; it survives shuffling.
+        index: int64 [b], the row of each image in the whole dataset; it survives shuffling.
     """
 
     inputs: Tensor
@@ -73,12 +73,12 @@ class Tokens:
     """One minibatch of token sequences, padded to one length on either side.
 
     Args:
-        inputs: int64 [b, t], token ids; what stands where `mask` is False never matters.
+        inputs: int64 [b, t], token ids; those where `mask` is False never matter.
         mask: bool [b, t], True for a token and False for padding. It is explicit, since the id
             that pads may be one that also ends a text.
         labels: int64 [b, t], each token's own id where it is scored, UNSCORED where it is not: in
             prompts and in padding.
-        index: int64 [b], the row of each example in its data set; it survives shuffling.
+        index: int64 [b], the row of each example in its dataset; it survives shuffling.
         instead: the same prompts with other answers, row by row; None where there are none.
     """
 
@@ -256,7 +256,7 @@ class Indexed:
     """A map-style `torch.utils.data.Dataset` of (image, class); examples are read when asked for.
 
     Raises:
-        BadData: the data set has no length, or an example is not a pair.
+        BadData: the dataset has no length, or an example is not a pair.
     """
 
     dataset: Dataset[Any]
@@ -282,10 +282,10 @@ class Indexed:
 
 @dataclass(frozen=True, eq=False)
 class Subset:
-    """Some examples of a larger data set, without a copy; `index` keeps the larger set's rows.
+    """Some examples of a larger dataset, without a copy; `index` keeps the larger set's rows.
 
     Args:
-        base: the larger data set.
+        base: the larger dataset.
         index: int64 [n], rows of the base.
 
     Raises:
@@ -312,7 +312,7 @@ class Subset:
 
 @dataclass(frozen=True, eq=False)
 class Joined:
-    """Two data sets one after the other, without a copy; `index` counts through both."""
+    """Two datasets one after the other, without a copy; `index` counts through both."""
 
     first: Data
     second: Data

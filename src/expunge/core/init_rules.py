@@ -1,4 +1,4 @@
-"""How a fresh weight is drawn: as its layer draws it, or by a rule of its own."""
+"""Initialisation rules: as a layer draws its own weights, or Kaiming's, and others."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Draw(ABC):
         """A fresh tensor in the place of each chosen weight.
 
         Args:
-            run: the member, whose streams are drawn from.
+            run: whose random streams are used.
             chosen: name -> weight as it is now.
-            fresh: makes the member's newly initialised model.
+            fresh: makes a newly initialised model from the run's stream.
 
         Raises:
             Unsupported: a weight that the rule says nothing about.

@@ -1,4 +1,4 @@
-"""What a result was measured on."""
+"""The machine: versions, hardware, devices, worker processes, and optional packages."""
 
 from __future__ import annotations
 

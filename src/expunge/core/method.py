@@ -1,8 +1,9 @@
-"""What is done: a step changes one model, in place."""
+"""What is done? A step changes one model in place; a method is steps with a name."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class Step(ABC):
-    """One thing done to one model, in place; abstract.
+    """Changes one model in place; abstract.
 
     Args:
-        draws: whether it draws from the member's streams, so that two seeds give two models.
+        draws: whether it draws from the run's streams, so that two seeds give two models.
         sees_original: whether what it does depends on the original's weights; what starts from
             fresh weights and never looks back is retraining.
         may_stop_early: whether it may read fewer examples than `reads` says, as its course decides.
         settled: whether all that it does is in the weights, so that a resumed run need not do it
-            again; not so with a step that makes a teacher.
+            again; a step that makes a teacher is not.
     """
 
     draws: ClassVar[bool] = False
@@ -40,9 +41,9 @@ class Step(ABC):
         return False
 
     def reads(self, problem: ProblemProtocol) -> Counter[str]:
-        """Examples of each set that it reads, as the receipt counts them; parts count apart.
+        """Count the examples of each set that it reads, as the receipt will; selectors count apart.
 
-        Beside the sets stand `ANSWERS` and `MADE` (expunge.engine.memory), which no receipt counts.
+        `ANSWERS` and `MADE` (expunge.engine.memory) are counted too, which no receipt holds.
         """
         return Counter()
 
@@ -75,9 +76,9 @@ class Method:
         """The steps as one writes them; `parse` reads it back."""
         return ", ".join(map(repr, self.steps)) or "()"
 
-    @property
+    @functools.cached_property
     def sets(self) -> tuple[str, ...]:
-        """Every set that a step, part or term of the method names."""
+        """Every set that a step, selector or term of the method names."""
         return tuple(dict.fromkeys(names_of_sets(self.steps)))
 
 
@@ -96,14 +97,16 @@ def method_of(source: Any, name: str = "mine") -> Method:
 
 
 def words_of(thing: Any) -> Iterator[Any]:
-    """A word, or each of several, and all words inside it, outermost first."""
-    if isinstance(thing, tuple):
-        for item in thing:
-            yield from words_of(item)
-    elif dataclasses.is_dataclass(thing) and not isinstance(thing, type):
-        yield thing
-        for field in dataclasses.fields(thing):
-            yield from words_of(getattr(thing, field.name))
+    """Yield a word, or each of several, and all words inside it, outermost first."""
+    waiting = [thing]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, tuple):
+            waiting.extend(reversed(one))
+        elif dataclasses.is_dataclass(one) and not isinstance(one, type):
+            yield one
+            values = [getattr(one, field.name) for field in dataclasses.fields(one)]
+            waiting.extend(reversed(values))
 
 
 def own_sets(word: Any) -> tuple[str, ...]:
@@ -113,20 +116,21 @@ def own_sets(word: Any) -> tuple[str, ...]:
 
 
 def names_of_sets(thing: Any) -> Iterator[str]:
-    """The sets that a word and all words inside it name."""
-    if isinstance(thing, tuple):
-        for item in thing:
-            yield from names_of_sets(item)
-    elif dataclasses.is_dataclass(thing):
-        for field in dataclasses.fields(thing):
-            value = getattr(thing, field.name)
-            if isinstance(value, str) and field.name in NAMES_OF_SETS and value:
-                yield value
-            yield from names_of_sets(value)
+    """Yield the sets that a word and all words inside it name."""
+    waiting = [("", thing)]
+    while waiting:
+        name, one = waiting.pop()
+        if isinstance(one, tuple):
+            waiting.extend(("", item) for item in reversed(one))
+        elif dataclasses.is_dataclass(one):
+            values = [(field.name, getattr(one, field.name)) for field in dataclasses.fields(one)]
+            waiting.extend(reversed(values))
+        elif name in NAMES_OF_SETS and one and isinstance(one, str):
+            yield one
 
 
 def renamed(thing: Any, before: str, after: str) -> Any:
-    """The same word with one set put in the place of another, all the way down."""
+    """The same word with another set in the place of one, in all words inside it too."""
     if isinstance(thing, tuple):
         return tuple(renamed(item, before, after) for item in thing)
     if not dataclasses.is_dataclass(thing) or isinstance(thing, type):

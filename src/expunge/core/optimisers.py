@@ -1,4 +1,4 @@
-"""How gradients become changes of weights: torch's optimisers, as words of the grammar."""
+"""Optimisers: those of torch, as words of a sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from expunge.core.selector import Part
+from expunge.core.selector import Selector
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence
 
@@ -83,10 +83,10 @@ class Slowed:
     Weight decay, which the optimiser adds, is not slowed.
 
     Source: second prize of the NeurIPS 2023 challenge (Kookmin Y): kernels' weights that were not
-    drawn anew learn at a tenth of the rate.
+    drawn again learn at a tenth of the rate.
     """
 
-    where: Part
+    where: Selector
     factor: float = 0.1
 
     def check(self) -> None:

@@ -135,7 +135,7 @@ class Problem:
 
 
 def reinitialised(model: nn.Module, *names: object) -> nn.Module:
-    """A copy of a model with every layer initialised anew by its own `reset_parameters`.
+    """A copy of a model with every layer initialised again by its own `reset_parameters`.
 
     Raises:
         Unsupported: a layer with weights of its own cannot reset itself.
@@ -155,7 +155,11 @@ def reinitialised(model: nn.Module, *names: object) -> nn.Module:
 
 
 def _refuse_overlap(forget: Data, retain: Data) -> None:
-    """No example is in both: no text, no picture with its class, no row of one data set."""
+    """Refuse an example in both sets: a text, an image with its class, or a row of one dataset.
+
+    Raises:
+        BadData: saying how many are in both.
+    """
     if forget is retain or _examples(forget) is _examples(retain):
         raise BadData("The forget set and the retain set are the same object.")
     if keys := _texts(forget) & _texts(retain):
@@ -166,7 +170,7 @@ def _refuse_overlap(forget: Data, retain: Data) -> None:
     if isinstance(forget, Subset) and isinstance(retain, Subset) and forget.base is retain.base:
         both = int(torch.isin(forget.index, retain.index).sum())
     else:
-        both = len(_pictures(forget) & _pictures(retain))
+        both = len(_images(forget) & _images(retain))
     if both:
         raise BadData(
             f"{both} examples are in the forget set and in the retain set; what shall be "
@@ -174,10 +178,10 @@ def _refuse_overlap(forget: Data, retain: Data) -> None:
         )
 
 
-def _pictures(data: Data) -> frozenset[bytes]:
-    """What tells each picture with its class from others, for tensors in memory; else empty.
+def _images(data: Data) -> frozenset[bytes]:
+    """A digest of each image with its class, for tensors in memory; else empty.
 
-    A data set that is read by index is not read for it: it may be larger than memory.
+    A dataset that is read by index is not read for it: it may be larger than memory.
     """
     if not isinstance(data, Tensors) or data.inputs.device.type != "cpu":
         return frozenset()
@@ -189,7 +193,7 @@ def _pictures(data: Data) -> frozenset[bytes]:
 
 
 def _texts(data: Data) -> frozenset[object]:
-    """What tells each text of a set in memory from others; empty for images."""
+    """A key of each text of a set in memory; empty for images."""
     if isinstance(data, Subset) and callable(whole := getattr(data.base, "keys", None)):
         found = whole()
         return frozenset(found[row] for row in data.index.tolist())
@@ -198,14 +202,14 @@ def _texts(data: Data) -> frozenset[object]:
 
 
 def _examples(data: Data) -> object:
-    """What the examples are read from, by which two wrappers of one data set are told."""
+    """What the examples are read from, the same object for two wrappers of one dataset."""
     if isinstance(data, Tensors):
         return data.inputs
     return data.dataset if isinstance(data, Indexed) else data
 
 
 def network_spec(problem: Problem) -> str:
-    """A network as text: its layers, and for modules of a user's own what they answer.
+    """Describe a network as text: its layers, and for modules of a user's own what they answer.
 
     Two modules may hold the same layers and use them differently, and a repr does not say how. So
     an untrained network answers a few examples; rounded, since machines differ in the last digits.

@@ -1,4 +1,4 @@
-"""What a run is seen to do, and the time that it takes: measured by the frame."""
+"""What a run cost and changed, as the engine measures it."""
 
 from __future__ import annotations
 
@@ -10,52 +10,52 @@ from torch import nn
 
 
 @dataclass
-class Ledger:
-    """What one run was seen to do: examples read by set (each pass over an example counts one)."""
+class ReceiptCounts:
+    """What the engine counts while a run works: examples read by set (each pass counts one)."""
 
     examples: dict[str, int] = field(default_factory=dict)
     curve: list[tuple[str, float, float]] = field(default_factory=list)
     drawn: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    earlier: tuple[float, float] = (0.0, 0.0)  # seconds on both clocks before it was taken up again
+    earlier: tuple[float, float] = (0.0, 0.0)  # seconds on both clocks before it was resumed
 
-    def saw(self, counts: dict[str, int]) -> None:
-        """Add the examples of one minibatch."""
+    def add(self, counts: dict[str, int]) -> None:
+        """Add examples that were read, by the name of their set."""
         for name, count in counts.items():
             self.examples[name] = self.examples.get(name, 0) + count
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Time on two clocks, seconds: the wall's, and the processor's over all threads."""
+    """Seconds on two clocks: wall-clock time, and processor time of all threads."""
 
     seconds: float
     processor_seconds: float
 
     @classmethod
-    def until_now(cls) -> Spent:
-        """What both clocks show."""
+    def now(cls) -> Spent:
+        """The present time on both clocks."""
         return cls(time.perf_counter(), time.process_time())
 
-    def later(self, other: Spent) -> Spent:
-        """The same start, put off by the time that something else took."""
+    def plus(self, other: Spent) -> Spent:
+        """The same start, later by the time that something else took."""
         return Spent(self.seconds + other.seconds, self.processor_seconds + other.processor_seconds)
 
-    def to_now(self, members: int = 1) -> Spent:
-        """The time since then, in equal shares for so many members."""
-        now = Spent.until_now()
+    def elapsed(self, shares: int = 1) -> Spent:
+        """The time since then, divided by `shares`."""
+        now = Spent.now()
         processor = now.processor_seconds - self.processor_seconds
-        return Spent((now.seconds - self.seconds) / members, processor / members)
+        return Spent((now.seconds - self.seconds) / shares, processor / shares)
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a run cost and changed, as measured by the frame.
+    """What a run cost and changed, as the engine measured it.
 
     Args:
-        method: the sentence that was carried out.
-        seed: the member.
+        method: the sentence that was run.
+        seed: of the run.
         engine: how it was trained ("alone", or "stacked of m").
-        seconds: wall-clock seconds; of a stack, this member's equal share.
+        seconds: wall-clock seconds; of a stack, this model's equal share.
         processor_seconds: the same in processor time of all threads, which other work on the
             machine does not lengthen.
         examples: name of a set -> examples read, counted once for each pass.
@@ -88,7 +88,7 @@ class Receipt:
 
 @dataclass(frozen=True, eq=False)
 class Unlearned:
-    """The model that unlearning gave, in evaluation mode, and what it cost."""
+    """An unlearned model, in evaluation mode, with its receipt."""
 
     model: nn.Module
     receipt: Receipt

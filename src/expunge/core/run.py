@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from expunge.core.batch import Data
-    from expunge.core.receipt import Ledger
+    from expunge.core.receipt import ReceiptCounts
 
 
 class CheckpointProtocol(Protocol):
-    """Keeps a run on disk, and resumes it; a group is the run's `ModelGroup`."""
+    """Writes checkpoints of a run and resumes it; a group is the run's `ModelGroup`."""
 
-    def passed(self, run: Any, number: int, step: Any, /) -> bool: ...
+    def already_done(self, run: Any, number: int, step: Any, /) -> bool: ...
 
-    def stood(self, group: Any, train: Any, total: int, /) -> tuple[int, Tensor]: ...
+    def resumed_progress(self, group: Any, train: Any, total: int, /) -> tuple[int, Tensor]: ...
 
-    def rest(self, group: Any, done: int, summed: Tensor, /) -> None: ...
+    def save_if_due(self, group: Any, done: int, summed: Tensor, /) -> None: ...
 
 
 class TeamProtocol(Protocol):
@@ -73,7 +73,8 @@ class RunProtocol(Protocol):
         model: the model that is changed, in place; private to the run.
         original: the model before unlearning, in evaluation mode; never changed.
         problem: gives the sets.
-        seed: the member; `role` keeps equal seeds of originals and unlearned models apart.
+        seed: all that is drawn follows from it; `role` keeps equal seeds of originals and unlearned
+            models apart.
         place, turn: where in the sentence the run is, and which turn of how many.
     """
 
@@ -83,14 +84,14 @@ class RunProtocol(Protocol):
     role: str
     place: str
     turn: tuple[int, int]
-    ledger: Ledger
+    counts: ReceiptCounts
     optimisers: dict[str, torch.optim.Optimizer]
 
     @property
     def problem(self) -> ProblemProtocol: ...
 
     @property
-    def keeper(self) -> CheckpointProtocol | None: ...
+    def checkpointer(self) -> CheckpointProtocol | None: ...
 
     @property
     def team(self) -> TeamProtocol | None: ...
@@ -101,7 +102,7 @@ class RunProtocol(Protocol):
 
     def data(self, name: str) -> Data: ...
 
-    def mask(self, part: Any, /) -> dict[str, Tensor]: ...
+    def mask(self, selector: Any, /) -> dict[str, Tensor]: ...
 
     def facts(self, term: Any, /) -> dict[str, Tensor]: ...
 

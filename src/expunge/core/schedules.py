@@ -94,7 +94,7 @@ class Steps(Schedule):
 
 @word
 class Listed(Schedule):
-    """One value after another, each for an equally long stretch."""
+    """One value after another, each for an equal share of the step."""
 
     values: tuple[float, ...]
 
@@ -111,7 +111,7 @@ class Listed(Schedule):
 
 @word
 class Stairs(Schedule):
-    """Another schedule held still over each of `steps` equal stretches, as where each begins.
+    """Another schedule in `steps` equal stairs, each at the value where it begins.
 
     With as many steps as epochs it is what torch's schedulers give that are moved once an epoch.
     """
@@ -131,7 +131,7 @@ class Stairs(Schedule):
 
 
 def _stretch(progress: float, count: int) -> int:
-    """Which of so many equal stretches, from 0 on."""
+    """The number of the stretch that `progress` is in, of `count` equal ones, from 0 on."""
     # 1 / 49 times 49 lies a rounding error below 1
     return min(int(progress * count + 1e-9), count - 1)
 

@@ -1,7 +1,7 @@
-"""To which weights: a part is a yes or no for every weight, judged on the original model.
+"""To which weights? A selector says yes or no for every weight of the original model.
 
-Parts join with `|`, meet with `&` and turn over with `~`. Judged on the original, a part means the
-same weights all along a method; only `Random` draws anew each time.
+Selectors combine with `|`, `&` and `~`. Computed on the original, a selector means the same weights
+all along a method; only `Random` draws again each time.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 Mask = dict[str, Tensor]
 
 
-class Part(ABC):
-    """Which weights; abstract.
+class Selector(ABC):
+    """Chooses weights; abstract.
 
     Args:
         sees_original: whether the original's weights decide, and not their names and shapes alone.
@@ -35,34 +35,34 @@ class Part(ABC):
 
     @abstractmethod
     def mask(self, run: RunProtocol) -> Mask:
-        """Name of a parameter -> bool tensor of its shape, True where the weight is in the part."""
+        """Name of a parameter -> bool tensor of its shape, True where the weight is chosen."""
 
     @property
     def redraws(self) -> bool:
-        """Whether the part belongs to one member and one moment, so that it is never remembered."""
+        """Whether it chooses other weights for each seed and time, so that no mask is kept."""
         return False
 
     def reads(self, problem: ProblemProtocol) -> Counter[str]:
-        """Examples of each set that are read to judge it, without those of parts inside it."""
+        """Count the examples of each set that its mask reads, without those of selectors inside."""
         return Counter()
 
     def __or__(self, other: object) -> Either:
-        return Either(self, other) if isinstance(other, Part) else NotImplemented
+        return Either(self, other) if isinstance(other, Selector) else NotImplemented
 
     def __and__(self, other: object) -> Both:
-        return Both(self, other) if isinstance(other, Part) else NotImplemented
+        return Both(self, other) if isinstance(other, Selector) else NotImplemented
 
     def __invert__(self) -> Outside:
         return Outside(self)
 
 
 @word
-class Either(Part):
-    """The weights of one part or the other; written `a | b`."""
+class Either(Selector):
+    """The weights that one selector or the other chooses; written `a | b`."""
 
     sees_original: ClassVar[bool] = False
-    a: Part
-    b: Part
+    a: Selector
+    b: Selector
 
     def mask(self, run: RunProtocol) -> Mask:
         a, b = run.mask(self.a), run.mask(self.b)
@@ -77,12 +77,12 @@ class Either(Part):
 
 
 @word
-class Both(Part):
-    """The weights of both parts; written `a & b`."""
+class Both(Selector):
+    """The weights that both selectors choose; written `a & b`."""
 
     sees_original: ClassVar[bool] = False
-    a: Part
-    b: Part
+    a: Selector
+    b: Selector
 
     def mask(self, run: RunProtocol) -> Mask:
         a, b = run.mask(self.a), run.mask(self.b)
@@ -97,11 +97,11 @@ class Both(Part):
 
 
 @word
-class Outside(Part):
-    """The weights that are not in the part; written `~part`."""
+class Outside(Selector):
+    """The weights that a selector does not choose; written `~part`."""
 
     sees_original: ClassVar[bool] = False
-    part: Part
+    part: Selector
 
     def mask(self, run: RunProtocol) -> Mask:
         return {name: ~inside for name, inside in run.mask(self.part).items()}
@@ -115,13 +115,13 @@ class Outside(Part):
 
 
 def whole_tensors(model: nn.Module, wanted: Callable[[str], bool]) -> Mask:
-    """A mask that takes whole parameters, by name."""
+    """A mask of whole parameters, chosen by name."""
     ones = {name: torch.ones_like(w, dtype=torch.bool) for name, w in model.named_parameters()}
     return {name: one if wanted(name) else ~one for name, one in ones.items()}
 
 
 def lowest(model: nn.Module, sizes: Mask, share: float) -> Mask:
-    """The entries with the lowest sizes, over all tensors together."""
+    """The mask of the entries with the lowest sizes, over all tensors together."""
     if not sizes:
         raise Unsupported("The model has no kernel or matrix to choose weights from.")
     limit = quantile(torch.cat([size.flatten() for size in sizes.values()]), share)
@@ -142,7 +142,7 @@ def is_share(owner: str, share: float) -> None:
 
 
 @word
-class Everything(Part):
+class Everything(Selector):
     """All weights."""
 
     sees_original: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Reading sentences: known names, literals and + - * | & ~, walked as a tree; no code is run.
+"""Parse sentences: known names, literals and + - * | & ~, walked as a tree; no code is run.
 
 Each room passes the words that it knows, so that reading a method loads no audit.
 """
@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from expunge.core.schedules import Schedule
-from expunge.core.selector import Part
+from expunge.core.selector import Selector
 from expunge.core.term import Term
 from expunge.errors import BadSentence, did_you_mean
 
@@ -117,7 +117,7 @@ class _Reader:
         value = self.read(node.operand)
         if isinstance(node.op, ast.USub) and (_is_number(value) or isinstance(value, Term)):
             return -value
-        if isinstance(node.op, ast.Invert) and isinstance(value, Part):
+        if isinstance(node.op, ast.Invert) and isinstance(value, Selector):
             return ~value
         raise BadSentence(f"{_source(node)}: - goes before a number or a term, ~ before a part.")
 
@@ -132,7 +132,7 @@ class _Reader:
             factor, term = (left, right) if isinstance(right, Term) else (right, left)
             if isinstance(term, Term) and (_is_number(factor) or isinstance(factor, Schedule)):
                 return factor * term
-        if isinstance(left, Part) and isinstance(right, Part):
+        if isinstance(left, Selector) and isinstance(right, Selector):
             if isinstance(node.op, ast.BitOr):
                 return left | right
             if isinstance(node.op, ast.BitAnd):

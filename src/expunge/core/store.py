@@ -46,13 +46,13 @@ class Corrupt(StoreError):
 
 @dataclass(frozen=True)
 class Job:
-    """One product: what kind, which sentence, which member, made from what.
+    """One product of the store: its kind, specification, seed and inputs.
 
     Args:
         kind: "problem", "original", "oracle", "shadow", "unlearned", "evidence", "memorisation",
             "score" ...
         spec: all that decides the product and is not in its inputs, in full.
-        seed: the member.
+        seed: of the run that makes it.
         inputs: the products that it is made from.
     """
 
@@ -77,7 +77,7 @@ class Store:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
-        with told(self.root):
+        with explain_disk(self.root):
             marked = self.root / "STORE"
             if not marked.exists() and self.root.exists() and any(self.root.iterdir()):
                 raise StoreError(
@@ -130,7 +130,7 @@ class Store:
         files["job.json"] = _json(record)
         if self.folder(job).exists() and not self.has(job):
             self._set_aside(job, "its record is missing")
-        with told(self.root):
+        with explain_disk(self.root):
             self._place_folder(self.folder(job), files)
 
     def about(self, job: Job) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class Store:
             Corrupt: the record cannot be read or was changed.
         """
         try:
-            with told(self.root, *TORN):
+            with explain_disk(self.root, *TORN):
                 record = json.loads((self.folder(job) / "job.json").read_bytes())
             if record["digests"]["about"] != _digest(_json(record["about"])):
                 raise ValueError("the record was changed after it was written")
@@ -156,7 +156,7 @@ class Store:
         """
         folder = self.folder(job)
         try:
-            with told(self.root, *TORN):
+            with explain_disk(self.root, *TORN):
                 data = (folder / f"{name}.safetensors").read_bytes()
                 digests = json.loads((folder / "job.json").read_bytes())["digests"]
             if digests[f"{name}.safetensors"] != _digest(data):
@@ -168,7 +168,7 @@ class Store:
     def name(self, title: str, job: Job) -> None:
         """Let a title stand for a product of one kind; the newest comes last in `names`."""
         # Held while it is read and written: two processes would lose each other's titles.
-        with self.claim("titles", wait=True), told(self.root):
+        with self.claim("titles", wait=True), explain_disk(self.root):
             found = [entry for entry in self._titles() if entry[:2] != [job.kind, title]]
             entries = [*found, [job.kind, title, job.spec]]
             self._place_file(self.root / "titles.json", _json(entries))
@@ -178,7 +178,7 @@ class Store:
         return [title for entry, title, _ in self._titles() if entry == kind]
 
     def named(self, kind: str, title: str) -> dict[str, Any]:
-        """What was written about the product that a title stands for."""
+        """What was written about the product of this title."""
         specs = {entry[1]: entry[2] for entry in self._titles() if entry[0] == kind}
         return self.about(Job(kind, specs[title]))
 
@@ -201,7 +201,7 @@ class Store:
 
         The lock is the kernel's: it is gone when its process is, however that ended.
         """
-        with told(self.root):
+        with explain_disk(self.root):
             handle = open(self.root / "locks" / name, "w")  # noqa: SIM115
         with handle:
             try:
@@ -224,7 +224,7 @@ class Store:
 
     def _set_aside(self, job: Job, why: str) -> Corrupt:
         aside = self.root / "corrupt" / f"{job.kind}-{job.key}-{uuid.uuid4().hex[:8]}"
-        with told(self.root):
+        with explain_disk(self.root):
             aside.parent.mkdir(exist_ok=True)
             try:
                 os.rename(self.folder(job), aside)
@@ -263,8 +263,8 @@ def is_title(title: object) -> bool:
 
 
 @contextmanager
-def told(root: Path, *let_through: type[OSError]) -> Iterator[None]:
-    """Turn the operating system's refusals into sentences."""
+def explain_disk(root: Path, *let_through: type[OSError]) -> Iterator[None]:
+    """Say in a sentence why the operating system refused."""
     try:
         yield
     except let_through:

@@ -1,4 +1,4 @@
-"""Towards what: a term is a scalar to minimise, of one model on one minibatch of each of its sets.
+"""Towards what? A term is a scalar to minimise, of one model on one minibatch of each of its sets.
 
 Terms add, subtract and take coefficients: `CE("retain") - 0.1 * CE("forget")`. They are written
 for one model and for logits [b, *t, k], and average over the b (and t) scored targets.
@@ -34,14 +34,14 @@ class Term(ABC):
     """A scalar to minimise; abstract.
 
     A term may say `reads_labels`, the sets whose targets it uses (all of its sets, unless it
-    does), and `draws = True` where its value depends on the member's seed.
+    does), and `draws = True` where its value depends on the run's seed.
 
     Args:
         reads_features: whether it asks for the inputs of the model's last linear layer.
         reads_lens: whether it asks for the logit lens of the model's layers.
-        reads_whole_sets: whether it has `facts` to work out before the training begins.
+        reads_whole_sets: whether it has `facts` to compute before the training begins.
         mean_over: "targets" or "examples" of its first set where it is a plain mean over them, so
-            that a minibatch can be cut into pieces; empty where it is more than that.
+            that a minibatch can be cut into micro-batches; empty where it is more than that.
     """
 
     reads_features: ClassVar[bool] = False
@@ -96,7 +96,7 @@ class Term(ABC):
         return ""
 
     def facts(self, run: RunProtocol) -> dict[str, Tensor]:
-        """What it works out from whole sets and the original; asked for if `reads_whole_sets`."""
+        """What it computes from whole sets and the original; called if `reads_whole_sets`."""
         return {}
 
     def reads(self, problem: ProblemProtocol) -> Counter[str]:

@@ -1,4 +1,4 @@
-"""Token sequences as data: rows in memory, padded for each minibatch, prompts never scored."""
+"""Texts as data: token rows in memory, padded for each minibatch; prompts are never scored."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TokenRow:
     subject: tuple[int, int] = (0, 0)
 
     def key(self) -> tuple[int, ...]:
-        """What two rows have in common if they are the same example."""
+        """A key that is equal for two rows that are the same example."""
         return (self.start, *self.ids.tolist())
 
 

@@ -21,7 +21,7 @@ class Known:
 
     Args:
         sizes: name of a set -> examples in the whole of it.
-        facts: repr of a term -> what that term worked out once from whole sets.
+        facts: repr of a term -> what that term computed once from whole sets.
         heads: name of a model ("" is the model itself) -> its last linear layer, whose inputs are
             its features; empty where no term asks for them.
         layers: (name of a model, number of a layer) -> that layer of a transformer, likewise.
@@ -44,7 +44,7 @@ class View:
         teachers: name of a teacher -> inputs -> logits, without gradients.
         weights: name -> weight that may move, with gradients.
         progress: how far the step has come, 0.0 to 1.0.
-        seed: the member's seed, for draws that belong to the member.
+        seed: the run's seed, for draws that belong to it.
         known: what does not change from minibatch to minibatch.
     """
 
@@ -74,7 +74,7 @@ class View:
     def mean(self, name: str, each: Tensor) -> Tensor:
         """Mean over the scored targets of one set: [b, *t] or [b, *t, ...] -> [].
 
-        Prompts and padding of token sequences count nothing, whatever stands there.
+        Prompts and padding of token sequences count nothing.
         """
         scored = self._batches[name].scored
         if scored is None:
@@ -111,7 +111,7 @@ class View:
         """What the model or a teacher answers to one set where it is scored, [n, k].
 
         These are all examples of a set of images, and the scored tokens of all texts, row by row;
-        no other answers are worked out. A mean over n is a mean over the scored targets.
+        no other answers are computed. A mean over n is a mean over the scored targets.
         """
         return self._cached(teacher, name, self._teachers[teacher] if teacher else self._model)
 
@@ -161,7 +161,7 @@ class View:
         return self._known.sizes[name]
 
     def facts(self, term: object) -> Mapping[str, Tensor]:
-        """What a term worked out from whole sets before the training began."""
+        """What a term computed from whole sets before the training began."""
         return self._known.facts[repr(term)]
 
     def _in_place(self, who: str, name: str) -> Tensor:

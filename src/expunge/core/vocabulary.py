@@ -1,4 +1,4 @@
-"""What makes a class a word of the grammar: frozen, checked when it is made, printed as written."""
+"""The decorator `word`: a class becomes a frozen, checked dataclass whose repr can be parsed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def word(cls: type[T]) -> type[T]:
 
 
 def spoken(thing: Any) -> str:
-    """The sentence of a word: what is required by position, what departs from a default by name."""
+    """The sentence of a word: required fields by position, others by name where not the default."""
     said = []
     for field in dataclasses.fields(thing):
         value = getattr(thing, field.name)
@@ -45,7 +45,7 @@ def spoken(thing: Any) -> str:
 
 
 def in_full(thing: Any) -> str:
-    """Everything a word says, defaults and version too: what a content key is made of.
+    """A word with all its fields, defaults too, and its version: what a store key hashes.
 
     A changed default, or a class whose `version` was raised, thus makes a new key.
     """

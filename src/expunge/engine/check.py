@@ -1,10 +1,8 @@
-"""What a method needs and costs, derived from its sentence, and whether it fits a problem.
+"""Refuse, before anything is trained, what cannot work: all questions are asked here, once.
 
-A word says of itself only what its sentence does not: whose labels it reads (`reads_labels`), that
-it draws (`draws`, a part's `redraws`), that it looks at the original's weights (`sees_original`),
-how many examples it reads apart from minibatches (`reads`), that it may read fewer
-(`may_stop_early`), that it forgets whole classes alone (`class_wise`), and in words of its own why
-it cannot work on a problem (`unfit`) or hardly can (`doubt`).
+`check` is what `unlearn` asks; the other functions are its parts, for commands and experiments that
+ask before a model is there. A word of a sentence says itself why it cannot work on a problem
+(`unfit`), hardly can (`doubt`), or forgets whole classes alone (`class_wise`).
 """
 
 from __future__ import annotations
@@ -17,11 +15,38 @@ import torch
 from torch import nn
 
 from expunge.core.batch import Data, Joined, Subset, holds_tokens
-from expunge.core.method import Method, words_of
+from expunge.core.method import Method, method_of, words_of
 from expunge.core.problem import OPEN_SETS, Problem
 from expunge.engine.reference_model import sharing
-from expunge.engine.requirements import needs
 from expunge.errors import BadData, Diverged, Unsupported
+
+
+def check(model: object, method: object, problem: object) -> Method:
+    """Refuse a model, method and problem that do not fit together; return the method.
+
+    Args:
+        method: a Method, a step or steps.
+
+    Raises:
+        BadData: something else in the place of a model or of a problem, a set that is not there,
+            or a text that the model cannot read.
+        BadSentence: something else in the place of a method.
+        OffLimits: the method names a set that is for measuring only.
+        Unsupported: a word of the method says why it cannot work here.
+        Diverged: the model holds values that are infinite or not a number.
+    """
+    if not isinstance(model, nn.Module):
+        raise BadData(f"Got a {type(model).__name__} as the model; expected a torch.nn.Module.")
+    if not isinstance(problem, Problem):
+        raise BadData(
+            f"Got a {type(problem).__name__} as the problem; expected a Problem, as "
+            "Problem.of(forget=..., retain=...) makes it."
+        )
+    wanted = method_of(method)
+    check_fit(wanted, problem)
+    refuse_broken(model, "The model")
+    check_texts(model, problem, wanted.sets)
+    return wanted
 
 
 def check_sets(method: Method, problem: Problem) -> None:
@@ -56,7 +81,8 @@ def unfit(method: Method, problem: Problem) -> tuple[str, ...]:
     """Why a method cannot work on a problem, in clauses; empty when it can."""
     words = list(words_of(method.steps))
     said = [word.unfit(problem) for word in words if hasattr(word, "unfit")]
-    if needs(method).class_wise and not any(said) and not problem.class_wise:
+    class_wise = any(getattr(word, "class_wise", False) for word in words)
+    if class_wise and not any(said) and not problem.class_wise:
         said.append(
             "it forgets whole classes, and the retain set holds examples of them; choose a forget "
             "set such as WholeClass(3)"
@@ -65,13 +91,13 @@ def unfit(method: Method, problem: Problem) -> tuple[str, ...]:
 
 
 def doubts(method: Method, problem: Problem) -> tuple[str, ...]:
-    """Why a method may work badly on a problem, in sentences; it is carried out all the same."""
+    """Why a method may work badly on a problem, in sentences; it runs all the same."""
     said = [word.doubt(problem) for word in words_of(method.steps) if hasattr(word, "doubt")]
     return tuple(dict.fromkeys(f"{doubt.rstrip('.')}." for doubt in said if doubt))
 
 
-def check_model(model: nn.Module, problem: Problem, names: Iterable[str]) -> None:
-    """Refuse a model that cannot read the sets of these names; sets of images always pass.
+def check_texts(model: nn.Module, problem: Problem, names: Iterable[str]) -> None:
+    """Refuse a model that cannot read the texts of these sets; images are not looked at.
 
     Raises:
         Unsupported: the model is no language model of transformers.
@@ -80,14 +106,14 @@ def check_model(model: nn.Module, problem: Problem, names: Iterable[str]) -> Non
     for name in names:
         for data in _whole(problem.data(name)):
             if holds_tokens(data):
-                _check(model, data, name)
+                _check_tokens(model, data, name)
 
 
 @contextmanager
 def explain_shapes(model: nn.Module, problem: Problem, names: Iterable[str]) -> Iterator[None]:
     """Where torch refuses inputs in the block, say which set of images holds them.
 
-    They are not tried before: a pass that no receipt counts would be hidden work.
+    Inputs are not tried before: a forward pass that no receipt counts would be hidden work.
 
     Raises:
         BadData: inputs of a shape that the model does not take.
@@ -97,18 +123,18 @@ def explain_shapes(model: nn.Module, problem: Problem, names: Iterable[str]) -> 
     except RuntimeError:
         for name in names:
             if not holds_tokens(problem.data(name)):
-                _check_images(model, problem.data(name), name)
+                _explain_shape(model, problem.data(name), name)
         raise
 
 
 def _whole(data: Data) -> list[Data]:
-    """The data sets that a set is made of, without looking at which of their rows are taken."""
+    """The datasets that a set is made of, whichever of their rows it takes."""
     if isinstance(data, Joined):
         return [*_whole(data.first), *_whole(data.second)]
     return _whole(data.base) if isinstance(data, Subset) else [data]
 
 
-def _check_images(model: nn.Module, data: Data, name: str) -> None:
+def _explain_shape(model: nn.Module, data: Data, name: str) -> None:
     """Show the model one example, and put torch's complaint into a sentence."""
     first = next(model.parameters())
     image = data.batch(torch.tensor([0])).to(first.device)
@@ -122,7 +148,7 @@ def _check_images(model: nn.Module, data: Data, name: str) -> None:
         ) from None
 
 
-def _check(model: nn.Module, data: Any, name: str) -> None:
+def _check_tokens(model: nn.Module, data: Any, name: str) -> None:
     embedding = getattr(model, "get_input_embeddings", None)
     if not callable(embedding):
         raise Unsupported(
@@ -141,17 +167,6 @@ def _check(model: nn.Module, data: Any, name: str) -> None:
         raise BadData(
             f"The set {name} holds a text of {longest} tokens, and the model reads {context}. Give "
             "the encoder the model's context, or ask for chunks."
-        )
-
-
-def refuse_kinds(model: object, problem: object) -> None:
-    """Refuse a name in the place of a model or of a problem."""
-    if not isinstance(model, nn.Module):
-        raise BadData(f"Got a {type(model).__name__} as the model; expected a torch.nn.Module.")
-    if not isinstance(problem, Problem):
-        raise BadData(
-            f"Got a {type(problem).__name__} as the problem; expected a Problem, as "
-            "Problem.of(forget=..., retain=...) makes it."
         )
 
 

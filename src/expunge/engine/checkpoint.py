@@ -1,9 +1,9 @@
-"""A run that is put down on disk from time to time, and taken up again where it was.
+"""Checkpoint and resume an unlearning run.
 
-What is kept are the weights that training changes, the optimisers' memory, the random stream and
-the place: safetensors and JSON. A checkpoint is written beside the last one and renamed into its
-place, so that it is there whole or not at all. What follows from the sentence and the seed alone
-(orders, masks, references of the original) is worked out anew, the same bit for bit.
+A checkpoint holds the weights that training changes, the optimisers' states, the random stream and
+the place in the sentence, as safetensors and JSON. It is written beside the last one and renamed
+into its place, so that it is there whole or not at all. What follows from the sentence and the seed
+alone (orders, masks, references of the original) is computed again, the same bit for bit.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ if TYPE_CHECKING:
 LAYOUT = "expunge checkpoint, layout 1"
 
 
-Asked = dict[str, str]
+Identity = dict[str, str]
 
 
 class Checkpointer:
-    """Keeps one run in a folder.
+    """Writes checkpoints of one run to a folder, and resumes the run from the newest one.
 
     Args:
-        folder: holds the newest checkpoint, and nothing else; made when the first one is due.
-        every: seconds between two checkpoints; 0 for one before each minibatch.
-        writes: whether this process writes; of several that work together one does.
+        folder: holds the newest checkpoint and nothing else; made when the first one is due.
+        every: seconds between two checkpoints; 0 writes one before each minibatch.
+        writes: whether this process writes; of several that train together, one does.
     """
 
     def __init__(self, folder: str | Path, *, every: float = 600.0, writes: bool = True) -> None:
         self.folder, self.every, self.writes = Path(folder), every, writes
-        self.asked: Asked = {}
+        self.identity: Identity = {}
         self.place: dict[str, Any] = {}
         self.tensors: dict[str, Tensor] = {}
         self.plan: Plan = []
@@ -64,99 +64,101 @@ class Checkpointer:
         self.begun = clocks()
 
     def open(self, run: RunProtocol, method: Method, processes: int = 1) -> None:
-        """Look for a checkpoint of this very run.
+        """Read the newest checkpoint of this run, if there is one.
 
         Raises:
-            StoreError: what lies in the folder is of another run, or no checkpoint.
+            StoreError: the folder holds another run's checkpoint, or something else.
         """
-        self.asked = asked_of(run, method, processes)
+        self.identity = identity(run, method, processes)
         self.plan, self.outer = unrolled(method.steps, seed=run.seed), run.optimisers
         newest = self._newest()
         if newest is None:
             return
         self.place, self.tensors = read(newest)
-        refuse_another(self.folder, self.place["asked"], self.asked)
+        refuse_another(self.folder, self.place["asked"], self.identity)
 
-    # What descent and perform ask
+    # What the training loop asks
 
-    def passed(self, run: RunProtocol, number: int, step: Step) -> bool:
-        """Whether a step of the sentence was over when the run was put down."""
+    def already_done(self, run: RunProtocol, number: int, step: Step) -> bool:
+        """Whether the checkpoint was written after this step of the sentence was finished."""
         self.step, self.number = number, -1
         before = [one for _, _, one in self.plan[:number]]
         settled = all(one.settled or one.resumable(run.seed) for one in before)
         self.able = settled and step.resumable(run.seed)
         return bool(self.place) and number < self.place["step"]
 
-    def stood(self, crew: ModelGroup, train: TrainingSettings, total: int) -> tuple[int, Tensor]:
-        """Minibatches of a training that are done, and the losses since its epoch began, [1]."""
+    def resumed_progress(
+        self, group: ModelGroup, train: TrainingSettings, total: int
+    ) -> tuple[int, Tensor]:
+        """Minibatches done before the checkpoint, and their epoch's summed losses, [1]."""
         self.number += 1
         fresh = torch.zeros(1)
         if not self.place or not self.able or self.step > self.place["step"]:
             return 0, fresh
         if not self.place.get("weights are back"):
-            put_back(crew.runs[0].model, self.tensors)
+            copy_weights(group.runs[0].model, self.tensors)
             self.place["weights are back"] = True
-        self._optimiser(crew, train)
+        self._optimiser(group, train)
         if self.number != self.place["number"]:
             return (total if self.number < self.place["number"] else 0), fresh
         return self.place["done"], self.tensors["summed"].clone()
 
-    def rest(self, crew: ModelGroup, done: int, summed: Tensor) -> None:
-        """Between two minibatches: go on where the run was put down, or put it down if due."""
+    def save_if_due(self, group: ModelGroup, done: int, summed: Tensor) -> None:
+        """Restore the counts and the random stream where the checkpoint is, or write one if due."""
         at = (self.step, self.number, done)
         if self.place and at == tuple(self.place[n] for n in ("step", "number", "done")):
-            self._take_up(crew.runs[0])
+            self._restore(group.runs[0])
         elif self.able and self.writes and time.monotonic() - self.last >= self.every:
-            self._put_down(crew, done, summed)
+            self._save(group, done, summed)
 
-    def _optimiser(self, crew: ModelGroup, train: TrainingSettings) -> None:
-        """Make the optimiser of this place with the memory that it had."""
-        place = crew.runs[0].place
+    def _optimiser(self, group: ModelGroup, train: TrainingSettings) -> None:
+        """Make the optimiser of this place with the state that it had."""
+        place = group.runs[0].place
         prefix = f"optimiser{place}:"
         mine = {n[len(prefix) :]: t for n, t in self.tensors.items() if n.startswith(prefix)}
-        if place in crew.memory or not mine:
+        if place in group.optimisers or not mine:
             return
-        # once: an adapter that is made anew in a later turn begins without a memory
+        # once: an adapter that a later turn makes again begins without a state
         self.tensors = {n: t for n, t in self.tensors.items() if not n.startswith(prefix)}
-        made = crew.optimiser(train)
-        told = made.state_dict()
+        made = group.optimiser(train)
+        fresh = made.state_dict()
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in mine.items():
             number, _, key = name.partition(".")
             state.setdefault(int(number), {})[key] = tensor.clone()
-        made.load_state_dict({**told, "state": state})
+        made.load_state_dict({**fresh, "state": state})
 
-    def _take_up(self, run: RunProtocol) -> None:
-        ledger = self.place["ledger"]
-        run.ledger.examples.clear()
-        run.ledger.examples |= ledger["examples"]
-        run.ledger.curve[:] = [(at, number, loss) for at, number, loss in ledger["curve"]]
-        run.ledger.earlier = (self.place["spent"][0], self.place["spent"][1])
+    def _restore(self, run: RunProtocol) -> None:
+        kept = self.place["ledger"]
+        run.counts.examples.clear()
+        run.counts.examples |= kept["examples"]
+        run.counts.curve[:] = [(at, number, loss) for at, number, loss in kept["curve"]]
+        run.counts.earlier = (self.place["spent"][0], self.place["spent"][1])
         torch.set_rng_state(self.tensors["random"])
         if "random.cuda" in self.tensors:
             torch.cuda.set_rng_state(self.tensors["random.cuda"])
 
-    def _put_down(self, crew: ModelGroup, done: int, summed: Tensor) -> None:
-        run = crew.runs[0]
+    def _save(self, group: ModelGroup, done: int, summed: Tensor) -> None:
+        run = group.runs[0]
         kept = {"random": torch.get_rng_state(), "summed": summed.clone()}
         if next(run.model.parameters()).is_cuda:
             kept["random.cuda"] = torch.cuda.get_rng_state()
         waiting = {n: t for n, t in self.tensors.items() if n.startswith("optimiser")}
-        kept |= changed(run) | waiting | remembered({**self.outer, **crew.memory})
+        kept |= changed(run) | waiting | optimiser_states({**self.outer, **group.optimisers})
         place = {
             "layout": LAYOUT,
-            "asked": self.asked,
+            "asked": self.identity,
             "step": self.step,
             "number": self.number,
             "done": done,
             "spent": [
                 before + now - then
-                for before, now, then in zip(run.ledger.earlier, clocks(), self.begun, strict=True)
+                for before, now, then in zip(run.counts.earlier, clocks(), self.begun, strict=True)
             ],
-            "ledger": {"examples": run.ledger.examples, "curve": run.ledger.curve},
+            "ledger": {"examples": run.counts.examples, "curve": run.counts.curve},
         }
         refuse_infinite(run)
-        with told_of(self.folder):
+        with explain_disk(self.folder):
             write(self.folder, kept, place)
         self.last = time.monotonic()
 
@@ -174,18 +176,18 @@ class Checkpointer:
         return found[-1] if found else None
 
     def finish(self) -> None:
-        """The result is written: the checkpoint is not needed any more."""
+        """Remove the checkpoint, once the result is written."""
         if self.writes:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the folder, so that no second command works on the same run.
+        """Lock the folder, so that no second command works on the same run.
 
         Raises:
-            StoreError: another one does.
+            StoreError: another command works on it.
         """
-        with told_of(self.folder):
+        with explain_disk(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = open(self.folder / "lock", "w")  # noqa: SIM115
         with lock:
@@ -204,12 +206,12 @@ class Checkpointer:
 
 
 def clocks() -> tuple[float, float]:
-    """Seconds on the wall's clock, and on the processor's."""
+    """Seconds of wall-clock time, and of processor time."""
     return time.perf_counter(), time.process_time()
 
 
 def changed(run: RunProtocol) -> dict[str, Tensor]:
-    """Weights and buffers that are the run's own: what it still shares with the original is not."""
+    """Weights and buffers that are the run's own, without those it shares with the original."""
     shared = set()
     if run.original is not run.model:
         shared = {t.data_ptr() for t in run.original.state_dict().values()}
@@ -220,8 +222,8 @@ def changed(run: RunProtocol) -> dict[str, Tensor]:
     return {n: t for n, t in own.items() if seen.setdefault(t.data_ptr(), n) == n}
 
 
-def remembered(memory: Mapping[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """The memory of every optimiser, by place."""
+def optimiser_states(memory: Mapping[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """The state of every optimiser, by place in the sentence."""
     return {
         f"optimiser{place}:{number}.{key}": tensor
         for place, optimiser in memory.items()
@@ -232,8 +234,8 @@ def remembered(memory: Mapping[str, torch.optim.Optimizer]) -> dict[str, Tensor]
 
 
 @torch.no_grad()
-def put_back(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy kept weights and buffers over a model's."""
+def copy_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy a checkpoint's weights and buffers into a model."""
     state = model.state_dict()
     for name, tensor in tensors.items():
         head, _, rest = name.partition(":")
@@ -242,13 +244,13 @@ def put_back(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def refuse_infinite(run: RunProtocol) -> None:
-    """Refuse to keep what JSON cannot hold and no run can go on from."""
-    if any(not -1e300 < loss < 1e300 for _, _, loss in run.ledger.curve):
-        raise Diverged("A loss is infinite or not a number; nothing was kept.")
+    """Refuse losses that JSON cannot hold and from which no run can go on."""
+    if any(not -1e300 < loss < 1e300 for _, _, loss in run.counts.curve):
+        raise Diverged("A loss is infinite or not a number; no checkpoint was written.")
 
 
 def write(folder: Path, tensors: Mapping[str, Tensor], place: Mapping[str, Any]) -> None:
-    """Write a checkpoint whole, then remove the one before."""
+    """Write a whole checkpoint, then remove the one before."""
     folder.mkdir(parents=True, exist_ok=True)
     before = sorted(folder.glob("at-*"))
     for leftover in folder.glob("draft-*"):
@@ -270,7 +272,7 @@ def write(folder: Path, tensors: Mapping[str, Tensor], place: Mapping[str, Any])
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A checkpoint's place and tensors.
+    """Read a checkpoint: its place and its tensors.
 
     Raises:
         StoreError: it cannot be read.
@@ -283,12 +285,12 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             return place, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as fault:
         raise StoreError(
-            f"The checkpoint {path} cannot be read ({fault}). Remove {path.parent} to begin anew."
+            f"The checkpoint {path} cannot be read ({fault}). Remove {path.parent} to start again."
         ) from None
 
 
-def asked_of(run: RunProtocol, method: Method, processes: int) -> Asked:
-    """All that decides what a run gives, bit for bit: name -> a sentence or a digest."""
+def identity(run: RunProtocol, method: Method, processes: int) -> Identity:
+    """Everything that decides a run's result, bit for bit: name -> a sentence or a digest."""
     device = next(run.model.parameters()).device.type
     sets = {f"the {name} set": digest_of_data(run.data(name)) for name in method.sets}
     return {
@@ -301,8 +303,8 @@ def asked_of(run: RunProtocol, method: Method, processes: int) -> Asked:
     }
 
 
-def refuse_another(folder: Path, before: Asked, now: Asked) -> None:
-    """Refuse to go on with what was begun otherwise.
+def refuse_another(folder: Path, before: Identity, now: Identity) -> None:
+    """Refuse to resume a run that was started differently.
 
     Raises:
         StoreError: naming what differs.
@@ -314,13 +316,13 @@ def refuse_another(folder: Path, before: Asked, now: Asked) -> None:
     short = [name for name in other if len(now.get(name, "")) < 80 and name in before]
     was = "; ".join(f"{name}: {before[name]}" for name in short if name in ("seed", "machine"))
     raise StoreError(
-        f"{folder} holds a run that was begun with {what}{f' ({was})' if was else ''}. Run the "
-        f"command that it was begun with to go on, or remove {folder} to begin anew."
+        f"{folder} holds a run that was started with {what}{f' ({was})' if was else ''}. Run the "
+        f"command that it was started with to resume it, or remove {folder} to start again."
     )
 
 
 def digest_of_model(model: nn.Module) -> str:
-    """A hash of all weights and buffers, by name."""
+    """Hash all weights and buffers of a model, by name."""
     found = hashlib.blake2b(digest_size=16)
     for name, tensor in model.state_dict().items():
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -329,7 +331,7 @@ def digest_of_model(model: nn.Module) -> str:
 
 
 def digest_of_data(data: Data) -> str:
-    """A hash of all examples of a set, in order."""
+    """Hash all examples of a set, in order."""
     found = hashlib.blake2b(digest_size=16)
     for rows in torch.arange(len(data)).split(256):
         for part in parts_of(data.batch(rows)):
@@ -339,7 +341,7 @@ def digest_of_data(data: Data) -> str:
 
 
 def parts_of(batch: Batch) -> Iterator[Tensor]:
-    """The tensors of a minibatch, other answers too."""
+    """The tensors of a minibatch, those of other answers too."""
     if isinstance(batch, Tokens):
         yield from (batch.inputs, batch.mask, batch.labels)
         yield from parts_of(batch.instead) if batch.instead else ()
@@ -355,8 +357,8 @@ def _add(found: Any, tensor: Tensor) -> None:
 
 
 @contextmanager
-def told_of(folder: Path) -> Iterator[None]:
-    """Turn what the disk refuses into a sentence."""
+def explain_disk(folder: Path) -> Iterator[None]:
+    """Say in a sentence why the disk refused a checkpoint."""
     try:
         yield
     except (OSError, SafetensorError) as fault:
@@ -364,5 +366,5 @@ def told_of(folder: Path) -> Iterator[None]:
         why = "the disk is full; free some room" if full else f"{fault}"
         raise StoreError(
             f"A checkpoint could not be written to {folder}: {why}. The one before, if there is "
-            "any, is as it was: run the same command to go on from it."
+            "any, is unharmed: run the same command to resume from it."
         ) from None

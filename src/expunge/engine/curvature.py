@@ -81,7 +81,7 @@ def mean_over_examples(
         batch = data.batch(part).to(device)
         for n, g in single(weights, batch.inputs, batch.targets).items():
             total[n] += size(g).sum(0)
-    run.ledger.saw({name: len(data)})
+    run.counts.add({name: len(data)})
     return {n: t / len(data) for n, t in total.items()}
 
 
@@ -102,14 +102,14 @@ def _mean_over_texts(
         found = torch.autograd.grad(scalar, list(weights.values()), materialize_grads=True)
         for slope, sum_ in zip(found, total.values(), strict=True):
             sum_ += size(slope)
-    run.ledger.saw({name: len(data)})
+    run.counts.add({name: len(data)})
     return {n: t / len(data) for n, t in total.items()}
 
 
-def pieces(run: RunProtocol | ProblemProtocol, objective: Term) -> list[dict[str, Tensor]]:
-    """Whole sets as minibatches: sets of more than `CHUNK` examples in equal pieces.
+def chunks(run: RunProtocol | ProblemProtocol, objective: Term) -> list[dict[str, Tensor]]:
+    """Cut whole sets into minibatches: sets of more than `CHUNK` examples into equal ones.
 
-    A smaller set stands whole beside each piece, so that its mean is exact and never of nothing.
+    A smaller set is whole in each minibatch, so that its mean is exact and never of nothing.
     """
     sizes = {name: len(run.data(name)) for name in objective.sets}
     count = -(-max(sizes.values()) // CHUNK)
@@ -142,12 +142,12 @@ def objective_at(
 @torch.enable_grad()
 def full_gradient(run: RunProtocol, objective: Term) -> Weights:
     """Gradient of an objective over whole sets at the current model, in evaluation mode."""
-    plan = pieces(run, objective)
+    plan = chunks(run, objective)
     leaves = {n: w.detach().clone().requires_grad_() for n, w in run.model.named_parameters()}
     for where in plan:
         loss = objective_at(run, objective, leaves, where) / len(plan)
         loss.backward()
-        run.ledger.saw({name: len(rows) for name, rows in where.items()})
+        run.counts.add({name: len(rows) for name, rows in where.items()})
     return {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in leaves.items()}
 
 
@@ -155,7 +155,7 @@ def hessian_times(
     run: RunProtocol, objective: Term, damping: float
 ) -> Callable[[Weights], Weights]:
     """A function v -> (H + damping) v, H the Hessian of the objective over whole sets."""
-    plan = pieces(run, objective)
+    plan = chunks(run, objective)
 
     @torch.enable_grad()
     def times(vector: Weights) -> Weights:
@@ -173,7 +173,7 @@ def hessian_times(
             bent = torch.autograd.grad(along, list(leaves.values()), materialize_grads=True)
             for n, h in zip(result, bent, strict=True):
                 result[n] = result[n] + h
-            run.ledger.saw({name: len(rows) for name, rows in where.items()})
+            run.counts.add({name: len(rows) for name, rows in where.items()})
         return result
 
     return times
@@ -243,7 +243,7 @@ def fisher_times(
         for part in rows.split(CHUNK):
             for n, b in _bent(model, data.batch(part).to(device), vector).items():
                 result[n] = result[n] + b / len(rows)
-        run.ledger.saw({name: len(rows)})
+        run.counts.add({name: len(rows)})
         return result
 
     return times

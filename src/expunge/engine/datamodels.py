@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from expunge.core.batch import Joined, Subset, holds_tokens
-from expunge.core.receipt import Ledger
+from expunge.core.receipt import ReceiptCounts
 from expunge.core.run import ProblemProtocol, RunProtocol
 from expunge.core.seeds import stream
 from expunge.engine.curvature import CHUNK
@@ -39,10 +39,10 @@ class TrainingHalf:
 
 
 def halves(problem: ProblemProtocol, count: int) -> list[TrainingHalf]:
-    """The same for every member.
+    """Draw the training halves, the same ones for every seed.
 
     The share of the forget set runs evenly from none to all: in exact halves the sum of what all
-    its examples add, which is what is wanted, would never vary and could not be told.
+    its examples add, which is what is wanted, would never vary and could not be estimated.
     """
     made = []
     for number in range(count):
@@ -55,7 +55,7 @@ def halves(problem: ProblemProtocol, count: int) -> list[TrainingHalf]:
 
 
 def half_problem(problem: ProblemProtocol, half: TrainingHalf) -> ProblemProtocol:
-    """The problem whose retain set, on which its recipe is carried out, is one half."""
+    """The same problem with one half as its retain set, on which the recipe trains."""
     kept = [
         Subset(problem.data(name), rows)
         for name, rows in (("retain", half.retain), ("forget", half.forget))
@@ -64,7 +64,7 @@ def half_problem(problem: ProblemProtocol, half: TrainingHalf) -> ProblemProtoco
 
 
 def cost(problem: ProblemProtocol, count: int) -> Counter[str]:
-    """Examples that are read to train on so many halves, and to ask each model about the set."""
+    """Count the examples read to train on `count` halves and to ask each model about the set."""
     read: Counter[str] = Counter()
     for half in halves(problem, count):
         inner = half_problem(problem, half)
@@ -82,7 +82,7 @@ def divided(total: int, half: TrainingHalf) -> Counter[str]:
 
 
 def refusal(problem: ProblemProtocol, count: int) -> str:
-    """Why datamodels cannot be had for a problem; empty when they can."""
+    """Why a problem can have no datamodels; empty when it can."""
     if holds_tokens(problem.data("forget")):
         return "Datamodels predict one answer an example; on tokens there are many."
     if problem.recipe is None or problem.architecture is None:
@@ -99,7 +99,9 @@ def refusal(problem: ProblemProtocol, count: int) -> str:
 def outcomes(run: RunProtocol, count: int) -> tuple[Tensor, Tensor]:
     """Train on every half and ask each model about the forget set.
 
-    Returns: who was in, bool [models, n]; and the answers, float [models, n, k].
+    Returns:
+        Which examples each model was trained on, bool [models, n]; its answers, float
+        [models, n, k].
     """
     chosen, answered = [], []
     for number, half in enumerate(halves(run.problem, count)):
@@ -113,29 +115,29 @@ def outcomes(run: RunProtocol, count: int) -> tuple[Tensor, Tensor]:
 
 @torch.enable_grad()
 def trained(run: RunProtocol, half: TrainingHalf, number: int) -> nn.Module:
-    """A model of the recipe on one half; no member's own, so that members can share it."""
+    """Train a model by the recipe on one half; its seed is the half's, so all runs can share it."""
     problem = half_problem(run.problem, half)
     device = next(run.original.parameters()).device
     model = problem.untrained("datamodel", number).to(device)
     inner = Run(model, frozen(model), problem, number, "datamodel")
     for _ in run_steps(from_scratch(problem, "retain", "half").steps, SingleModel(inner)):
         continue
-    count(run.ledger, inner.ledger, half)
+    count(run.counts, inner.counts, half)
     return model.eval().requires_grad_(False)
 
 
-def count(ours: Ledger, theirs: Ledger, half: TrainingHalf) -> None:
-    """Write what was read of a half into a run's ledger, by the set that it comes from."""
+def count(ours: ReceiptCounts, theirs: ReceiptCounts, half: TrainingHalf) -> None:
+    """Add what was read of a half to a run's receipt counts, by the set that it comes from."""
     read = dict(theirs.examples)
-    ours.saw(dict(divided(read.pop("retain", 0), half)))
-    ours.saw(read)
+    ours.add(dict(divided(read.pop("retain", 0), half)))
+    ours.add(read)
 
 
 @torch.no_grad()
 def answers(run: RunProtocol, model: nn.Module, name: str) -> Tensor:
-    """A model's answers on a whole set, [n, k], on the processor."""
+    """A model's answers on a whole set, [n, k], on the CPU."""
     data, device = run.data(name), next(model.parameters()).device
-    run.ledger.saw({name: len(data)})
+    run.counts.add({name: len(data)})
     parts = torch.arange(len(data)).split(CHUNK)
     return torch.cat([data.batch(rows).to(device).logits(model).cpu() for rows in parts])
 
@@ -147,7 +149,7 @@ def added_by_all(inside: Tensor, answered: Tensor, ridge: float) -> Tensor:
     the retain set are noise that does not depend on them.
 
     Args:
-        inside: who was in, bool [models, n].
+        inside: which examples each model was trained on, bool [models, n].
         answered: [models, n, k].
         ridge: penalty, as a share of the mean diagonal of the models' Gram matrix.
     """

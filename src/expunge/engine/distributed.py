@@ -1,4 +1,4 @@
-"""Several processes that train one model together, each on its share of every minibatch.
+"""Data-parallel training on the CPU: several processes, each with its share of every minibatch.
 
 All hold the whole model and draw the same minibatches; each cuts a minibatch into as many pieces as
 there are processes, and takes its own. A piece weighs as much as the scored targets in it, counted
@@ -39,10 +39,10 @@ FEWEST_CORES = 4
 
 
 class Team:
-    """This process among those that train together.
+    """This process among several that train one model together.
 
     Args:
-        rank: its number, from 0 on; number 0 speaks and writes.
+        rank: its number, from 0 on; number 0 prints and writes.
         size: how many there are.
     """
 
@@ -50,11 +50,11 @@ class Team:
         self.rank, self.size = rank, size
 
     def share(self, pieces: Iterable[T]) -> Iterator[T]:
-        """Of the pieces of a minibatch, those that are this process's."""
+        """This process's share of the micro-batches of a minibatch."""
         return itertools.islice(pieces, self.rank, None, self.size)
 
     def gather(self, weights: Iterable[Tensor], losses: Tensor) -> Tensor:
-        """Add up the gradients of all processes, in place, and their losses."""
+        """Sum the gradients of all processes, in place; return the sum of their losses."""
         moving = [weight for weight in weights if weight.requires_grad]
         there = torch.tensor([float(weight.grad is not None) for weight in moving])
         dist.all_reduce(there)
@@ -68,12 +68,12 @@ class Team:
         return total
 
     def wait(self) -> None:
-        """Wait until all have come here."""
+        """Wait until all processes are here."""
         dist.barrier()
 
 
 def check_team(method: Method, team: Team) -> None:
-    """Wait for all, and refuse a method whose minibatches cannot be shared out.
+    """Wait for all processes, and refuse a method whose minibatches they cannot share.
 
     Raises:
         Unsupported: a step that descends in a way of its own.
@@ -92,11 +92,11 @@ def check_team(method: Method, team: Team) -> None:
 
 
 def together(size: int, work: Callable[[Team], T]) -> T:
-    """Carry out the same work in several processes; what the one of rank 0 gives is returned.
+    """Run the same work in several processes; return what the one of rank 0 gives.
 
     Args:
         size: processes, this one among them.
-        work: can be sent to another process: a function of a module, or a `partial` of one.
+        work: a function of a module, or a `partial` of one, which another process can import.
 
     Raises:
         BadSentence: fewer than one process, or many more than there are cores.
@@ -112,7 +112,7 @@ def together(size: int, work: Callable[[Team], T]) -> T:
     with tempfile.TemporaryDirectory(prefix="expunge-") as folder, loopback():
         meeting = str(Path(folder) / "meeting")
         others = [
-            spawn.Process(target=_member, args=(rank, size, meeting, work), daemon=True)
+            spawn.Process(target=_process, args=(rank, size, meeting, work), daemon=True)
             for rank in range(1, size)
         ]
         for other in others:
@@ -141,8 +141,8 @@ def _joined(rank: int, size: int, meeting: str, work: Callable[[Team], T]) -> T:
         torch.set_num_threads(threads)
 
 
-def _member(rank: int, size: int, meeting: str, work: Callable[[Team], object]) -> None:
-    """What another process does; its mistakes are those of rank 0, which tells them."""
+def _process(rank: int, size: int, meeting: str, work: Callable[[Team], object]) -> None:
+    """What another process does; its errors are those of rank 0, which prints them."""
     try:
         _joined(rank, size, meeting, work)
     except (ExpungeError, KeyboardInterrupt, RuntimeError):

@@ -1,4 +1,4 @@
-"""Gradient descent: one loop that trains a model alone or many stacked, as its crew has it."""
+"""A group of models that train together: one on its own, or several stacked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from expunge.core.batch import Batch
 from expunge.core.seeds import isolated
-from expunge.core.selector import Everything, Mask, Part
+from expunge.core.selector import Everything, Mask, Selector
 from expunge.core.term import Term, leaves
 from expunge.core.view import Known, View, last_linear, layer_of, lens_of
 from expunge.errors import BadData
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class TrainingSettings(Protocol):
-    """What a training loop reads of a `Train`, which says what each of these means."""
+    """The settings that the training loop reads of a `Train`, which explains each."""
 
     @property
     def objective(self) -> Term: ...
@@ -39,7 +39,7 @@ class TrainingSettings(Protocol):
     @property
     def optimiser(self) -> Optimiser: ...
     @property
-    def where(self) -> Part: ...
+    def where(self) -> Selector: ...
     @property
     def over(self) -> str: ...
     @property
@@ -56,7 +56,7 @@ class TrainingSettings(Protocol):
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass of a `Train` gave: the mean loss of each member, by seed."""
+    """One epoch of a `Train`: the mean loss of each model, by seed."""
 
     place: str
     number: float
@@ -65,59 +65,66 @@ class Epoch:
 
 
 class ModelGroup(ABC):
-    """One member, or several stacked, behind one interface; abstract.
+    """One model, or m stacked ones, behind one interface; abstract.
 
-    `weights` are leaves with gradients: [...] for one member, [m, ...] for several.
+    `weights` are leaves with gradients: [...] for one model, [m, ...] for m stacked ones.
     """
 
     runs: Sequence[RunProtocol]
     weights: dict[str, Tensor]
-    memory: dict[str, torch.optim.Optimizer]
-    kept: dict[str, tuple[Tensor, Tensor]]
+    optimisers: dict[str, torch.optim.Optimizer]
+    frozen: dict[str, tuple[Tensor, Tensor]]
     slowed: dict[str, Tensor]
 
     @abstractmethod
     def gather(self, name: str, positions: Tensor) -> Batch:
-        """The minibatch at positions [m, b] of each member's own set of that name."""
+        """The minibatch at positions [m, b] of each model's own set of that name."""
 
     @abstractmethod
     def losses(self, objective: Term, batches: dict[str, Batch], progress: float) -> Tensor:
-        """The objective of each member, [m]."""
+        """The objective of each model, [m]."""
 
     @abstractmethod
-    def masks(self, where: Part) -> Mask:
-        """The part of each member, shaped as `weights`."""
+    def masks(self, where: Selector) -> Mask:
+        """What the selector chooses in each model, shaped as `weights`."""
 
     @abstractmethod
-    def marked(self, where: Part) -> Mask:
-        """The same for a part that may hold other weights of each member."""
+    def marked(self, where: Selector) -> Mask:
+        """The same for a selector that may choose other weights in each model."""
 
     @abstractmethod
     def clip(self, largest: float) -> None:
-        """Scale each member's gradient down to an L2 norm of `largest`."""
+        """Scale each model's gradient down to an L2 norm of at most `largest`."""
 
     @abstractmethod
     def modules(self) -> nn.Module:
-        """The module whose training and evaluation modes all members share."""
+        """The module whose training and evaluation modes all models share."""
 
-    def passed(self, number: int, step: Step) -> bool:
-        """Whether a step was over already, in a run that is taken up again."""
-        keeper = self.runs[0].keeper
-        return keeper is not None and keeper.passed(self.runs[0], number, step)
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next(iter(self.weights.values())).device
 
-    def stood(self, train: TrainingSettings, total: int) -> tuple[int, Tensor]:
-        """Minibatches of a training that were done already, and the losses of its epoch, [m]."""
-        keeper = self.runs[0].keeper
-        return keeper.stood(self, train, total) if keeper else (0, torch.zeros(len(self.runs)))
+    def already_done(self, number: int, step: Step) -> bool:
+        """Whether a resumed run had finished this step before it stopped."""
+        kept = self.runs[0].checkpointer
+        return kept is not None and kept.already_done(self.runs[0], number, step)
 
-    def rest(self, done: int, summed: Tensor) -> None:
-        """Between two minibatches, where a run may be put down and taken up again."""
-        if keeper := self.runs[0].keeper:
-            keeper.rest(self, done, summed)
+    def resumed_progress(self, train: TrainingSettings, total: int) -> tuple[int, Tensor]:
+        """Minibatches done before a resumed run stopped, and their epoch's summed losses, [m]."""
+        kept = self.runs[0].checkpointer
+        return (
+            kept.resumed_progress(self, train, total) if kept else (0, torch.zeros(len(self.runs)))
+        )
+
+    def save_if_due(self, done: int, summed: Tensor) -> None:
+        """Write a checkpoint between two minibatches if it is time for one."""
+        if kept := self.runs[0].checkpointer:
+            kept.save_if_due(self, done, summed)
 
     def begin(self, train: TrainingSettings) -> None:
-        """Set modes and what may move: a weight outside the part is kept, bit for bit."""
-        self.kept, self.slowed = {}, {}
+        """Set training mode and what may move; weights outside `where` stay, bit for bit."""
+        self.frozen, self.slowed = {}, {}
         self.modules().train()
         for weight in self.weights.values():
             weight.requires_grad_(True)
@@ -133,7 +140,7 @@ class ModelGroup(ABC):
             if not masks[name].any():
                 weight.requires_grad_(False)
             elif not masks[name].all():
-                self.kept[name] = (masks[name], weight.detach().clone())
+                self.frozen[name] = (masks[name], weight.detach().clone())
         if not any(w.requires_grad for w in self.weights.values()):
             raise BadData("No weight lies in the part that may move, so there is nothing to train.")
         free = {name for name, weight in self.weights.items() if weight.requires_grad}
@@ -144,29 +151,29 @@ class ModelGroup(ABC):
             if state and not own & free:
                 module.training = False
 
-    def slow(self) -> None:
-        """Make the gradients of slowed weights smaller."""
+    def scale_slowed(self) -> None:
+        """Scale down the gradients of slowed weights."""
         for name, factor in self.slowed.items():
             if (slope := self.weights[name].grad) is not None:
                 slope.mul_(factor)
 
-    def restore(self) -> None:
-        """Put back what lies outside the part: momentum and weight decay would leak into it."""
-        for name, (inside, before) in self.kept.items():
+    def restore_frozen(self) -> None:
+        """Restore weights outside `where`, which momentum and weight decay would move."""
+        for name, (inside, before) in self.frozen.items():
             weight = self.weights[name]
             weight.data.copy_(torch.where(inside, weight.data, before))
 
     def optimiser(self, train: TrainingSettings) -> torch.optim.Optimizer:
-        """The optimiser of this place; within `Repeat` the same place keeps the same one."""
+        """The optimiser of this place in the sentence; all turns of a `Repeat` share it."""
         place = self.runs[0].place
-        if place not in self.memory:
-            self.memory[place] = train.optimiser.over(self.weights.values())
-        return self.memory[place]
+        if place not in self.optimisers:
+            self.optimisers[place] = train.optimiser.over(self.weights.values())
+        return self.optimisers[place]
 
     def randomness(self, number: int) -> AbstractContextManager[None]:
-        """A stream of the member's own for models that draw at random, as dropout does.
+        """Seed torch's global generator for this epoch, for models that draw, as dropout does.
 
-        Every model gets it, since a draw inside `forward` cannot be seen from without.
+        Every model gets it, since a draw inside `forward` cannot be seen from outside.
         """
         run = self.runs[0]
         return isolated(run.role, run.seed, run.place, run.turn, "dropout", number)
@@ -181,7 +188,7 @@ class SingleModel(ModelGroup):
     """One model on its own."""
 
     def __init__(self, run: RunProtocol) -> None:
-        self.runs, self.memory = (run,), run.optimisers
+        self.runs, self.optimisers = (run,), run.optimisers
         self.weights = dict(run.model.named_parameters())
 
     def modules(self) -> nn.Module:
@@ -190,10 +197,10 @@ class SingleModel(ModelGroup):
     def gather(self, name: str, positions: Tensor) -> Batch:
         return self.runs[0].data(name).batch(positions[0])
 
-    def masks(self, where: Part) -> Mask:
+    def masks(self, where: Selector) -> Mask:
         return self.runs[0].mask(where)
 
-    def marked(self, where: Part) -> Mask:
+    def marked(self, where: Selector) -> Mask:
         return self.runs[0].mask(where)
 
     def losses(self, objective: Term, batches: dict[str, Batch], progress: float) -> Tensor:
@@ -209,7 +216,7 @@ class SingleModel(ModelGroup):
 
 
 def known_to(objective: Term, run: RunProtocol) -> Known:
-    """What an objective may know of one member besides its minibatches.
+    """What an objective may know of one run besides its minibatches.
 
     Raises:
         Unsupported: a term asks for features that the model does not have.

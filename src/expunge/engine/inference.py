@@ -1,6 +1,6 @@
-"""What language models make of texts: one forward pass an example, and answers in their own words.
+"""Ask language models about texts: token likelihoods from one forward pass, and greedy generations.
 
-All metrics on likelihoods derive from the arrays of `likelihoods`: no example is read twice.
+All metrics on likelihoods are computed from the arrays of `likelihoods`; no example is read twice.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Likelihoods:
-    """What several models make of every scored token of a set, teacher-forced.
+    """Teacher-forced likelihoods of every scored token of a set, by several models.
 
     Args:
         logprobs: float32 [model, example, token], log p of the true token, nats; 0 in padding.
@@ -36,7 +36,7 @@ class Likelihoods:
         means: float32 [model, example, token], E[log p(v)] for v drawn from p itself, nats.
         spreads: float32 [model, example, token], the standard deviation of log p(v), nats.
         scored: bool [example, token], False in padding; each row's scored tokens come first.
-        index: int64 [example], the rows of the data set.
+        index: int64 [example], the rows of the dataset.
     """
 
     logprobs: Floats
@@ -50,7 +50,7 @@ class Likelihoods:
         return len(self.logprobs)
 
     def answers(self, model: int, **more: Any) -> Answers:
-        """One model's part, as the metrics want it; `more` are further fields of `Answers`."""
+        """One model's answers, as the metrics want them; `more` are further fields of `Answers`."""
         rows: dict[str, Any] = {
             name: Ragged.padded(getattr(self, name)[model], self.scored)
             for name in ("logprobs", "hits", "means", "spreads")
@@ -59,7 +59,7 @@ class Likelihoods:
 
 
 def likelihoods(models: Sequence[nn.Module], data: Data, batch: int = 16) -> Likelihoods:
-    """Ask models about every scored token of a set; each example goes through each model once.
+    """Compute the likelihood of every scored token; each example goes through each model once.
 
     Args:
         models: of transformers; put into evaluation mode.
@@ -76,7 +76,7 @@ def likelihoods(models: Sequence[nn.Module], data: Data, batch: int = 16) -> Lik
     for rows in torch.arange(len(data)).split(batch):
         tokens = data.batch(rows)
         if not isinstance(tokens, Tokens):
-            raise BadData("Likelihoods are asked of texts, and these are images.")
+            raise BadData("Likelihoods are computed on texts, and this set holds images.")
         found.append(torch.stack([_asked(model, tokens) for model in models]))
         scored.append(_packed(tokens.scored, tokens.scored))
         index.append(tokens.index)
@@ -105,12 +105,12 @@ def _asked(model: nn.Module, tokens: Tokens) -> Tensor:
     means = (logp.exp() * logp).sum(-1)
     spreads = (logp.exp() * (logp - means[..., None]).square()).sum(-1).sqrt()
     hits = (logp.argmax(-1) == targets).to(true)
-    told = torch.stack([true, hits, means, spreads]).float().cpu()
-    return _packed(torch.where(tokens.scored, told, 0.0), tokens.scored)
+    found = torch.stack([true, hits, means, spreads]).float().cpu()
+    return _packed(torch.where(tokens.scored, found, 0.0), tokens.scored)
 
 
 def _packed(values: Tensor, scored: Tensor) -> Tensor:
-    """Scored places of each row moved to its front, and columns that nobody needs left out."""
+    """Move each row's scored tokens to its front, and drop columns that hold none."""
     order = (~scored).to(torch.int8).argsort(dim=-1, stable=True)
     width = int(scored.sum(-1).max())
     return values.gather(-1, order.expand_as(values))[..., :width]
@@ -123,10 +123,10 @@ def _widened(part: Tensor, width: int) -> Tensor:
 def generate(
     model: Any, tokenizer: Any, data: Texts, *, tokens: int = 200, batch: int = 16
 ) -> tuple[str, ...]:
-    """What a model writes after each prompt, always taking the likeliest token.
+    """Generate an answer to each prompt, always taking the likeliest token.
 
     Args:
-        model: a causal language model of transformers; put into evaluation mode.
+        model: a causal language model of transformers; it is put into evaluation mode.
         tokenizer: that belongs to it.
         data: pairs; what comes before the answer is the prompt.
         tokens: the most that are written.

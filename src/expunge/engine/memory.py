@@ -1,4 +1,4 @@
-"""What saves memory in training: minibatches in pieces, mixed precision, checkpoints."""
+"""Gradient accumulation, mixed precision and activation checkpointing: training in less memory."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from expunge.errors import BadSentence, Unsupported
 
 
 def check_microbatches(objective: Term, pieces: int) -> None:
-    """Refuse to cut a minibatch where a term is no mean over its examples or targets.
+    """Refuse micro-batches for a term that is no mean over its examples or targets.
 
     Raises:
-        BadSentence: fewer than one piece, or a term that cannot be cut.
+        BadSentence: fewer than one micro-batch, or a term that cannot be cut.
     """
     if pieces < 1:
         raise BadSentence(f"Train: accumulate must be 1 or more, got {pieces}.")
@@ -30,16 +30,16 @@ def check_microbatches(objective: Term, pieces: int) -> None:
     if pieces > 1 and whole:
         raise BadSentence(
             f"Train: {whole[0]!r} is no mean over single examples or targets, so a minibatch "
-            "cannot be cut into pieces that add up to it; leave out accumulate."
+            "cannot be cut into micro-batches that add up to it; leave out accumulate."
         )
 
 
 def microbatches(
     objective: Term, batches: dict[str, Batch], count: int
 ) -> Iterator[tuple[Term, dict[str, Batch]]]:
-    """A minibatch in so many pieces, each with the objective weighed by its share of the whole.
+    """Cut a minibatch into `count` micro-batches, each with the objective weighed by its share.
 
-    The losses of all pieces add up to that of the whole minibatch, and so do the gradients.
+    Their losses add up to that of the whole minibatch, and so do the gradients.
     """
     if count == 1:
         yield objective, batches
@@ -56,10 +56,10 @@ def microbatches(
 
 
 def apart(objective: Term, batches: Mapping[str, Batch]) -> list[Term]:
-    """The parts of an objective that share no minibatch; their losses add up, and gradients do.
+    """Split an objective into parts that share no minibatch; their losses and gradients add up.
 
-    Worked out one after another, each part's activations are gone before the next part's are made.
-    Images are left whole, so that published rankings can be made again bit for bit.
+    Computed one after another, each part's activations are freed before the next part's are made.
+    Objectives on images stay whole, so that published rankings stay the same bit for bit.
     """
     if not all(isinstance(batch, Tokens) for batch in batches.values()):
         return [objective]
@@ -74,7 +74,7 @@ def apart(objective: Term, batches: Mapping[str, Batch]) -> list[Term]:
 
 
 def _cut(size: int, number: int, count: int) -> slice:
-    """The rows of one piece; pieces differ by one row at the most."""
+    """The rows of one micro-batch; they differ by one row at the most."""
     return slice(size * number // count, size * (number + 1) // count)
 
 
@@ -84,7 +84,7 @@ def parts_of(objective: Term) -> tuple[tuple[Coefficient, Term], ...]:
 
 
 def _share(term: Term, piece: Mapping[str, Batch], whole: Mapping[str, Batch], count: int) -> float:
-    """How much of what a term is the mean over lies in one piece."""
+    """The share of what a term is the mean over that lies in one micro-batch."""
     if not term.sets:
         return 1 / count
     name = term.sets[0]
@@ -94,7 +94,7 @@ def _share(term: Term, piece: Mapping[str, Batch], whole: Mapping[str, Batch], c
 
 
 def mixed_precision(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """The forward pass in bf16 where it is asked for; what needs precision stays as it is."""
+    """Run the forward pass in bf16 if `precision` says so; what needs precision stays float32."""
     if not precision:
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -102,13 +102,13 @@ def mixed_precision(precision: str, device: torch.device) -> AbstractContextMana
 
 @contextmanager
 def activation_checkpointing(model: nn.Module, wanted: bool) -> Iterator[None]:
-    """Let a model of transformers work out its activations anew in the backward pass.
+    """Let a model of transformers compute its activations again in the backward pass.
 
-    The variant without reentrance is taken: with the other one no gradient reaches an adapter
+    The variant without reentrance is used: with the other one no gradient reaches an adapter
     behind frozen embeddings.
 
     Raises:
-        Unsupported: the model does not know how.
+        Unsupported: the model has no such mode.
     """
     if not wanted:
         yield
@@ -133,7 +133,7 @@ ANSWERS, MADE = "answers", "made"
 
 
 def passes(objective: Term) -> Counter[str]:
-    """Forward passes of one minibatch of each set: one by each model, however many terms read it.
+    """Count forward passes of one minibatch of each set: one a model, however many terms read it.
 
     A term on changed inputs (`alters`) sees another minibatch; passes on inputs of a term's own
     (`extra_passes`) come on top.
@@ -170,6 +170,6 @@ def _asked(thing: Any, seen: str) -> Iterator[tuple[str, str, str]]:
 
 
 def more_than_one(objective: Term, read: Counter[str]) -> int:
-    """Examples that go through a forward pass once more than the receipt counts them."""
+    """Count forward passes of examples beyond the one that the receipt counts."""
     count = passes(objective)
     return sum(max(0, count[name] - 1) * examples for name, examples in read.items())

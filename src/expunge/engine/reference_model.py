@@ -1,8 +1,8 @@
-"""What is kept of the original while a model unlearns, and how far the model has moved from it.
+"""The original model that a run compares with, and how far the unlearned one has moved from it.
 
-An original is looked at, never changed: it can share its weights with the caller's model, so that
-looking costs no memory. Where the caller gives the model away (`in_place`), a copy is kept only if
-the method compares with it; what the receipt needs waits on disk.
+The original is never changed, so it can share its weights with the caller's model and takes no
+memory. Where the caller gives the model away (`in_place`), a copy is kept only if the method
+compares with it; the weights that the receipt needs wait on disk.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from expunge.core.method import Method, words_of
 Lookup = Callable[[str], Tensor]
 
 
-# Numbers compared at once: a whole vocabulary in double precision would be the height of a run.
+# Numbers compared at once: a whole vocabulary in double precision would set a run's peak memory.
 PIECE = 2**20
 
 
 def sharing(model: nn.Module) -> nn.Module:
-    """The same model over the same weights, in evaluation mode and without gradients; no copy."""
+    """A twin in evaluation mode without gradients that shares the model's weights; no copy."""
     memo: dict[int, Any] = {id(w): nn.Parameter(w.detach(), False) for w in model.parameters()}
     memo |= {id(buffer): buffer.detach() for buffer in model.buffers()}
     return copy.deepcopy(model, memo).eval()
@@ -38,7 +38,7 @@ def sharing(model: nn.Module) -> nn.Module:
 def compares(method: Method) -> bool:
     """Whether a method looks at the original's weights or answers while the model changes.
 
-    What terms work out of the original before (`facts`) does not count: it is worked out first.
+    What terms compute from the original before training (`facts`) does not count.
     """
     return any(
         getattr(word, "sees_original", False) or "original" in getattr(word, "teachers", ())
@@ -47,8 +47,8 @@ def compares(method: Method) -> bool:
 
 
 def adapter_alone(method: Method) -> bool:
-    """Whether every step writes its weights anew, so that a run may share the original's."""
-    return bool(method.steps) and all(getattr(s, "writes_anew", False) for s in method.steps)
+    """Whether every step writes new weights, so that a run may share the original's."""
+    return bool(method.steps) and all(getattr(s, "writes_new_weights", False) for s in method.steps)
 
 
 def weights_of(model: nn.Module) -> Lookup:
@@ -58,9 +58,9 @@ def weights_of(model: nn.Module) -> Lookup:
 
 @contextmanager
 def on_disk(model: nn.Module) -> Iterator[Lookup]:
-    """Keep a model's weights in a temporary file while the block runs, to be asked for by name.
+    """Keep a model's weights in a temporary file while the block runs; yield a lookup by name.
 
-    Buffers are small, and copied.
+    Buffers are small and are copied.
     """
     buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
     with tempfile.TemporaryDirectory(prefix="expunge-") as folder:
@@ -70,7 +70,7 @@ def on_disk(model: nn.Module) -> Iterator[Lookup]:
         def before(name: str) -> Tensor:
             if name in buffers:
                 return buffers[name]
-            # opened anew, since what an open file was asked for stays mapped into memory
+            # opened each time, since what was read of an open file stays mapped into memory
             with safe_open(file, "pt") as kept:
                 return kept.get_tensor(name)
 
@@ -82,7 +82,7 @@ def change(before: Lookup, after: nn.Module) -> tuple[float, float, float]:
     """How far the weights moved: share of their norm, share of them, and the largest change.
 
     The largest change counts running statistics too (not counters of minibatches); the other two
-    are of weights alone. One tensor is looked at after another, so that little memory is taken.
+    are of weights alone. Tensors are compared one after another, to save memory.
     """
     size, distance, largest, other, count = 0.0, 0.0, 0.0, 0, 0
     for name, new in after.named_parameters():

@@ -17,7 +17,7 @@ from typing import Any
 
 from expunge.core.method import Method, Step, own_sets, words_of
 from expunge.core.run import ProblemProtocol
-from expunge.core.selector import Part
+from expunge.core.selector import Selector
 from expunge.core.term import Term
 from expunge.engine.memory import ANSWERS, MADE
 from expunge.engine.training import Reset, from_scratch, unrolled
@@ -156,7 +156,7 @@ def retraining(problem: ProblemProtocol) -> Counter[str]:
 def examples_read(method: Method, problem: ProblemProtocol) -> Counter[str]:
     """Examples of each set that one run of a method reads, with `ANSWERS` and `MADE`."""
     read: Counter[str] = Counter()
-    judged: set[Part | Term] = set()
+    judged: set[Selector | Term] = set()
     for _, _, step in unrolled(method.steps):
         read.update(step.reads(problem))
         for part in outermost_parts(step):
@@ -168,17 +168,19 @@ def examples_read(method: Method, problem: ProblemProtocol) -> Counter[str]:
     return read
 
 
-def read_to_judge(part: Part, problem: ProblemProtocol, judged: set[Part | Term]) -> Counter[str]:
+def read_to_judge(
+    part: Selector, problem: ProblemProtocol, judged: set[Selector | Term]
+) -> Counter[str]:
     """Examples read to judge a part and the parts inside it: once a run, unless it redraws."""
     read = part.reads(problem) if part.redraws else read_once(part, problem, judged)
     for inner in vars(part).values():
-        if isinstance(inner, Part):
+        if isinstance(inner, Selector):
             read.update(read_to_judge(inner, problem, judged))
     return read
 
 
 def read_once(
-    word: Part | Term, problem: ProblemProtocol, judged: set[Part | Term]
+    word: Selector | Term, problem: ProblemProtocol, judged: set[Selector | Term]
 ) -> Counter[str]:
     """Examples that a word reads the first time that a run meets it."""
     if word in judged:
@@ -194,9 +196,9 @@ def whole_set_terms(step: Step) -> Iterator[Term]:
             yield word
 
 
-def outermost_parts(word: Any) -> Iterator[Part]:
+def outermost_parts(word: Any) -> Iterator[Selector]:
     """The parts that a word and the words inside it name, but not the parts inside a part."""
-    if isinstance(word, Part):
+    if isinstance(word, Selector):
         yield word
     elif isinstance(word, tuple):
         for item in word:

@@ -1,7 +1,4 @@
-"""Unlearning: a private copy, seeded streams, checks, and a receipt that the frame writes.
-
-The author of a method says what is done; what it took and what it moved is measured here.
-"""
+"""A run: one seed of one method at work on a private model, with its sets, streams and counts."""
 
 from __future__ import annotations
 
@@ -15,10 +12,10 @@ from torch import Tensor, nn
 from expunge.core.batch import Data
 from expunge.core.method import Step
 from expunge.core.problem import reinitialised
-from expunge.core.receipt import Ledger
+from expunge.core.receipt import ReceiptCounts
 from expunge.core.run import ProblemProtocol
 from expunge.core.seeds import stream
-from expunge.core.selector import Mask, Part
+from expunge.core.selector import Mask, Selector
 from expunge.core.term import Term
 from expunge.engine.curvature import importance, mean_gradient
 from expunge.engine.group import Epoch, ModelGroup, SingleModel
@@ -34,19 +31,19 @@ if TYPE_CHECKING:
 Judged = tuple[Mask, dict[str, int]]
 
 
-Memo = dict[Part | Term, Judged]
+Memo = dict[Selector | Term, Judged]
 
 
 class Run:
-    """One member on its way: a private model, the original to look at, sets, and streams.
+    """One seed of one method at work: a private model, the original, the sets, and streams.
 
     Args:
         model: the model that is changed, in place; private to the run.
         original: the model before unlearning, in evaluation mode; never changed.
         problem: gives the sets.
-        seed: the member.
+        seed: all that the run draws follows from it.
         role: "original", "oracle" or "unlearned": equal seeds in two roles draw different numbers.
-        memo: deterministic parts and facts of this original, worked out once for all members.
+        memo: masks and facts of this original that draw nothing, computed once for all seeds.
     """
 
     def __init__(
@@ -62,21 +59,21 @@ class Run:
         self.problem: ProblemProtocol = problem
         self.seed, self.role = seed, role
         self.memo: Memo = {} if memo is None else memo
-        self._counted: set[Part | Term] = set()
+        self._counted: set[Selector | Term] = set()
         self._drawn: dict[Term, Mask] = {}
         self.place, self.turn = "", (0, 1)
-        self.ledger = Ledger()
+        self.counts = ReceiptCounts()
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         self._teachers: dict[str, nn.Module] = {"original": original}
-        self.keeper: Checkpointer | None = None
+        self.checkpointer: Checkpointer | None = None
         self.team: Team | None = None
 
     def stream(self, name: str) -> torch.Generator:
-        """A generator for one purpose of the step at hand."""
+        """A random generator for one purpose of the present step."""
         return stream(self.role, self.seed, self.place, self.turn, name)
 
     def turn_stream(self, name: str) -> torch.Generator:
-        """A generator that all steps of a `Repeat`'s turn share; outside, all of the sentence."""
+        """A generator that all steps of a `Repeat`'s turn share; outside, those of the sentence."""
         around = self.place.rpartition("/")[0]
         return stream(self.role, self.seed, around, self.turn, name)
 
@@ -84,40 +81,42 @@ class Run:
         """A set that methods may see; test and holdout are off limits."""
         return self.problem.data(name)
 
-    def mask(self, part: Part) -> Mask:
-        """The weights of a part; worked out once unless the part draws anew."""
-        return part.mask(self) if part.redraws else self._once(part, part.mask)
+    def mask(self, selector: Selector) -> Mask:
+        """The weights that a selector chooses; computed once unless it draws again each time."""
+        if selector.redraws:
+            return selector.mask(self)
+        return self._once(selector, selector.mask)
 
     def facts(self, term: Term) -> dict[str, Tensor]:
-        """What a term works out from whole sets; once, or once a member where it draws."""
+        """What a term computes from whole sets; once, or once a seed where it draws."""
         if not getattr(term, "draws", False):
             return self._once(term, term.facts)
         if term not in self._drawn:
             self._drawn[term] = term.facts(self)
         return self._drawn[term]
 
-    def _once(self, word: Part | Term, make: Callable[[Run], Mask]) -> Mask:
+    def _once(self, word: Selector | Term, make: Callable[[Run], Mask]) -> Mask:
         if word not in self.memo:
-            self.memo[word] = self._judged(make)
+            self.memo[word] = self._counting(make)
         found, read = self.memo[word]
-        if word not in self._counted:  # each member would have read them on its own
+        if word not in self._counted:  # each seed would have read them on its own
             self._counted.add(word)
-            self.ledger.saw(read)
+            self.counts.add(read)
         return found
 
-    def _judged(self, make: Callable[[Run], Mask]) -> Judged:
-        """A part or a fact, and the examples that were read to judge it."""
-        own, self.ledger = self.ledger, Ledger()
+    def _counting(self, make: Callable[[Run], Mask]) -> Judged:
+        """Compute a mask or facts, and count the examples that were read for it."""
+        own, self.counts = self.counts, ReceiptCounts()
         try:
-            return make(self), self.ledger.examples
+            return make(self), self.counts.examples
         finally:
-            self.ledger = own
+            self.counts = own
 
     def gradient(self, name: str, positions: Tensor | None = None) -> dict[str, Tensor]:
         """Gradient of the original's mean cross-entropy on one set, or on some positions of it."""
         data = self.data(name)
         rows = torch.arange(len(data)) if positions is None else positions
-        self.ledger.saw({name: len(rows)})
+        self.counts.add({name: len(rows)})
         return mean_gradient(self.original, data, rows)
 
     def importance(self, name: str) -> dict[str, Tensor]:
@@ -125,17 +124,17 @@ class Run:
         return importance(self, name)
 
     def on(self, problem: ProblemProtocol) -> Run:
-        """The same run with other sets: the same model, ledger, teachers and optimisers."""
+        """The same run with other sets: the same model, counts, teachers and optimisers."""
         inner = copy.copy(self)
         inner.problem = problem
         inner.memo, inner._counted, inner._drawn = {}, set(), {}
         return inner
 
     def fresh(self, purpose: str) -> nn.Module:
-        """A newly initialised model of the same shape, from the member's own stream."""
-        return self._made(self.role, self.seed, self.place, self.turn, purpose)
+        """A newly initialised model of the same shape, drawn from the run's own stream."""
+        return self._initialised(self.role, self.seed, self.place, self.turn, purpose)
 
-    def _made(self, *names: object) -> nn.Module:
+    def _initialised(self, *names: object) -> nn.Module:
         device = next(self.original.parameters()).device
         if self.problem.architecture is None:
             return reinitialised(self.original, *names).to(device)
@@ -148,20 +147,20 @@ class Run:
         return fresh.to(device)
 
     def keep_teacher(self, name: str) -> None:
-        """Remember the model as it is now as a teacher."""
+        """Keep the model as it is now as a teacher of this name."""
         twin = copy.deepcopy(self.original)
         twin.load_state_dict(self.model.state_dict())
         self._teachers[name] = twin.eval().requires_grad_(False)
 
     def teacher(self, name: str) -> nn.Module:
-        """A fixed model to compare with; the random one and the oracle are this member's own."""
+        """A fixed model to compare with; the random one and the oracle are this seed's own."""
         if name == "taught" and name not in self._teachers:
             raise BadSentence(
                 "A term asks the teacher 'taught', and no step has made it; put Teach((...)) "
                 "before, as in Teach((Reset(), Train(CE('retain'))))."
             )
         if name not in self._teachers:
-            made = self._made(self.role, self.seed, "teacher")
+            made = self._initialised(self.role, self.seed, "teacher")
             if name == "oracle":
                 self._retrain(made)
             self._teachers[name] = made.eval().requires_grad_(False)
@@ -171,17 +170,17 @@ class Run:
     def _retrain(self, model: nn.Module) -> None:
         """Train a model by the recipe on the retain set alone, at this run's cost.
 
-        The role is no oracle's: the model measured against must not be the one looked at.
+        The role is not that of an oracle: a method must not see the model it is measured against.
         """
         method = from_scratch(self.problem, "retain", "oracle teacher")
         inner = Run(model, frozen(model), self.problem, self.seed, f"{self.role}'s teacher")
-        inner.ledger.examples = self.ledger.examples
+        inner.counts.examples = self.counts.examples
         for _ in run_steps(method.steps, SingleModel(inner)):
             continue
 
 
 def frozen(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode without gradients, to be looked at and never changed."""
+    """A copy in evaluation mode without gradients, which is never changed."""
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 
@@ -190,18 +189,18 @@ def shapes(model: nn.Module) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in model.state_dict().items()}
 
 
-def run_steps(steps: tuple[Step, ...], crew: ModelGroup) -> Iterator[Epoch]:
-    """Carry out the steps for all members of a crew, yielding after each epoch of training.
+def run_steps(steps: tuple[Step, ...], group: ModelGroup) -> Iterator[Epoch]:
+    """Run the steps for all models of a group; yield after each epoch of training.
 
-    A crew of several goes one way: its members are those whom every `Mixture` sends the same way.
+    A group of several goes one way: it holds seeds that every `Mixture` sends the same way.
     """
-    for number, (place, turn, step) in enumerate(unrolled(steps, seed=crew.runs[0].seed)):
-        for run in crew.runs:
+    for number, (place, turn, step) in enumerate(unrolled(steps, seed=group.runs[0].seed)):
+        for run in group.runs:
             run.place, run.turn = place, turn
-        if crew.passed(number, step):
+        if group.already_done(number, step):
             continue
         if isinstance(step, Train):
-            yield from train_group(step, crew)
+            yield from train_group(step, group)
             continue
-        for run in crew.runs:
+        for run in group.runs:
             step(run)

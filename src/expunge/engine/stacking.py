@@ -1,7 +1,8 @@
-"""Many members at once: the only file that knows the axis of members.
+"""Train many seeds at once: a vmapped ensemble, or one model after another.
 
 `Looped` trains one model after another, `Vmapped` all of them together on stacked weights. Which is
-faster depends on the model and the machine, so a few steps are timed each way (`fastest`).
+faster depends on the model and the machine, so a few steps are timed each way (`fastest`). Only
+this file knows the axis of models, m.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch.func import functional_call, vmap
 from expunge.core.batch import Batch, Data, Images, Subset, holds_tokens, in_memory
 from expunge.core.method import Method
 from expunge.core.receipt import Spent, Unlearned
-from expunge.core.selector import Mask, Part
+from expunge.core.selector import Mask, Selector
 from expunge.core.term import Term, leaves
 from expunge.core.view import Known, View, last_linear
 from expunge.engine.group import Epoch, ModelGroup, SingleModel, has_dropout, known_to
@@ -33,13 +34,13 @@ State = tuple[dict[str, Tensor], dict[str, Tensor]]
 
 
 class CannotStack(Unsupported):
-    """These members cannot be trained together; the message says why. They are looped instead."""
+    """These models cannot be trained together; the message says why. They are looped instead."""
 
 
 class StackedModels(ModelGroup):
-    """Several members whose weights lie in one tensor each, [m, ...].
+    """An ensemble of m models whose weights are stacked, [m, ...].
 
-    Every member's own model keeps views of its slice, so that steps written for one model act on
+    Every run's own model keeps views of its slice, so that steps written for one model act on
     the stack.
 
     Raises:
@@ -49,7 +50,7 @@ class StackedModels(ModelGroup):
     def __init__(self, runs: Sequence[Run]) -> None:
         if has_dropout(runs[0].model):
             raise CannotStack("Dropout draws other numbers when models are stacked.")
-        self.runs, self.memory, self.kept = runs, {}, {}
+        self.runs, self.optimisers, self.frozen = runs, {}, {}
         self.skeleton = copy.deepcopy(runs[0].model)
         self.weights = _stacked([dict(run.model.named_parameters()) for run in runs])
         self.buffers = _stacked([dict(run.model.named_buffers()) for run in runs])
@@ -71,13 +72,13 @@ class StackedModels(ModelGroup):
         base, rows = self.sources[name]
         return base.batch(positions if rows is None else rows.gather(1, positions))
 
-    def masks(self, where: Part) -> Mask:
+    def masks(self, where: Selector) -> Mask:
         each = [run.mask(where) for run in self.runs]
         if name := uneven(each):
-            raise CannotStack(f"{name} may move in some members and not in others.")
+            raise CannotStack(f"{name} may move in some models and not in others.")
         return _stacked(each)
 
-    def marked(self, where: Part) -> Mask:
+    def marked(self, where: Selector) -> Mask:
         return _stacked([run.mask(where) for run in self.runs])
 
     def losses(self, objective: Term, batches: dict[str, Batch], progress: float) -> Tensor:
@@ -118,7 +119,7 @@ class StackedModels(ModelGroup):
             slope.mul_(factor.view(-1, *[1] * (slope.ndim - 1)))
 
     def _facts(self, term: Term) -> tuple[dict[str, Tensor], int | None]:
-        """A term's facts: shared by all members, or each one's own, stacked."""
+        """A term's facts: shared by all models, or each one's own, stacked."""
         if term not in self.facts:
             each = [run.facts(term) for run in self.runs]
             alike = all(found is each[0] for found in each)
@@ -126,9 +127,9 @@ class StackedModels(ModelGroup):
         return self.facts[term]
 
     def _teacher(self, name: str) -> tuple[nn.Module, State, int | None]:
-        """A teacher's module and weights: shared by all members, or one for each, stacked."""
+        """A teacher's module and weights: shared by all models, or one for each, stacked."""
         each = [run.teacher(name) for run in self.runs]
-        # a module equals itself alone: a teacher that was taught anew is not the one before
+        # a module equals itself alone: a teacher that was taught again is not the one before
         if self.asked.get(name) != each:
             self.asked[name] = each
             if all(teacher is each[0] for teacher in each):
@@ -152,7 +153,7 @@ def _caller(module: nn.Module, state: State) -> Callable[[Tensor], Tensor]:
 def _share(
     model: nn.Module, weights: dict[str, Tensor], buffers: dict[str, Tensor], place: int
 ) -> None:
-    """Make one member's model look at its slice of the stack."""
+    """Make one run's model share its slice of the stack."""
     for name, weight in model.named_parameters():
         weight.data = weights[name].detach()[place]
     for name, buffer in model.named_buffers():
@@ -160,22 +161,22 @@ def _share(
 
 
 def shared(each: Sequence[Data]) -> tuple[Data, Tensor | None]:
-    """One set that all members read from, and each one's own rows of it [m, n] where they differ.
+    """One set that all runs read from, and each one's own rows of it [m, n] where they differ.
 
     Raises:
-        CannotStack: the members' sets are no equally large subsets of one set.
+        CannotStack: the runs' sets are no equally large subsets of one set.
     """
     if all(data is each[0] for data in each):
         return each[0], None
     subsets = [data for data in each if isinstance(data, Subset)]
     alike = {(len(data), id(data.base)) for data in subsets}
     if len(subsets) < len(each) or len(alike) > 1:
-        raise CannotStack("The members' sets are no equally large subsets of one set.")
+        raise CannotStack("The runs' sets are no equally large subsets of one set.")
     return subsets[0].base, torch.stack([data.index for data in subsets])
 
 
 def unequal(runs: Sequence[Run], names: Sequence[str]) -> str:
-    """A set of which the members' own cannot be read together; empty when there is none."""
+    """The name of a set whose minibatches the runs cannot gather together; empty when none."""
     for name in names:
         try:
             shared([run.data(name) for run in runs])
@@ -185,15 +186,15 @@ def unequal(runs: Sequence[Run], names: Sequence[str]) -> str:
 
 
 class Engine(ABC):
-    """How a group of members is trained; abstract."""
+    """How a group of runs is trained; abstract."""
 
     @abstractmethod
     def __call__(self, runs: Sequence[Run], method: Method) -> Iterator[Epoch]:
-        """Carry out a method for all runs, yielding after each epoch of each group."""
+        """Run a method for all runs; yield after each epoch of each group."""
 
     @abstractmethod
     def label(self, count: int) -> str:
-        """What a receipt says of a group of `count` members."""
+        """What a receipt says of a group of `count` models."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ class Vmapped(Engine):
 
 
 def uneven(masks: Sequence[Mask]) -> str:
-    """A parameter that some members may move and others not at all; empty when there is none."""
+    """The name of a parameter that only some models may move; empty when there is none."""
     for name in masks[0]:
         if len({bool(mask[name].any()) for mask in masks}) > 1:
             return name
@@ -228,11 +229,11 @@ def uneven(masks: Sequence[Mask]) -> str:
 
 
 def stackable(runs: Sequence[Run], method: Method) -> str:
-    """Why these members cannot be stacked; empty when they can."""
+    """Why these runs cannot be stacked; empty when they can."""
     if len(runs) < 2:
-        return "one member is not a stack"
+        return "one model is not a stack"
     if len(by_way(runs, method)) > 1:
-        return "a mixture sends the members different ways"
+        return "a mixture sends the seeds different ways"
     plan = unrolled(method.steps, seed=runs[0].seed)
     trains = [step for _, _, step in plan if isinstance(step, Train)]
     if not trains:
@@ -243,44 +244,44 @@ def stackable(runs: Sequence[Run], method: Method) -> str:
         if any(holds_tokens(runs[0].data(name)) for name in train.objective.sets):
             return "language models are trained one after another: their minibatches are ragged"
         if train.accumulate > 1 or train.precision or train.checkpointing:
-            return "minibatches in pieces, bf16 and checkpointing are for models on their own"
+            return "micro-batches, bf16 and checkpointing are for models on their own"
         lazy = [name for name in train.objective.sets if not in_memory(runs[0].data(name))]
         if lazy:
             return f"the set {lazy[0]} is read from disk"
         if name := unequal(runs, train.objective.sets):
-            return f"the members' sets {name} are no equally large subsets of one set"
+            return f"the runs' sets {name} are no equally large subsets of one set"
         if train.where.redraws:
-            return "a part draws other weights for each member"
+            return "a selector draws other weights for each model"
         if name := uneven([run.mask(train.where) for run in runs]):
-            return f"{name} may move in some members and not in others"
+            return f"{name} may move in some models and not in others"
     return ""
 
 
-def members(
+def unlearn_runs(
     runs: Sequence[Run], method: Method, engine: Engine
 ) -> Iterator[Epoch | list[Unlearned]]:
-    """Carry out a method for a group of members; the last thing yielded is what came out.
+    """Run a method for several seeds; yield each epoch, and at the end the unlearned models.
 
-    Members that cannot be stacked are looped, and their receipts say so. Those whom a `Mixture`
+    Runs that cannot be stacked are looped, and their receipts say so. Those that a `Mixture`
     sends different ways are stacked apart.
     """
     done: dict[Run, Unlearned] = {}
     for group in by_way(runs, method):
         chosen = Looped() if stackable(group, method) else engine
-        start = Spent.until_now()
+        start = Spent.now()
         for epoch in chosen(group, method):
             record_losses(epoch, group)
-            paused = Spent.until_now()
+            paused = Spent.now()
             yield epoch
-            # what is done with an epoch's record is no cost of the method
-            start = start.later(paused.to_now())
-        share, label = start.to_now(len(group)), chosen.label(len(group))
+            # what the caller does with an epoch's record is no cost of the method
+            start = start.plus(paused.elapsed())
+        share, label = start.elapsed(len(group)), chosen.label(len(group))
         done |= {run: finish(run, method, label, share) for run in group}
     yield [done[run] for run in runs]
 
 
 def by_way(runs: Sequence[Run], method: Method) -> list[list[Run]]:
-    """The members in groups, each of those whom every `Mixture` of a method sends the same way."""
+    """Group the runs, each group of those that every `Mixture` of a method sends the same way."""
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         places = tuple(place for place, _, _ in unrolled(method.steps, seed=run.seed))
@@ -290,7 +291,7 @@ def by_way(runs: Sequence[Run], method: Method) -> list[list[Run]]:
 
 @dataclass(frozen=True)
 class Timing:
-    """What `fastest` measured: seconds of one training step of one member, each way."""
+    """What `fastest` measured: seconds of one training step of one model, each way."""
 
     looped: float
     vmapped: float | None
@@ -312,14 +313,14 @@ def fastest(make: Callable[[int], list[Run]], method: Method, count: int) -> Tim
     """Time a few training steps of a method each way.
 
     Args:
-        make: number of members -> fresh runs.
+        make: number of runs -> fresh runs.
         method: what they are going to do.
-        count: members that would be stacked.
+        count: models that would be stacked.
     """
     reason = stackable(make(2)[:count], method)
     alone = _seconds_a_step(Looped(), make(1), method, 12)
     if not reason and alone > LARGE:
-        reason = f"a step of one member takes {alone:.2f} s: too large to try a stack"
+        reason = f"a step of one model takes {alone:.2f} s: too large to try a stack"
     if reason:
         return Timing(alone, None, reason)
     try:
@@ -330,7 +331,7 @@ def fastest(make: Callable[[int], list[Run]], method: Method, count: int) -> Tim
 
 
 def _seconds_a_step(engine: Engine, runs: list[Run], method: Method, steps: int) -> float:
-    """Seconds of one step of one member, without what it takes to begin: a difference of runs."""
+    """Seconds of one step of one model, without the time to begin: a difference of two runs."""
     plan = unrolled(method.steps, seed=runs[0].seed)
     train = next(step for _, _, step in plan if isinstance(step, Train))
     sizes = {name: len(runs[0].data(name)) for name in train.objective.sets}

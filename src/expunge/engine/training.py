@@ -16,7 +16,7 @@ from expunge.core.init_rules import Draw, Own
 from expunge.core.method import Method, Step, renamed
 from expunge.core.optimisers import SGD, Optimiser, Slowed
 from expunge.core.schedules import Schedule
-from expunge.core.selector import Everything, Part
+from expunge.core.selector import Everything, Selector
 from expunge.core.term import Term
 from expunge.core.vocabulary import word
 from expunge.engine import loop
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Descent(Step):
-    """A step of gradient descent on whatever weights a crew has: a model's or an adapter's."""
+    """A step of gradient descent on the weights of a group: a model's or an adapter's."""
 
     @property
     @abstractmethod
@@ -37,12 +37,12 @@ class Descent(Step):
         """The training that says which weights move, and how."""
 
     @abstractmethod
-    def through(self, crew: ModelGroup) -> Iterator[Epoch]:
-        """Carry it out on a crew's weights; yield after each epoch."""
+    def train_group(self, group: ModelGroup) -> Iterator[Epoch]:
+        """Train the weights of a group; yield a record after each epoch."""
 
     def __call__(self, run: RunProtocol) -> None:
-        for epoch in self.through(SingleModel(run)):
-            run.ledger.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
+        for epoch in self.train_group(SingleModel(run)):
+            run.counts.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
 
 
 MOST_TURNS = 10_000
@@ -62,12 +62,12 @@ class Train(Descent):
             with no weight among them works in evaluation mode.
         over: the set that an epoch is a pass over; the largest when empty.
         clip: largest L2 norm of the gradient; 0 for none.
-        slowed: weights whose gradients are made smaller, judged when the step begins.
-        accumulate: pieces that a minibatch is cut into, to save memory. Each term is weighed by the
-            share of its scored targets that lie in a piece, so that the gradient is that of the
-            whole minibatch (but for batch normalisation, which sees a piece at a time).
-        precision: "bf16" for mixed precision; the weights stay as they are. Empty for none.
-        checkpointing: work out activations anew in the backward pass, to save memory; for models
+        slowed: weights whose gradients are made smaller, chosen when the step begins.
+        accumulate: micro-batches that a minibatch is cut into, to save memory. Each term is weighed
+            by the share of its scored targets that lie in one, so that the gradient is that of the
+            whole minibatch (but for batch normalisation, which sees one at a time).
+        precision: "bf16" for mixed precision, with weights in their own precision; empty for none.
+        checkpointing: compute activations again in the backward pass, to save memory; for models
             of transformers.
     """
 
@@ -78,7 +78,7 @@ class Train(Descent):
     lr: float | Schedule = 0.01
     batch: int = 64
     optimiser: Optimiser = SGD()
-    where: Part = Everything()
+    where: Selector = Everything()
     over: str = ""
     clip: float = 0.0
     slowed: Slowed | None = None
@@ -108,11 +108,11 @@ class Train(Descent):
     def trained(self) -> Train:
         return self
 
-    def through(self, crew: ModelGroup) -> Iterator[Epoch]:
-        yield from loop.train_group(self, crew)
+    def train_group(self, group: ModelGroup) -> Iterator[Epoch]:
+        yield from loop.train_group(self, group)
 
     def __call__(self, run: RunProtocol) -> None:
-        for _ in self.through(SingleModel(run)):
+        for _ in self.train_group(SingleModel(run)):
             pass
 
 
@@ -147,9 +147,9 @@ class Negate(Step):
 
 @word
 class Repeat(Step):
-    """Take turns: all steps in order, `times` times.
+    """Run all steps in order, `times` times.
 
-    A `Train` inside is one descent cut into turns: it keeps its optimiser's memory, and its
+    A `Train` inside is one training cut into turns: it keeps its optimiser's state, and its
     schedule spans all turns.
     """
 
@@ -177,18 +177,18 @@ GOLDEN = 0x9E3779B97F4A7C15
 
 @word
 class Mixture(Step):
-    """Each member goes one of several ways, as its seed says; in all, in the shares that are given.
+    """Send each seed one of several ways, in the given shares over all seeds.
 
     The multiples of the golden ratio by consecutive seeds fall evenly on a line that is cut by the
-    shares, so that of 512 members in a row, shares (246, 266) send 244 to 248 the first way. Two
-    mixtures of the same shares in one sentence send a member the same way.
+    shares, so that of 512 seeds in a row, shares (246, 266) send 244 to 248 the first way. Two
+    mixtures of the same shares in one sentence send a seed the same way.
 
     Args:
-        shares: parts of all members, each above 0; only their proportions count.
+        shares: how many seeds go each way, each above 0; only their proportions count.
         ways: steps, as many times as there are shares.
 
     Source: fifth prize of the NeurIPS 2023 challenge (toshi_k & marvelworld), an ensemble over the
-    members.
+    seeds.
     """
 
     draws: ClassVar[bool] = True
@@ -206,12 +206,12 @@ class Mixture(Step):
             raise BadSentence(f"Mixture: shares must be above 0 and ways not empty: {self!r}.")
 
     def way(self, seed: int) -> int:
-        """The number of the way that a member goes, from 0 on."""
+        """The number of the way that a seed goes, from 0 on."""
         place = (seed * GOLDEN % 2**64) / 2**64 * sum(self.shares)
         return sum(place >= edge for edge in itertools.accumulate(self.shares[:-1]))
 
     def reads(self, problem: ProblemProtocol) -> Counter[str]:
-        """Of each set as many as the way that reads most of it."""
+        """Count of each set as many examples as the way that reads most of it."""
         most: Counter[str] = Counter()
         for way in self.ways:
             steps = (step.reads(problem) for _, _, step in unrolled(way))
@@ -231,9 +231,9 @@ def unrolled(
     turn: Turn = (0, 1),
     seed: int | None = None,
 ) -> Plan:
-    """The steps one by one, without `Repeat`: each with its place and (turn, of how many).
+    """List the steps one by one, without `Repeat`: each with its place and (turn, of how many).
 
-    For one member, whose seed is given, without `Mixture` too: the steps of the way that it goes.
+    With a seed, without `Mixture` too: the steps of the way that this seed goes.
     """
     plan: Plan = []
     for number, step in enumerate(steps):
@@ -258,7 +258,7 @@ Plan = list[tuple[str, Turn, Step]]
 
 @word
 class Reset(Step):
-    """Initialise some weights anew, and the buffers of layers that are wholly among them.
+    """Initialise some weights again, and the buffers of layers that are wholly among them.
 
     Buffers matter: running statistics of normalisation layers have seen the forget set.
 
@@ -270,7 +270,7 @@ class Reset(Step):
     settled: ClassVar[bool] = True
     draws: ClassVar[bool] = True
     sees_original: ClassVar[bool] = False
-    where: Part = Everything()
+    where: Selector = Everything()
     draw: Draw = Own()
 
     @torch.no_grad()
@@ -286,14 +286,14 @@ class Reset(Step):
 
 
 def _owner_is_inside(buffer: str, mask: dict[str, Tensor]) -> bool:
-    """Whether all weights of the buffer's module are reset; of all weights, if it has none."""
+    """Whether all weights of the buffer's module are reset, or all weights if it has none."""
     owner = buffer.rpartition(".")[0] + "."
     own = [inside for name, inside in mask.items() if name.startswith(owner)]
     return all(bool(inside.all()) for inside in own or mask.values())
 
 
 def from_scratch(problem: ProblemProtocol, on: str, name: str) -> Method:
-    """A problem's recipe from fresh weights on one set: "train" the original, "retain" the oracle.
+    """A problem's recipe from fresh weights: on "train" for an original, "retain" for an oracle.
 
     Raises:
         Unsupported: the problem has no recipe.

@@ -1,6 +1,6 @@
-"""Unlearning: a private copy, seeded streams, checks, and a receipt that the frame writes.
+"""Unlearn: check, copy the model, run the method's steps, and write a measured receipt.
 
-The author of a method says what is done; what it took and what it moved is measured here.
+The author of a method says what is done; what it cost and what it changed is measured here.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from expunge.core.method import Method, method_of
+from expunge.core.method import Method
 from expunge.core.problem import Problem
 from expunge.core.receipt import Receipt, Spent, Unlearned
-from expunge.engine.check import check_fit, check_model, explain_shapes, refuse_broken, refuse_kinds
+from expunge.engine.check import check, explain_shapes, refuse_broken
 from expunge.engine.group import Epoch, SingleModel
 from expunge.engine.reference_model import (
     Lookup,
@@ -41,22 +41,18 @@ def unlearn(
     *,
     seed: int = 0,
     in_place: bool = False,
-    keeper: Checkpointer | None = None,
+    checkpointer: Checkpointer | None = None,
     team: Team | None = None,
 ) -> Unlearned:
     """Make a copy of a model forget, as `expunge.unlearn` says, by a method, a step or steps."""
-    refuse_kinds(model, problem)
-    wanted = method_of(method)
-    check_fit(wanted, problem)
-    refuse_broken(model, "The model")
-    check_model(model, problem, wanted.sets)
+    wanted = check(model, method, problem)
     with explain_shapes(model, problem, wanted.sets):
-        if in_place or keeper or team:
-            return _in_place(model, wanted, problem, seed, keeper, team)
+        if in_place or checkpointer or team:
+            return _in_place(model, wanted, problem, seed, checkpointer, team)
         original = sharing(model)
         mine = sharing(model) if adapter_alone(wanted) else copy.deepcopy(original)
         run = Run(mine.requires_grad_(True), original, problem, seed)
-        return _carried_out(run, wanted, weights_of(original))
+        return _run_and_measure(run, wanted, weights_of(original))
 
 
 def _in_place(
@@ -64,19 +60,19 @@ def _in_place(
     method: Method,
     problem: Problem,
     seed: int,
-    keeper: Checkpointer | None,
+    checkpointer: Checkpointer | None,
     team: Team | None,
 ) -> Unlearned:
-    """Change the model itself; its weights as they were wait on disk for the receipt."""
+    """Change the model itself; its weights from before wait on disk for the receipt."""
     original = sharing(model) if adapter_alone(method) else model
     if compares(method) and original is model:
         original = frozen(model)
     model.eval()
     with on_disk(model) as before:
         run = Run(model.requires_grad_(True), original, problem, seed)
-        run.keeper, run.team = keeper, team
-        if keeper:
-            keeper.open(run, method, team.size if team else 1)
+        run.checkpointer, run.team = checkpointer, team
+        if checkpointer:
+            checkpointer.open(run, method, team.size if team else 1)
         if team:
             from expunge.engine.distributed import check_team
 
@@ -86,28 +82,33 @@ def _in_place(
             run.place, run.turn = place, turn
             for term in whole_set_terms(step):
                 run.facts(term)
-        return _carried_out(run, method, before)
+        return _run_and_measure(run, method, before)
 
 
-def _carried_out(run: Run, method: Method, before: Lookup) -> Unlearned:
-    start = Spent.until_now()
+def _run_and_measure(run: Run, method: Method, before: Lookup) -> Unlearned:
+    start = Spent.now()
     for epoch in run_steps(method.steps, SingleModel(run)):
         record_losses(epoch, (run,))
-    return finish(run, method, "alone", start.to_now(), before)
+    return finish(run, method, "alone", start.elapsed(), before)
 
 
 def record_losses(epoch: Epoch, runs: tuple[Run, ...] | list[Run]) -> None:
-    """Write an epoch's losses into its members' ledgers."""
+    """Write an epoch's losses into the receipt counts of its runs."""
     for run in runs:
         if run.seed in epoch.losses:
-            run.ledger.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
+            run.counts.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
 
 
 def finish(
     run: Run, method: Method, engine: str, spent: Spent, before: Lookup | None = None
 ) -> Unlearned:
-    """Check what came out, and write the receipt; `before` tells the weights as they were."""
-    refuse_broken(run.model, f"After {method.name}, member {run.seed}: the model")
+    """Check the unlearned model and write its receipt; `before` looks up the weights of before.
+
+    Raises:
+        Diverged: a weight became infinite or not a number.
+        NothingChanged: the method left every weight as it was.
+    """
+    refuse_broken(run.model, f"After {method.name}, seed {run.seed}: the model")
     moved, touched, largest = change(before or weights_of(run.original), run.model)
     if method.steps and touched == 0:
         raise NothingChanged(
@@ -119,13 +120,13 @@ def finish(
         method.sentence,
         run.seed,
         engine,
-        spent.seconds + run.ledger.earlier[0],
-        spent.processor_seconds + run.ledger.earlier[1],
-        dict(run.ledger.examples),
+        spent.seconds + run.counts.earlier[0],
+        spent.processor_seconds + run.counts.earlier[1],
+        dict(run.counts.examples),
         moved,
         touched,
         largest,
-        tuple(run.ledger.curve),
-        dict(run.ledger.drawn),
+        tuple(run.counts.curve),
+        dict(run.counts.drawn),
     )
     return Unlearned(run.model, receipt)

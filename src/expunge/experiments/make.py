@@ -23,7 +23,7 @@ from expunge.core.receipt import Unlearned
 from expunge.core.store import Corrupt, Job, Store, model_state
 from expunge.engine.check import check_fit
 from expunge.engine.run import Memo, Run, frozen
-from expunge.engine.stacking import Engine, Timing, Vmapped, fastest, members
+from expunge.engine.stacking import Engine, Timing, Vmapped, fastest, unlearn_runs
 from expunge.engine.training import from_scratch
 from expunge.errors import BadEvidence, ExpungeError, StoreError
 from expunge.experiments.experiment import RESERVED
@@ -135,7 +135,7 @@ def carried_out(
     made: list[Unlearned] = []
     seen: dict[int, Trace] = {}
     models = {run.seed: run.model for run in runs}
-    for told in members(runs, block.method, engine):
+    for told in unlearn_runs(runs, block.method, engine):
         if isinstance(told, list):
             made = told
         elif block.kind == "unlearned":

@@ -146,8 +146,8 @@ def _of_train(
     second: int,
 ) -> Capacity:
     rows = math.ceil(train.batch / (train.accumulate * processes))
-    crew = probe(model, train, lora, longest(problem, train, rows), seed)
-    moving = _bytes(w for w in crew.weights.values() if w.requires_grad)
+    group = probe(model, train, lora, longest(problem, train, rows), seed)
+    moving = _bytes(w for w in group.weights.values() if w.requires_grad)
     states = 2 if not isinstance(train.optimiser, SGD) else int(train.optimiser.momentum > 0)
     told = Capacity(
         _bytes(model.parameters()),
@@ -161,10 +161,10 @@ def _of_train(
         processes,
     )
     told.check()
-    kept = saved(train, crew, 1)
+    kept = saved(train, group, 1)
     told = replace(told, activations=rows * kept[0], logits=rows * kept[1])
     told.check()
-    return replace(told, seconds=_seconds(train, crew, problem, rows, processes))
+    return replace(told, seconds=_seconds(train, group, problem, rows, processes))
 
 
 def longest(problem: Problem, train: Train, rows: int) -> Problem:
@@ -189,38 +189,38 @@ def lengths(data: Data) -> Tensor:
 def probe(
     model: nn.Module, train: Train, lora: LoRA | None, problem: Problem, seed: int
 ) -> SingleModel:
-    """A crew over the model's own weights, whose gradients are not theirs."""
+    """A group over the model's own weights, whose gradients are not theirs."""
     from expunge.engine.run import Run
 
     run: Run = Run(sharing(model).requires_grad_(True), sharing(model), problem, seed, "forecast")
     if lora:
         lora._adapted(run)
-    crew = Adapter(run) if lora else SingleModel(run)
+    group = Adapter(run) if lora else SingleModel(run)
     cheap = isinstance(train.where, Everything | Named)
-    crew.begin(train if cheap else replace(train, where=Everything(), slowed=None))
-    return crew
+    group.begin(train if cheap else replace(train, where=Everything(), slowed=None))
+    return group
 
 
-def saved(train: Train, crew: SingleModel, rows: int) -> tuple[int, int]:
+def saved(train: Train, group: SingleModel, rows: int) -> tuple[int, int]:
     """Bytes that are alive between the passes of some rows: activations, and answers."""
-    held = _held(train, crew, rows)
+    held = _held(train, group, rows)
     if not train.checkpointing:
         return held
-    whole = _held(replace(train, checkpointing=False), crew, rows)
-    layers = int(getattr(getattr(crew.modules(), "config", None), "num_hidden_layers", 1) or 1)
+    whole = _held(replace(train, checkpointing=False), group, rows)
+    layers = int(getattr(getattr(group.modules(), "config", None), "num_hidden_layers", 1) or 1)
     return held[0] + whole[0] // layers, held[1]
 
 
-def _held(train: Train, crew: SingleModel, rows: int) -> tuple[int, int]:
+def _held(train: Train, group: SingleModel, rows: int) -> tuple[int, int]:
     """The same without checkpoints thought of: of the part of the objective that holds most."""
-    batches = _rows(train, crew, rows)
-    with _going(train, crew):
-        return max((_part(one, crew, batches) for one in apart(train.objective, batches)), key=sum)
+    batches = _rows(train, group, rows)
+    with _going(train, group):
+        return max((_part(one, group, batches) for one in apart(train.objective, batches)), key=sum)
 
 
-def _part(objective: Term, crew: SingleModel, batches: dict[str, Batch]) -> tuple[int, int]:
-    weights = {t.untyped_storage().data_ptr() for t in crew.modules().state_dict().values()}
-    words, seen = _vocabulary(crew.modules()), dict[int, tuple[int, bool]]()
+def _part(objective: Term, group: SingleModel, batches: dict[str, Batch]) -> tuple[int, int]:
+    weights = {t.untyped_storage().data_ptr() for t in group.modules().state_dict().values()}
+    words, seen = _vocabulary(group.modules()), dict[int, tuple[int, bool]]()
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -229,7 +229,7 @@ def _part(objective: Term, crew: SingleModel, batches: dict[str, Batch]) -> tupl
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        crew.losses(objective, batches, 0.0)
+        group.losses(objective, batches, 0.0)
     read = (batches[name].scored for name in objective.sets)
     answers = sum(int(scored.sum()) for scored in read if scored is not None)
     # beside what is kept: the answers of a teacher, or the slopes, whichever pass is on
@@ -240,39 +240,41 @@ def _part(objective: Term, crew: SingleModel, batches: dict[str, Batch]) -> tupl
     )
 
 
-def _rows(train: Train, crew: SingleModel, rows: int) -> dict[str, Batch]:
-    device = _device(crew.modules())
+def _rows(train: Train, group: SingleModel, rows: int) -> dict[str, Batch]:
+    device = _device(group.modules())
     found = {}
     for name in train.objective.sets:
-        data = crew.runs[0].data(name)
+        data = group.runs[0].data(name)
         found[name] = data.batch(torch.arange(min(rows, len(data)))).to(device)
     return found
 
 
 @contextmanager
-def _going(train: Train, crew: SingleModel) -> Iterator[None]:
-    device = _device(crew.modules())
+def _going(train: Train, group: SingleModel) -> Iterator[None]:
+    device = _device(group.modules())
     with (
-        crew.randomness(0),
-        activation_checkpointing(crew.modules(), train.checkpointing),
+        group.randomness(0),
+        activation_checkpointing(group.modules(), train.checkpointing),
         mixed_precision(train.precision, device),
     ):
         yield
 
 
-def _seconds(train: Train, crew: SingleModel, problem: Problem, rows: int, processes: int) -> float:
+def _seconds(
+    train: Train, group: SingleModel, problem: Problem, rows: int, processes: int
+) -> float:
     """Time of the whole training, from one piece of the longest texts; a few rows go before it."""
     spent = 0.0
     for many in (1, rows):
         start = time.perf_counter()
-        batches = _rows(train, crew, many)
-        moving = [w for w in crew.weights.values() if w.requires_grad]
+        batches = _rows(train, group, many)
+        moving = [w for w in group.weights.values() if w.requires_grad]
         for part in apart(train.objective, batches):
-            with _going(train, crew):
-                loss = crew.losses(part, batches, 0.0)
+            with _going(train, group):
+                loss = group.losses(part, batches, 0.0)
             if loss.requires_grad:
                 torch.autograd.grad(loss.sum(), moving, allow_unused=True)
-        if _device(crew.modules()).type == "cuda":
+        if _device(group.modules()).type == "cuda":
             torch.cuda.synchronize()
         spent = time.perf_counter() - start
     sizes = {name: len(problem.data(name)) for name in train.objective.sets}

@@ -20,7 +20,7 @@ from expunge.core.batch import Data, Joined, Subset, check_indices
 from expunge.core.problem import Problem
 from expunge.core.seeds import derived
 from expunge.engine.run import Run, frozen
-from expunge.engine.stacking import Engine, Looped, members
+from expunge.engine.stacking import Engine, Looped, unlearn_runs
 from expunge.engine.training import from_scratch
 from expunge.engine.unlearning import unlearn
 from expunge.errors import BadData
@@ -109,7 +109,7 @@ def retrained(
         start = problem.untrained("oracle", seed)
         runs.append(Run(start, frozen(start), problem, seed, "oracle"))
     method = from_scratch(problem, "retain", "oracle")
-    *_, made = members(runs, method, engine or Looped())
+    *_, made = unlearn_runs(runs, method, engine or Looped())
     return [one.model for one in made]  # type: ignore[union-attr]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from expunge.core.method import Method, Step
-from expunge.core.selector import Part
+from expunge.core.selector import Selector
 from expunge.core.term import Sum, Term, leaves
 from expunge.engine.training import Repeat, Train
 from expunge.errors import BadSentence
@@ -104,7 +104,7 @@ def swap_steps(method: Method, palette: Palette, draws: Draws) -> Method | None:
 
 def change_part(method: Method, palette: Palette, draws: Draws) -> Method | None:
     """The same step to other weights."""
-    places = list(found(method, lambda thing: isinstance(thing, Part)))
+    places = list(found(method, lambda thing: isinstance(thing, Selector)))
     if not places or not palette.parts:
         return None
     path, _ = _one(places, draws)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core.method import Step
-from expunge.core.selector import Part
+from expunge.core.selector import Selector
 from expunge.core.sentence import parse
 from expunge.core.term import Term
 from expunge.errors import BadData, BadSentence, did_you_mean
 from expunge.methods.sentences import method_words
 
-KEYS: dict[str, type] = {"steps": Step, "parts": Part, "terms": Term}
+KEYS: dict[str, type] = {"steps": Step, "parts": Selector, "terms": Term}
 
 
 LARGEST_FILE = 1_000_000
@@ -26,7 +26,7 @@ class Palette:
     """What may be put into a sentence; their numbers are where the search begins."""
 
     steps: tuple[Step, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[Selector, ...]
     terms: tuple[Term, ...]
 
 

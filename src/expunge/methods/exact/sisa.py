@@ -87,7 +87,7 @@ def train_stage(model: nn.Module, steps: tuple[Step, ...], stage: Stage, seed: i
     for _ in run_steps(steps, SingleModel(run)):
         continue
     refuse_broken(model, f"After {stage.name}: the model")
-    return run.ledger.examples.get("train", 0)
+    return run.counts.examples.get("train", 0)
 
 
 def content(data: Data, rows: Tensor, chunk: int = 512) -> str:

@@ -66,7 +66,7 @@ class ULD(Guard):
         method = LoRA((self.train,), rank=self.rank, alpha=self.alpha)
         small = first_layers(setting.model, self.layers)
         done = unlearn(small, method, setting.problem, seed=setting.seed, in_place=True)
-        setting.ledger.saw(done.receipt.examples)
+        setting.counts.add(done.receipt.examples)
         return _Contrast(done.model, self.weight, self.floor)
 
 

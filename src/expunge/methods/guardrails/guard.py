@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from expunge.core.problem import Problem
-from expunge.core.receipt import Ledger
-from expunge.engine.check import check_model
+from expunge.core.receipt import ReceiptCounts
+from expunge.engine.check import check_texts
 from expunge.errors import BadData, BadSentence, Unsupported
 
 
@@ -26,14 +26,14 @@ class GuardSetting:
         problem: gives the sets.
         tokenizer: that belongs to the model; None where nobody gave one.
         seed: all that is drawn follows from it.
-        ledger: where the guard writes which examples it reads.
+        counts: where the guard writes which examples it reads.
     """
 
     model: nn.Module
     problem: Problem
     tokenizer: Any
     seed: int
-    ledger: Ledger = field(default_factory=Ledger)
+    counts: ReceiptCounts = field(default_factory=ReceiptCounts)
 
 
 class Mechanism(nn.Module):
@@ -187,7 +187,7 @@ def suppress(
         raise BadSentence(
             f"Expected a guard such as ECO(), got {guard!r}; `unlearn` takes methods."
         )
-    check_model(model, problem, ("forget", "retain"))
+    check_texts(model, problem, ("forget", "retain"))
     model.eval()
     before, start = digest(model), time.perf_counter()
     setting = GuardSetting(model, problem, tokenizer, seed)
@@ -196,7 +196,7 @@ def suppress(
     if digest(model) != before:
         raise BadData(f"{guard!r} changed the model that it guards; it must leave it as it is.")
     count = sum(weight.numel() for weight in model.parameters())
-    told = Notice(repr(guard), seed, spent, dict(setting.ledger.examples), count)
+    told = Notice(repr(guard), seed, spent, dict(setting.counts.examples), count)
     return Suppressed(Guarded(model, mechanism).eval().requires_grad_(False), told)
 
 

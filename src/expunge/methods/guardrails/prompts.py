@@ -259,5 +259,5 @@ def _rows(setting: GuardSetting, name: str) -> Tensor:
             raise BadData(f"The set {name} holds no texts, and ECO guards what is asked in words.")
         states = running_mean(embedding_of(setting.model)(batch.inputs).float(), batch.mask)
         found.append(batch.aligned(states)[batch.scored])
-    setting.ledger.saw({name: len(data)})
+    setting.counts.add({name: len(data)})
     return torch.cat(found).cpu()

@@ -65,7 +65,7 @@ class BalancedCE(Term):
     power: float = -0.1
 
     def facts(self, run: RunProtocol) -> dict[str, Tensor]:
-        # the targets alone are read, no input: nothing for the ledger
+        # the targets alone are read, no input: nothing for the receipt
         classes = run.problem.class_count
         return {"counts": torch.bincount(all_targets(run.data(self.set)), minlength=classes)}
 
@@ -173,7 +173,7 @@ class Centroid(Term):
                 run.original(batch.inputs)
             sums.index_add_(0, batch.targets, seen[-1])
             counts.index_add_(0, batch.targets, torch.ones_like(seen[-1][:, 0]))
-        run.ledger.saw({self.against: len(data)})
+        run.counts.add({self.against: len(data)})
         return {"centroids": sums / counts.clamp_min(1)[:, None], "there": counts > 0}
 
     def __call__(self, view: View) -> Tensor:

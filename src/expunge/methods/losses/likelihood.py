@@ -299,7 +299,7 @@ def reference(run: RunProtocol, name: str, change: object = None) -> dict[str, T
         view = View(run.original, {name: batch}, {}, {}, 0.0, run.seed)
         found.append(loglik(view, name))
         index.append(batch.index)
-    run.ledger.saw({name: len(data)})
+    run.counts.add({name: len(data)})
     order = torch.cat(index).argsort()
     return {"index": torch.cat(index)[order], "loglik": torch.cat(found)[order]}
 
@@ -373,7 +373,7 @@ def kept_losses(run: RunProtocol, name: str) -> dict[str, Tensor]:
         found.append(losses[scored])
         counts.append(scored.reshape(len(batch), -1).sum(1))
         index.append(batch.index)
-    run.ledger.saw({name: len(data)})
+    run.counts.add({name: len(data)})
     many, numbers = torch.cat(counts), torch.cat(index)
     order = numbers.argsort()
     first = (many.cumsum(0) - many)[order]

@@ -57,7 +57,7 @@ class Steer(Term):
         width = int(run.original.config.hidden_size)  # type: ignore[union-attr, arg-type]
         drawn = torch.rand(width, generator=run.stream("direction"))
         direction = self.scale * drawn / drawn.norm()
-        run.ledger.drawn[repr(self)] = tuple(direction.tolist())
+        run.counts.drawn[repr(self)] = tuple(direction.tolist())
         return {"direction": direction.to(next(run.original.parameters()))}
 
     def __call__(self, view: View) -> Tensor:
@@ -153,7 +153,7 @@ class AdaptiveSteer(Term):
         width = int(run.original.config.hidden_size)  # type: ignore[union-attr, arg-type]
         drawn = torch.rand(width, generator=run.stream("direction"))
         direction = self.scale * norm * drawn / drawn.norm()
-        run.ledger.drawn[repr(self)] = tuple(direction.tolist())
+        run.counts.drawn[repr(self)] = tuple(direction.tolist())
         return {"direction": direction.to(next(run.original.parameters()))}
 
     def __call__(self, view: View) -> Tensor:
@@ -175,7 +175,7 @@ def mean_norm(run: RunProtocol, name: str, layer: int) -> float:
         assert batch.scored is not None  # `hidden` refuses what is not of tokens
         total += float(norms[batch.scored].sum())
         count += int(batch.scored.sum())
-    run.ledger.saw({name: len(data)})
+    run.counts.add({name: len(data)})
     return total / count
 
 

@@ -198,7 +198,7 @@ class TopKL(Term):
             which.append(top.indices)
             counts.append(scored.reshape(len(batch), -1).sum(1))
             index.append(batch.index)
-        run.ledger.saw({self.set: len(data)})
+        run.counts.add({self.set: len(data)})
         many, numbers = torch.cat(counts), torch.cat(index)
         order = numbers.argsort()
         first = (many.cumsum(0) - many)[order]

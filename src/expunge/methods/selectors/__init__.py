@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from expunge.core.selector import Both, Either, Everything, Mask, Outside, Part, whole_tensors
+from expunge.core.selector import Both, Either, Everything, Mask, Outside, Selector, whole_tensors
 from expunge.methods.selectors.judged import (
     Changed,
     FisherRatio,
@@ -27,11 +27,11 @@ __all__ = [
     "Named",
     "Norms",
     "Outside",
-    "Part",
     "Pointwise",
     "Random",
     "RandomTensors",
     "Salient",
+    "Selector",
     "Similar",
     "Smallest",
     "layers",

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from expunge.core.selector import Everything, Mask, Part, is_share, lowest, quantile, whole_tensors
+from expunge.core.selector import (
+    Everything,
+    Mask,
+    Selector,
+    is_share,
+    lowest,
+    quantile,
+    whole_tensors,
+)
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence, Unsupported
 
@@ -16,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @word
-class Smallest(Part):
+class Smallest(Selector):
     """The `share` of all kernels' and matrices' weights that are smallest in size (L1 pruning)."""
 
     share: float
@@ -30,7 +38,7 @@ class Smallest(Part):
 
 
 @word
-class Salient(Part):
+class Salient(Selector):
     """The `share` of all weights on which the loss on one set depends most.
 
     Source: Fan et al., SalUn, arXiv 2310.12508, equation 3 (authors' share 0.5); gradient of the
@@ -53,7 +61,7 @@ class Salient(Part):
 
 
 @word
-class Similar(Part):
+class Similar(Selector):
     """In each kernel or matrix, the `share` of weights whose gradients on two sets differ least.
 
     As many examples of the set `a` are drawn as the set `b` holds, anew for each member, which
@@ -90,7 +98,7 @@ class Similar(Part):
 
 
 @word
-class Random(Part):
+class Random(Selector):
     """A `share` of all weights, drawn anew for each member and each time."""
 
     sees_original: ClassVar[bool] = False
@@ -112,7 +120,7 @@ class Random(Part):
 
 
 @word
-class FisherRatio(Part):
+class FisherRatio(Selector):
     """The weights whose Fisher information on one set is at least `ratio` times that on another.
 
     The information is the diagonal: the mean squared gradient of each example's cross-entropy, on
@@ -141,7 +149,7 @@ class FisherRatio(Part):
 
 
 @word
-class Changed(Part):
+class Changed(Selector):
     """The weights that are no longer what they were in the original, when the step begins.
 
     The one part that looks at the model and not at the original: "those that an earlier step drew
@@ -159,7 +167,7 @@ class Changed(Part):
 
 
 @word
-class RandomTensors(Part):
+class RandomTensors(Selector):
     """Whole parameters (kernels, matrices, biases), drawn anew for each member and each turn.
 
     All steps of one turn of a `Repeat` share one draw, and outside of a `Repeat` all steps of the
@@ -178,7 +186,7 @@ class RandomTensors(Part):
 
     sees_original: ClassVar[bool] = False
     count: int
-    among: Part = Everything()
+    among: Selector = Everything()
     replacement: bool = False
 
     def check(self) -> None:

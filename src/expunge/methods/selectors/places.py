@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
 
-from expunge.core.selector import Mask, Part, whole_tensors
+from expunge.core.selector import Mask, Selector, whole_tensors
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence, Unsupported
 
@@ -20,7 +20,7 @@ SHOWN = 12
 
 
 @word
-class Last(Part):
+class Last(Selector):
     """The last `layers` layers: each a weight matrix or kernel with its bias and normalisation."""
 
     sees_original: ClassVar[bool] = False
@@ -35,7 +35,7 @@ class Last(Part):
 
 
 @word
-class First(Part):
+class First(Selector):
     """The first `layers` layers: each a weight matrix or kernel with its bias and normalisation."""
 
     sees_original: ClassVar[bool] = False
@@ -50,7 +50,7 @@ class First(Part):
 
 
 @word
-class Convs(Part):
+class Convs(Selector):
     """The kernels of all convolutions, without their biases."""
 
     sees_original: ClassVar[bool] = False
@@ -65,7 +65,7 @@ class Convs(Part):
 
 
 @word
-class Named(Part):
+class Named(Selector):
     """The parameters whose names match a regular expression somewhere (`re.search`)."""
 
     sees_original: ClassVar[bool] = False
@@ -120,7 +120,7 @@ CONVS = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
 @word
-class Norms(Part):
+class Norms(Selector):
     """The weights and biases of all normalisations (batch, instance, group, layer, RMS)."""
 
     sees_original: ClassVar[bool] = False
@@ -136,7 +136,7 @@ class Norms(Part):
 
 
 @word
-class Pointwise(Part):
+class Pointwise(Selector):
     """The 1x1 convolutions, each with its bias and normalisation.
 
     In a ResNet of basic blocks they are the projections of the shortcuts.

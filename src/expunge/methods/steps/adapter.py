@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from expunge.core.machine import peft
 from expunge.core.method import Step
 from expunge.core.seeds import isolated
-from expunge.core.selector import Everything, Mask, Part
+from expunge.core.selector import Everything, Mask, Selector
 from expunge.core.vocabulary import word
 from expunge.engine.group import SingleModel
 from expunge.engine.training import Descent, Train, unrolled
@@ -41,11 +41,11 @@ class LoRA(Step):
 
     draws: ClassVar[bool] = True
     sees_original: ClassVar[bool] = False
-    writes_anew: ClassVar[bool] = True
+    writes_new_weights: ClassVar[bool] = True
     steps: tuple[Step, ...]
     rank: int = 8
     alpha: float = 16.0
-    where: Part = Everything()
+    where: Selector = Everything()
 
     def check(self) -> None:
         if self.rank < 1 or self.alpha <= 0:
@@ -66,12 +66,12 @@ class LoRA(Step):
         tuner = self._adapted(run)
         place, turn, memory = run.place, run.turn, run.optimisers
         run.optimisers = {}
-        crew = Adapter(run)
+        group = Adapter(run)
         for here, now, step in unrolled(self.steps, place, turn, run.seed):
             run.place, run.turn = here, now
             assert isinstance(step, Descent)
-            for epoch in step.through(crew):
-                run.ledger.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
+            for epoch in step.train_group(group):
+                run.counts.curve.append((epoch.place, epoch.number, epoch.losses[run.seed]))
         run.place, run.turn, run.optimisers = place, turn, memory
         # safe_merge writes new tensors: the old ones may be the original's
         tuner.merge_and_unload(safe_merge=True)
@@ -106,5 +106,5 @@ class Adapter(SingleModel):
         named = run.model.named_parameters()
         self.weights: dict[str, Tensor] = {n: w for n, w in named if w.requires_grad}
 
-    def masks(self, where: Part) -> Mask:
+    def masks(self, where: Selector) -> Mask:
         return {name: weight.new_ones(weight.shape).bool() for name, weight in self.weights.items()}

@@ -144,7 +144,7 @@ class Impair(Step):
         stream = run.stream("noise")
         first = [torch.randn((self.batch, *shape), generator=stream) for _ in classes]
         noise = [self._learned(run, *pair) for pair in zip(first, classes, strict=True)]
-        run.ledger.saw({self.set: len(forget)})
+        run.counts.add({self.set: len(forget)})
         self._train(run, self._pool(run, torch.cat(noise), classes))
 
     def _learned(self, run: RunProtocol, noise: Tensor, label: int) -> Tensor:
@@ -167,7 +167,7 @@ class Impair(Step):
         retain = run.data(self.against)
         order = torch.randperm(len(retain), generator=run.stream("sample"))
         chosen = order[_first_of_each(all_targets(retain)[order], self.sample)]
-        run.ledger.saw({self.against: len(chosen)})
+        run.counts.add({self.against: len(chosen)})
         return Joined(Subset(Tensors(noise, labels), shown), Subset(retain, chosen))
 
     def _train(self, run: RunProtocol, pool: Data) -> None:
@@ -268,7 +268,7 @@ class Strata(Step):
                 continue
             for epoch in loop.train_group(step, SingleModel(inner)):
                 loss = epoch.losses[run.seed]
-                run.ledger.curve.append((epoch.place, epoch.number, loss))
+                run.counts.curve.append((epoch.place, epoch.number, loss))
 
 
 def confidence(run: RunProtocol, name: str) -> Tensor:
@@ -281,7 +281,7 @@ def confidence(run: RunProtocol, name: str) -> Tensor:
         if sure.ndim != 2:
             raise Unsupported("Strata needs one answer an example; on tokens there are many.")
         found.append(sure.gather(-1, batch.targets[:, None])[:, 0].cpu())
-    run.ledger.saw({name: len(data)})
+    run.counts.add({name: len(data)})
     return torch.cat(found)
 
 

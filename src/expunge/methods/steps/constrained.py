@@ -1,4 +1,4 @@
-"""Descent with more than one objective: under a constraint, or at the worst weights nearby."""
+"""Training with more than one gradient a step: primal-dual, sharpness-aware, rectified."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -20,7 +20,7 @@ from expunge.core.schedules import Schedule, value
 from expunge.core.term import Coefficient, Term
 from expunge.core.vocabulary import word
 from expunge.engine import loop
-from expunge.engine.group import Epoch, ModelGroup, SingleModel, TrainingSettings
+from expunge.engine.group import Epoch, ModelGroup, SingleModel
 from expunge.engine.memory import ANSWERS, parts_of, passes
 from expunge.engine.training import Descent, Train
 from expunge.errors import BadSentence
@@ -67,7 +67,7 @@ class PrimalDual(Descent):
             raise BadSentence("PrimalDual: weight, rate and warmup must be 0 or more.")
         if not self.term.sets:
             raise BadSentence(f"PrimalDual: {self.term!r} reads no set, so nothing limits it.")
-        _ = self.trained  # which refuses a term that cannot be cut into pieces
+        _ = self.trained  # which refuses a term that cannot be cut into micro-batches
 
     @property
     def trained(self) -> Train:
@@ -76,61 +76,41 @@ class PrimalDual(Descent):
     def reads(self, problem: ProblemProtocol) -> Counter[str]:
         return read_of(self.trained, problem, (self.train.objective, self.term))
 
-    def through(self, crew: ModelGroup) -> Iterator[Epoch]:
-        sizes = {name: len(crew.runs[0].data(name)) for name in self.trained.objective.sets}
-        _, length, _ = loop.course(self.trained, sizes)
-        multiplier = _Multiplier(self, self.weight, round(self.warmup * length))
-        yield from loop.train_group(self.trained, crew, multiplier.advance)
+    def train_group(self, group: ModelGroup) -> Iterator[Epoch]:
+        train, objective = self.trained, self.train.objective
+        sizes = {name: len(group.runs[0].data(name)) for name in train.objective.sets}
+        _, length, _ = loop.course(train, sizes)
+        multiplier, waits = self.weight, round(self.warmup * length)
 
-
-@dataclass
-class _Multiplier:
-    """The multiplier of one descent, and how many minibatches it still rests."""
-
-    step: PrimalDual
-    now: float
-    rests: int
-
-    def advance(
-        self,
-        train: TrainingSettings,
-        crew: ModelGroup,
-        optimiser: torch.optim.Optimizer,
-        batches: Batches,
-        share: float,
-    ) -> Tensor:
-        """One minibatch, and the multiplier after it."""
-
-        def gradient(progress: float) -> Tensor:
-            held = loop.slope(self.step.term, train, crew, batches, progress)
-            for weight in crew.weights.values():
+        def gradients(batches: Batches, progress: float) -> Tensor:
+            nonlocal multiplier, waits
+            held = loop.backward(self.term, train, group, batches, progress)
+            for weight in group.weights.values():
                 if weight.grad is not None:
-                    weight.grad.mul_(self.now)
-            free = loop.slope(self.step.train.objective, train, crew, batches, progress)
-            excess = held - self.step.limit
-            losses = free + self.now * excess
-            self._follow(float(excess))
+                    weight.grad.mul_(multiplier)
+            free = loop.backward(objective, train, group, batches, progress)
+            excess = held - self.limit
+            losses = free + multiplier * excess
+            if waits > 0:
+                waits -= 1
+            else:
+                multiplier = max(0.0, multiplier + self.rate * float(excess))
             return losses
 
-        return loop.moved(train, crew, optimiser, share, gradient)
-
-    def _follow(self, excess: float) -> None:
-        if self.rests > 0:
-            self.rests -= 1
-        else:
-            self.now = max(0.0, self.now + self.step.rate * excess)
+        yield from loop.train_group(train, group, gradients)
 
 
 @word
 class SharpnessAware(Descent):
-    """Descent in which the terms on one set are judged at the worst weights nearby (SAM).
+    """Train with the terms on one set computed at the worst weights nearby (SAM).
 
     The gradient of these terms is taken at w + rho g / ||g||, where g is their gradient at w: what
-    is forgotten shall stay so when the weights are moved a little. All other terms are judged at w.
+    is forgotten shall stay so when the weights are moved a little. All other terms are computed at
+    w.
 
     Args:
         train: what is minimised, and how.
-        set: the set whose terms are judged so; these terms read no other set.
+        set: the set whose terms are computed so; these terms read no other set.
         rho: how far away, L2 norm over all weights.
 
     Source: Fan et al., Towards LLM Unlearning Resilient to Relearning Attacks, arXiv 2502.05374;
@@ -157,7 +137,7 @@ class SharpnessAware(Descent):
 
     @property
     def _halves(self) -> tuple[Term | None, Term | None]:
-        """The terms that are judged at the worst weights, and the others."""
+        """The terms that are computed at the worst weights, and the others."""
         parts = parts_of(self.train.objective)
         return (
             joined(part for part in parts if part[1].sets == (self.set,)),
@@ -168,54 +148,43 @@ class SharpnessAware(Descent):
         sharp, plain = self._halves
         return read_of(self.train, problem, filter(None, (sharp, sharp, plain)), (self.set,))
 
-    def through(self, crew: ModelGroup) -> Iterator[Epoch]:
-        yield from loop.train_group(self.train, crew, self._advance)
+    def train_group(self, group: ModelGroup) -> Iterator[Epoch]:
+        sharp, plain = self._halves
+        assert sharp is not None  # see `check`
 
-    def _advance(
-        self,
-        train: TrainingSettings,
-        crew: ModelGroup,
-        optimiser: torch.optim.Optimizer,
-        batches: Batches,
-        share: float,
-    ) -> Tensor:
-        """One minibatch: there, back, and the step."""
-
-        def gradient(progress: float) -> Tensor:
-            sharp, plain = self._halves
-            assert sharp is not None  # see `check`
-            loop.slope(sharp, train, crew, batches, progress)
-            with worst(crew, self.rho):
-                losses = loop.slope(sharp, train, crew, batches, progress)
-            loop.note_read(crew, {self.set: batches[self.set]})
+        def gradients(batches: Batches, progress: float) -> Tensor:
+            loop.backward(sharp, self.train, group, batches, progress)
+            with worst_nearby(group, self.rho):
+                losses = loop.backward(sharp, self.train, group, batches, progress)
+            loop.count_read(group, {self.set: batches[self.set]})
             if plain is not None:
-                losses = losses + loop.slope(plain, train, crew, batches, progress)
+                losses = losses + loop.backward(plain, self.train, group, batches, progress)
             return losses
 
-        return loop.moved(train, crew, optimiser, share, gradient)
+        yield from loop.train_group(self.train, group, gradients)
 
 
 @contextmanager
-def worst(crew: ModelGroup, rho: float) -> Iterator[None]:
+def worst_nearby(group: ModelGroup, rho: float) -> Iterator[None]:
     """Move the weights by rho along their gradients while the block runs; no gradient is left.
 
-    What may not move takes no part; the weights come back bit for bit.
+    Frozen weights take no part; the weights come back bit for bit.
     """
-    slopes = {n: w.grad for n, w in crew.weights.items() if w.grad is not None}
-    for name, (inside, _) in crew.kept.items():
+    slopes = {n: w.grad for n, w in group.weights.items() if w.grad is not None}
+    for name, (inside, _) in group.frozen.items():
         if name in slopes:
             slopes[name] = slopes[name] * inside
-    before = {name: crew.weights[name].detach().clone() for name in slopes}
+    before = {name: group.weights[name].detach().clone() for name in slopes}
     size = torch.stack([slope.norm() for slope in slopes.values()]).norm().clamp_min(1e-12)
     with torch.no_grad():
         for name, slope in slopes.items():
-            crew.weights[name].add_(slope * (rho / size))
+            group.weights[name].add_(slope * (rho / size))
     for name in slopes:
-        crew.weights[name].grad = None
+        group.weights[name].grad = None
     yield
     with torch.no_grad():
         for name, weight in before.items():
-            crew.weights[name].copy_(weight)
+            group.weights[name].copy_(weight)
 
 
 def joined(parts: Iterable[tuple[Coefficient, Term]]) -> Term | None:
@@ -227,20 +196,20 @@ def joined(parts: Iterable[tuple[Coefficient, Term]]) -> Term | None:
 def read_of(
     train: Train, problem: ProblemProtocol, passed: Iterable[Term], again: tuple[str, ...] = ()
 ) -> Counter[str]:
-    """Examples that a descent reads which works out several objectives one after another.
+    """Count the examples of a training that computes several objectives one after another.
 
     Args:
         train: whose minibatches they are.
-        passed: the objectives, one for each time that it is worked out with a backward pass.
+        passed: the objectives, one for each time that it is computed with a backward pass.
         again: sets whose minibatches the receipt counts twice.
     """
     objectives = list(passed)
     once = loop.read_by(train, problem)
     read = Counter({name: n for name, n in once.items() if name != ANSWERS})
     times = {name: sum(passes(o)[name] for o in objectives) for name in read}
-    told = {name: 1 + (name in again) for name in read}
-    total = Counter({name: n * told[name] for name, n in read.items()})
-    total[ANSWERS] = sum(n * (times[name] - told[name]) for name, n in read.items())
+    counted = {name: 1 + (name in again) for name in read}
+    total = Counter({name: n * counted[name] for name, n in read.items()})
+    total[ANSWERS] = sum(n * (times[name] - counted[name]) for name, n in read.items())
     return +total
 
 
@@ -293,31 +262,25 @@ class Rectify(Step):
         return loop.read_by(self.train, problem)
 
     def __call__(self, run: RunProtocol) -> None:
-        train, crew = self.train, SingleModel(run)
-        crew.begin(train)
-        optimiser = crew.optimiser(train)
+        train, group = self.train, SingleModel(run)
+        group.begin(train)
+        optimiser, weights = group.optimiser(train), list(group.weights.values())
         sizes = {name: len(run.data(name)) for name in train.objective.sets}
-        feeds = {name: loop.feed(crew.runs, name, n, self.batch) for name, n in sizes.items()}
-        device = next(iter(crew.weights.values())).device
+        orders = {n: loop.minibatches(group.runs, n, size, self.batch) for n, size in sizes.items()}
         _, _, total = loop.course(train, sizes)
-        with crew.randomness(0):
+        with group.randomness(0):
             for number in range(total):
-                batches = {n: crew.gather(n, next(feeds[n])).to(device) for n in sizes}
+                batches = {n: group.gather(n, next(orders[n])).to(group.device) for n in sizes}
                 progress = (run.turn[0] + number / total) / run.turn[1]
                 optimiser.param_groups[0]["lr"] = value(self.lr, progress)
-                self._slope(crew, batches, progress)
+                kept, keeping = slopes(group.losses(self.retain, batches, progress), weights)
+                _, leaving = slopes(group.losses(self.forget, batches, progress), weights)
+                share = torch.sigmoid(-self.sharpness * (kept - self.target))
+                for weight, ours, theirs in zip(weights, leaving, keeping, strict=True):
+                    a, b = rectified(ours, theirs)
+                    weight.grad = share * a + (1 - share) * b
                 optimiser.step()
-                loop.note_read(crew, batches)
-
-    def _slope(self, crew: SingleModel, batches: dict[str, Batch], progress: float) -> None:
-        """Give every weight its gradient: the two, rectified and weighed."""
-        weights = list(crew.weights.values())
-        kept, keeping = slopes(crew.losses(self.retain, batches, progress), weights)
-        _, leaving = slopes(crew.losses(self.forget, batches, progress), weights)
-        share = torch.sigmoid(-self.sharpness * (kept - self.target))
-        for weight, ours, theirs in zip(weights, leaving, keeping, strict=True):
-            a, b = rectified(ours, theirs)
-            weight.grad = share * a + (1 - share) * b
+                loop.count_read(group, batches)
 
 
 def slopes(loss: Tensor, weights: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:

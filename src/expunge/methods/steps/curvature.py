@@ -12,17 +12,17 @@ from torch import Tensor, nn
 
 from expunge.core.batch import all_targets, holds_tokens
 from expunge.core.method import Step
-from expunge.core.selector import Everything, Part, quantile
+from expunge.core.selector import Everything, Selector, quantile
 from expunge.core.term import Term
 from expunge.core.vocabulary import word
 from expunge.engine.curvature import (
     Weights,
+    chunks,
     conjugate_gradient,
     fisher_times,
     full_gradient,
     hessian_times,
     importance,
-    pieces,
     sensitivity,
 )
 from expunge.engine.memory import ANSWERS, more_than_one
@@ -60,7 +60,7 @@ class Newton(Step):
 
     def reads(self, problem: ProblemProtocol) -> Counter[str]:
         once: Counter[str] = Counter()
-        for where in pieces(problem, self.objective):
+        for where in chunks(problem, self.objective):
             once.update({name: len(rows) for name, rows in where.items()})
         once[ANSWERS] = more_than_one(self.objective, once)
         return Counter({name: (1 + self.iterations) * count for name, count in once.items()})
@@ -244,7 +244,7 @@ class FisherNoise(Step):
     alpha: float = 1e-6
     set: str = "retain"
     largest: float = 1000.0
-    where: Part = Everything()
+    where: Selector = Everything()
 
     def check(self) -> None:
         if self.alpha < 0 or self.largest <= 0:

@@ -264,7 +264,7 @@ def second_moments(
             keys = inputs[-1][batch.mask].double()
             sums[number] = sums.get(number, 0) + keys.mT @ keys
         seen += int(batch.mask.sum())
-    run.ledger.saw({name: count})
+    run.counts.add({name: count})
     return {number: total / seen for number, total in sums.items()}
 
 

@@ -8,7 +8,7 @@ import torch
 
 from expunge.core.method import Step
 from expunge.core.schedules import Schedule, value
-from expunge.core.selector import Everything, Part
+from expunge.core.selector import Everything, Selector
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence, Unsupported
 from expunge.methods.selectors.places import Convs
@@ -30,7 +30,7 @@ class Noise(Step):
     draws: ClassVar[bool] = True
     sees_original: ClassVar[bool] = False
     std: float | Schedule
-    where: Part = Everything()
+    where: Selector = Everything()
 
     def check(self) -> None:
         if not isinstance(self.std, Schedule) and self.std < 0:
@@ -51,7 +51,7 @@ class Zero(Step):
 
     settled: ClassVar[bool] = True
     sees_original: ClassVar[bool] = False
-    where: Part
+    where: Selector
 
     @torch.no_grad()
     def __call__(self, run: RunProtocol) -> None:
@@ -96,7 +96,7 @@ class Transpose(Step):
     """
 
     sees_original: ClassVar[bool] = False
-    where: Part = Convs()
+    where: Selector = Convs()
 
     @torch.no_grad()
     def __call__(self, run: RunProtocol) -> None:

@@ -94,7 +94,7 @@ class Rome(Step):
             keys = at_subject(run.model, one, matrix, inward=True)
             found = wanted(run, one, matrix, search(self))
             write(matrix, rank_one(covariance, keys.mean(0), keys[0], found.delta))
-            run.ledger.saw({self.set: found.read + 1})
+            run.counts.add({self.set: found.read + 1})
 
 
 @word
@@ -162,14 +162,14 @@ class Memit(Step):
         last = layer_of(run.model, self.layers[-1])
         found = [wanted(run, one, last, search(self)) for one in facts]
         goal = torch.stack([one.start + one.delta for one in found], dim=1)
-        run.ledger.saw({self.set: sum(one.read for one in found)})
+        run.counts.add({self.set: sum(one.read for one in found)})
         for done, (number, matrix) in enumerate(matrices.items()):
             keys = torch.stack([mean_key(run, one, matrix) for one in facts], dim=1)
             now = [at_subject(run.model, one, last, inward=False)[0] for one in facts]
             share = (goal - torch.stack(now, dim=1)) / (len(matrices) - done)
             covariance = damped(moments[number], self.damping)
             write(matrix, spread(covariance, self.weight, keys, share))
-            run.ledger.saw({self.set: 2 * len(facts)})
+            run.counts.add({self.set: 2 * len(facts)})
 
 
 def mean_key(run: RunProtocol, one: Fact, matrix: torch.nn.Module) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from expunge.core.method import Step
-from expunge.core.selector import Everything, Part
+from expunge.core.selector import Everything, Selector
 from expunge.core.vocabulary import word
 from expunge.engine.training import unrolled
 from expunge.errors import BadSentence
@@ -73,7 +73,7 @@ class ShrinkPerturb(Step):
     sees_original: ClassVar[bool] = False
     share: float = 0.25
     noise: float = 0.0
-    where: Part = Everything()
+    where: Selector = Everything()
 
     def check(self) -> None:
         if not 0 < self.share <= 1 or self.noise < 0:

@@ -35,7 +35,7 @@ def accuracy(run: RunProtocol, model: nn.Module, name: str, data: Data | None = 
     for rows in torch.arange(len(seen)).split(chunk_of(seen, CHUNK)):
         batch = seen.batch(rows).to(device)
         right += int((batch.logits(model).argmax(-1) == batch.targets).sum())
-    run.ledger.saw({name: len(seen)})
+    run.counts.add({name: len(seen)})
     return right / scored_in(seen, torch.arange(len(seen)))
 
 
