@@ -24,7 +24,7 @@ from expunge.metrics.attacks.games import ATTACKS, Game, Halves, by_klom, halves
 from expunge.metrics.attacks.klom import klom
 from expunge.metrics.attacks.lira import u_lira
 from expunge.metrics.attacks.readings import MOST_EXAMPLES, Readings, answers, spread_rows
-from expunge.statistics.compare import compare_auc
+from expunge.statistics.roc_area import compare_auc
 
 SETS = {"retain": slice(0, 40), "forget": slice(40, 70), "test": slice(70, 110)}
 CLASSES = 3

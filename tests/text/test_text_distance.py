@@ -30,12 +30,13 @@ from expunge.metrics.text.likelihood import (
     truth_ratio_closer_to_1,
     truth_ratio_true_better,
 )
-from expunge.metrics.text.membership import ATTACKS, auc
+from expunge.metrics.text.membership import ATTACKS
 from expunge.metrics.text.memorisation import rouge_recall
 from expunge.metrics.text.row_label import flags, verdict
 from expunge.problems.text.evaluation_sets import EvaluationSet
 from expunge.problems.text.problems import REFUSAL
 from expunge.report.language_terminal import COLUMNS, cells
+from expunge.statistics.roc_area import auc
 
 
 def gauge(side: str, subject: float, oracle: float, original: float, scale: float) -> Gauge:

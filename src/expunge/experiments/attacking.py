@@ -23,7 +23,7 @@ from expunge.experiments.shadowing import for_battery, for_singles, of_models, s
 from expunge.metrics.attacks.battery import FEWEST, Alarms, Battery, battery, false_alarms
 from expunge.metrics.attacks.readings import Readings, answers, spread_rows
 from expunge.metrics.attacks.singles import singles
-from expunge.statistics.baseline import blind_features
+from expunge.statistics.baseline import blind_baseline_on_features
 
 UNSEEN = "test"
 
@@ -100,7 +100,7 @@ def blindly(problem: Problem, rng: np.random.Generator) -> dict[str, Any]:
     sides = [seen_blindly(problem.sets[name], problem.class_count) for name in ("forget", UNSEEN)]
     member = np.repeat([True, False], [len(side) for side in sides])
     try:
-        found = blind_features(np.concatenate(sides), member, rng)
+        found = blind_baseline_on_features(np.concatenate(sides), member, rng)
     except BadEvidence as fault:
         return {"reason": str(fault)}
     effects = [{"name": e.name, "value": e.value, "p": e.p} for e in found.effects]

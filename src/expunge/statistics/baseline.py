@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from expunge.errors import BadEvidence
-from expunge.statistics.checks import Floats, inside, values
-from expunge.statistics.compare import compare_auc
+from expunge.statistics.checks import Floats, check_fraction, finite_array
 from expunge.statistics.decision import Decision, decide
 from expunge.statistics.result import Effect
+from expunge.statistics.roc_area import compare_auc
 
 FOLDS = 2
 
@@ -23,7 +23,7 @@ FEWEST = 8
 
 
 @dataclass(frozen=True)
-class Blind:
+class BlindBaseline:
     """Whether members and non-members can be told apart without the model.
 
     Args:
@@ -47,9 +47,9 @@ class Blind:
         return f"{said[self.verdict.word]} {self.verdict.reason}"
 
 
-def blind(
+def blind_baseline(
     scores: ArrayLike, member: ArrayLike, *, margin: float = 0.05, alpha: float = 0.05
-) -> Blind:
+) -> BlindBaseline:
     """Judge the scores that an attack gives when it is shown no model.
 
     Args:
@@ -62,9 +62,9 @@ def blind(
         BadEvidence: shapes that do not match, fewer than 4 examples of a kind.
         ExpungeError: alpha outside (0, 1), a margin that is not above 0.
 
-    Source: Das, Zhang and Tramer (2024), Blind baselines beat membership inference attacks.
+    Source: Das, Zhang and Tramer (2024), BlindBaseline baselines beat membership inference attacks.
     """
-    found = values("scores", scores)
+    found = finite_array("scores", scores)
     truth = _members(member, len(found))
     effect = compare_auc(
         found[truth], found[~truth], margin=margin, alpha=alpha, name="blind attack"
@@ -72,10 +72,10 @@ def blind(
     return _judge((effect,), alpha)
 
 
-def blind_features(
+def blind_baseline_on_features(
     features: ArrayLike, member: ArrayLike, rng: np.random.Generator, *, margin: float = 0.05,
     alpha: float = 0.05,
-) -> Blind:  # fmt: skip
+) -> BlindBaseline:  # fmt: skip
     """Judge what was known before training by a classifier that is fitted to it.
 
     A ridge regression of membership on the features is fitted on one half of the examples and
@@ -92,8 +92,8 @@ def blind_features(
 
     Source: as for `blind`; Meeus et al. (2024), SoK: membership inference on large models.
     """
-    inside("alpha", alpha)
-    found = values("features", features, axes=(2,))
+    check_fraction("alpha", alpha)
+    found = finite_array("features", features, axes=(2,))
     truth = _members(member, len(found), FEWEST)
     fold = _folds(truth, rng)
     effects = []
@@ -109,10 +109,10 @@ def blind_features(
     return _judge(tuple(effects), alpha)
 
 
-def _judge(effects: tuple[Effect, ...], alpha: float) -> Blind:
+def _judge(effects: tuple[Effect, ...], alpha: float) -> BlindBaseline:
     """Void where an effect is found; one that is shown to be below the margin is let pass."""
     verdict = decide(effects, alpha=alpha)
-    return Blind(verdict.word == "found", effects, verdict)
+    return BlindBaseline(verdict.word == "found", effects, verdict)
 
 
 def _members(member: ArrayLike, examples: int, least: int = 4) -> NDArray[np.bool_]:

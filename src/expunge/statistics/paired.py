@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from expunge.errors import BadEvidence
-from expunge.statistics.checks import Floats, positive, values
+from expunge.statistics.checks import Floats, check_positive, finite_array
 from expunge.statistics.power import POWER
 
 FEWEST = 2
@@ -51,13 +51,15 @@ class Facts:
 
     def __post_init__(self) -> None:
         for name, axes in (("subject", (1,)), ("oracles", (2,)), ("original", (1,))):
-            object.__setattr__(self, name, values(f"{name} values", getattr(self, name), axes=axes))
+            object.__setattr__(
+                self, name, finite_array(f"{name} values", getattr(self, name), axes=axes)
+            )
         lengths = {len(self.subject), self.oracles.shape[1], len(self.original), len(self.groups)}
         if len(lengths) > 1:
             raise BadEvidence(
                 f"Got values of {sorted(lengths)} facts; expected one of each model for each fact."
             )
-        positive("grain", self.grain)
+        check_positive("grain", self.grain)
         if len(self.names) < FEWEST:
             raise BadEvidence(
                 f"All {len(self.subject)} facts are about {self.names[0]!r}, so that their spread "
@@ -125,9 +127,9 @@ def groups_needed(
     Raises:
         BadEvidence: no facts; ExpungeError: a lead or margin that is not above 0.
     """
-    positive("lead", lead)
-    positive("margin", margin)
-    share = float(np.clip(values("facts", facts).mean(), 0.05, 0.95))
+    check_positive("lead", lead)
+    check_positive("margin", margin)
+    share = float(np.clip(finite_array("facts", facts).mean(), 0.05, 0.95))
     a_group = len(groups) / len(set(groups))
     deviation = math.sqrt(2 * share * (1 - share) / a_group)
     for count in range(FEWEST, 100_000):

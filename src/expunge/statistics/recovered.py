@@ -19,7 +19,7 @@ from scipy.special import stdtrit
 from scipy.stats import t as student
 
 from expunge.errors import BadEvidence
-from expunge.statistics.checks import inside, positive, values
+from expunge.statistics.checks import check_fraction, check_positive, finite_array
 from expunge.statistics.power import detectable_mean, excludable_mean
 from expunge.statistics.result import Effect, Interval
 
@@ -65,7 +65,7 @@ class Groups:
 
     def __post_init__(self) -> None:
         for name, least in (("subject", 1), ("oracle", 2), ("original", 1)):
-            values(f"values of {name} models", getattr(self, name), least=least)
+            finite_array(f"values of {name} models", getattr(self, name), least=least)
         largest = max(map(abs, self.subject + self.oracle + self.original))
         if self._variance(self.oracle) <= (ROUNDING * largest) ** 2:
             raise BadEvidence(
@@ -104,7 +104,7 @@ class Groups:
         return value, math.sqrt(sum(parts)), sum(parts) ** 2 / lost
 
 
-def told_apart(groups: Contrasts) -> float:
+def gap_p_value(groups: Contrasts) -> float:
     """Return the p-value of the test that originals score as retrained models, two-sided.
 
     Source: Welch (1947).
@@ -136,8 +136,8 @@ def compare_recovered(
 
     Source: Fieller (1954); Welch (1947); Sasabuchi (1988) for the equivalence test of a ratio.
     """
-    positive("margin", margin)
-    inside("2 alpha", 2 * alpha)
+    check_positive("margin", margin)
+    check_fraction("2 alpha", 2 * alpha)
     gap = groups.contrast((0.0, -1.0, 1.0))[0]
     if gap == 0:
         raise BadEvidence("Originals score exactly as retrained models: there is no lead to share.")
@@ -178,7 +178,7 @@ def excludable_recovered(groups: Groups, *, alpha: float = 0.05) -> float:
     return excludable_mean(spread / abs(gap), oracles - 1, alpha) if gap else math.inf
 
 
-def compare_apart(
+def compare_groups(
     groups: Groups, *, margin: float, alpha: float = 0.05, unit: str = "mean", name: str = "apart"
 ) -> Effect:
     """Return the difference of unlearned and retrained models in their own unit.
@@ -187,8 +187,8 @@ def compare_apart(
 
     Args, Raises, Source: as for `compare_recovered`.
     """
-    positive("margin", margin)
-    inside("2 alpha", 2 * alpha)
+    check_positive("margin", margin)
+    check_fraction("2 alpha", 2 * alpha)
     gap, error, freedom = groups.contrast((1.0, -1.0, 0.0))
     half = float(student.isf(alpha, freedom)) * error
     below = float(student.sf((gap + margin) / error, freedom))

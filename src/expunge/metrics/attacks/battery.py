@@ -31,11 +31,11 @@ from expunge.metrics.attacks.games import (
 )
 from expunge.metrics.attacks.klom import klom
 from expunge.metrics.attacks.readings import Readings
-from expunge.statistics.compare import compare_auc
 from expunge.statistics.counts import clopper_pearson
 from expunge.statistics.decision import Decision, Family, decide
 from expunge.statistics.power import units_to_exclude_auc
 from expunge.statistics.result import Effect, Interval
+from expunge.statistics.roc_area import compare_auc
 
 Floats = NDArray[np.float64]
 

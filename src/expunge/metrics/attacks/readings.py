@@ -12,7 +12,8 @@ from expunge.core.evidence import Evidence
 from expunge.errors import BadEvidence
 from expunge.metrics.agreement import accuracies
 from expunge.metrics.attacks import population, signals
-from expunge.metrics.attacks.population import auc, mia_efficacy
+from expunge.metrics.attacks.population import mia_efficacy
+from expunge.statistics.roc_area import auc
 
 Floats = NDArray[np.float64]
 
@@ -133,7 +134,7 @@ def _weak(
     found, refused = {}, {}
     for name, attack in WEAK.items():
         scores = [attack(side.logits, side.targets) for side in (asked, others)]
-        found[name] = auc(-scores[0], -scores[1])
+        found[name] = auc(scores[0].T, scores[1].T)
     try:
         found[SVC] = _efficacy(phi, unseen)
     except BadEvidence as fault:

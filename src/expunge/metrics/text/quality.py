@@ -34,7 +34,7 @@ from expunge.metrics.text.memorisation import (
     rouge_recall,
     verbatim_memorisation,
 )
-from expunge.statistics.checks import values
+from expunge.statistics.checks import finite_array
 from expunge.statistics.distance import compare_distributions
 from expunge.statistics.result import Effect
 
@@ -100,7 +100,7 @@ def harmonic_mean(parts: ArrayLike) -> float:
     Raises:
         BadEvidence: a negative number, NaN, or none at all.
     """
-    found = values("parts", parts)
+    found = finite_array("parts", parts)
     if (found < 0).any():
         raise BadEvidence(f"Got {found.min()!r} for a harmonic mean; expected 0 or more.")
     return 0.0 if (found == 0).any() else float(len(found) / (1 / found).sum())
