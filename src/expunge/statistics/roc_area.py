@@ -51,8 +51,8 @@ class RankedScores:
         """Return which share of the negatives lies below each trial, and of the positives above.
 
         Returns:
-            float64 [trial, column] each, by rank, ties counted half. The mean of the first over
-            positives, and of the second over negatives, is the area; their spread is DeLong's error.
+            float64 [trial, column] each, by rank, ties counted half. The area is the mean of the
+            first over positives, and of the second over negatives; their spread is DeLong's error.
         """
         below = [
             (_below(side, self.start) + _below(side, self.stop)) / 2
