@@ -2,8 +2,9 @@
 
 `PAPER_SCORES` lists them with paper, formula and range. Experiments compute ZRF and RF-JSD; the
 others are for comparing with a paper. `metrics.agreement` holds tug of war, Jensen-Shannon
-divergence and the L2 activation distance. Scores of the same name elsewhere are often other numbers: logs are natural
-(nats) here, an activation distance is a mean of norms, accuracies are shares and not per cent.
+divergence and the L2 activation distance. Scores of the same name elsewhere are often other
+numbers: logs are natural (nats) here, an activation distance is a mean of norms, accuracies are
+shares and not per cent.
 """
 
 from __future__ import annotations

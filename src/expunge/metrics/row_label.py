@@ -63,7 +63,7 @@ class ScoredRow:
     cost: float
 
 
-def verdict(row: ScoredRow) -> str:
+def row_label(row: ScoredRow) -> str:
     """Return the first of these that fits, in this order.
 
     | words | rule |
@@ -76,19 +76,23 @@ def verdict(row: ScoredRow) -> str:
     | over-forgotten | quality below the ceiling, forget accuracy below the oracle's |
     | not forgotten | quality not above the floor |
     | no better than finetune | quality not above that of plain fine-tuning |
-    | partly forgotten (x of the way) | the rest; x = `normalised`, floor 0, ceiling 1 |
+    | partly forgotten (x of the way) | the rest; x = `gap_closed`, floor 0, ceiling 1 |
 
     "Above", "below" and "off" mean by more than noise. For qualities noise is the root of the
     summed squares of both 95 % half-widths. For accuracies it is 1.96 times the standard deviation
     of single reference models, with the standard error of the mean judged added in squares, and at
     least half a point. Which accuracies are off is told by `flags`.
     """
+    too_few = min(row.quality.n, row.ceiling.n) < FEWEST_MODELS or not _above(
+        row.ceiling, row.floor
+    )
+    off = any(_gap(row, name) != 0 for name in measured(row))
     for words, fits in (
         ("changed nothing", row.largest_change <= SMALLEST_CHANGE),
         ("collapsed", _collapsed(row)),
-        ("too few models to say", _too_few(row)),
+        ("too few models to say", too_few),
         ("forget accuracy rose", _gap(row, "forget", row.original) > 0),
-        ("as retrained within noise", not _above(row.ceiling, row.quality) and not _off(row)),
+        ("as retrained within noise", not _above(row.ceiling, row.quality) and not off),
         ("over-forgotten", _above(row.ceiling, row.quality) and _gap(row, "forget") < 0),
         ("not forgotten", not _above(row.quality, row.floor)),
         ("no better than finetune", row.finetune and not _above(row.quality, row.finetune)),
@@ -96,7 +100,7 @@ def verdict(row: ScoredRow) -> str:
         if fits:
             return words
     return (
-        f"partly forgotten ({normalised(row.quality.value, row.floor, row.ceiling):.2f} of the way)"
+        f"partly forgotten ({gap_closed(row.quality.value, row.floor, row.ceiling):.2f} of the way)"
     )
 
 
@@ -112,7 +116,7 @@ def flags(row: ScoredRow) -> tuple[str, ...]:
     return tuple(found)
 
 
-def normalised(value: float, floor: Score, ceiling: Score) -> float | Unscored:
+def gap_closed(value: float, floor: Score, ceiling: Score) -> float | Unscored:
     """Return (value - floor) / (ceiling - floor): 0 as the original, 1 as retrained models.
 
     Args:
@@ -154,11 +158,6 @@ def _gap(row: ScoredRow, name: str, reference: Mapping[str, Spread] | None = Non
     return gap if abs(gap) > max(noise, RESOLUTION) else 0.0
 
 
-def _off(row: ScoredRow) -> bool:
-    """Whether any accuracy is off the oracle's."""
-    return any(_gap(row, name) != 0 for name in measured(row))
-
-
 def _collapsed(row: ScoredRow) -> bool:
     """Whether half of the lead over guessing is lost where nothing should be."""
     chance = 1 / row.classes
@@ -167,9 +166,3 @@ def _collapsed(row: ScoredRow) -> bool:
         for name in measured(row)
         if name != "forget"
     )
-
-
-def _too_few(row: ScoredRow) -> bool:
-    """Whether the numbers cannot rank a method at all."""
-    few = min(row.quality.n, row.ceiling.n) < FEWEST_MODELS
-    return few or not _above(row.ceiling, row.floor)

@@ -105,15 +105,9 @@ def tpr_at(positives: ArrayLike, negatives: ArrayLike, fpr: float, alpha: float 
     allowed = math.floor(fpr * n + 1e-9)
     best = int((ones > zeros[allowed]).sum()) / len(ones)
     # Strictly above the k-th largest negative: a rate above fpr has probability P(Bin < k).
-    strict = _last_rank(n, fpr, alpha / 4)
+    strict = int((binom.cdf(np.arange(n + 1) - 1, n, fpr) <= alpha / 4).sum()) - 1
     low = lower_limit((ones > zeros[strict - 1]).sum(), len(ones), alpha / 4) if strict else 0.0
     # At or above the k-th largest: a rate below fpr has probability P(Bin >= k).
     loose = int(binom.isf(alpha / 4, n, fpr)) + 1
     high = upper_limit((ones >= zeros[loose - 1]).sum(), len(ones), alpha / 4) if loose <= n else 1
     return Interval(best, min(float(low), best), max(float(high), best), alpha, len(ones))
-
-
-def _last_rank(n: int, fpr: float, alpha: float) -> int:
-    """The largest k with P(Binomial(n, fpr) < k) <= alpha; 0 where there is none."""
-    ranks = np.arange(n + 1)
-    return int((binom.cdf(ranks - 1, n, fpr) <= alpha).sum()) - 1

@@ -96,10 +96,12 @@ def compare_distributions(
     # The level at which the interval's end just meets the margin: `half` solved for alpha.
     room = max(margin - gap, 0.0) / scale
     excluding = min(4 * math.exp(-2 * room**2), 1.0)
+    # The D that 80 % of pairs of samples from one distribution stay below, for large n.
+    typical = math.sqrt(math.log(2 / 0.2) / 2) * math.sqrt(1 / len(a) + 1 / len(b))
     return Effect(
         name, "D", gap, max(gap - half, 0.0), min(gap + half, 1.0), p, excluding,
         margin, alpha, (len(a), len(b)), _detectable(len(a), len(b), alpha),
-        half + _typical(len(a), len(b)),
+        half + typical,
     )  # fmt: skip
 
 
@@ -111,11 +113,6 @@ def _ks(a: Floats, b: Floats) -> tuple[float, float]:
         warnings.simplefilter("ignore", RuntimeWarning)
         found = ks_2samp(a, b, method=method)
     return float(found.statistic), float(found.pvalue)
-
-
-def _typical(n: int, m: int) -> float:
-    """The D that 80 % of pairs of samples from one distribution stay below, for large n."""
-    return math.sqrt(math.log(2 / 0.2) / 2) * math.sqrt(1 / n + 1 / m)
 
 
 def _detectable(n: int, m: int, alpha: float) -> float:

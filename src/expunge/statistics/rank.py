@@ -96,7 +96,8 @@ def rank_agreement(
             f"(a perfect ranking of {n} gives p = {least:.2g})."
         )
         return RankAgreement(ends, tau_ends, None, None, least, math.inf, reason)
-    relabelled, exact = _relabelled(first, rng)
+    exact = n <= EXACT_UP_TO
+    relabelled = first[_orders(n)] if exact else rng.permuted(np.tile(first, (DRAWS, 1)), axis=1)
     p = _p(_spearman(relabelled, second), rho, exact), _p(_kendall(relabelled, second), tau, exact)
     reason = f"Spearman {rho:.2f} (p {p[0]:.2g}), Kendall {tau:.2f} (p {p[1]:.2g}), {n} methods."
     return RankAgreement(ends, tau_ends, *p, least, detectable_rank(n, alpha), reason)
@@ -124,13 +125,6 @@ def detectable_rank(methods: int, alpha: float = 0.05, power: float = 0.8) -> fl
     for _ in range(50):
         z = limit + float(norm.ppf(power)) * math.sqrt((1 + math.tanh(z) ** 2 / 2) / (methods - 3))
     return math.tanh(z)
-
-
-def _relabelled(first: Floats, rng: np.random.Generator) -> tuple[Floats, bool]:
-    """The signal in every order, or in many random ones; and whether these are all."""
-    if len(first) <= EXACT_UP_TO:
-        return first[_orders(len(first))], True
-    return rng.permuted(np.tile(first, (DRAWS, 1)), axis=1), False
 
 
 @lru_cache(maxsize=4)

@@ -78,7 +78,7 @@ class Readings:
         return replace(self, phi=phi, soft=soft, places=places)
 
 
-def answers(evidence: Evidence, *, unseen: str = "test") -> Readings:
+def read_answers(evidence: Evidence, *, unseen: str = "test") -> Readings:
     """Work out all signals of a group of models.
 
     Args:

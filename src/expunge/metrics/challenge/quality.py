@@ -292,13 +292,9 @@ def quality_and_score(
         return found.forgetting, found.value
 
     pair = [_columns(subject), _columns(oracle)]
-    bounds = [(0.0, 1.0), (0.0, _most(pair[1]))]
+    # The largest score that any models can have against these: all factors perfect.
+    share = float(pair[1][:, :2].mean(axis=0).prod())
+    bounds = [(0.0, 1.0), (0.0, 1.0 / share if share else math.inf)]
     first, second = intervals(values, pair, rng, bounds=bounds)
     n = len(subject)
     return Score(*first, n, ForgettingQuality.unit), Score(*second, n, ChallengeScore.unit)
-
-
-def _most(theirs: Floats) -> float:
-    """The largest score that any models can have against these: all factors perfect."""
-    share = float(theirs[:, :2].mean(axis=0).prod())
-    return 1.0 / share if share else math.inf

@@ -96,16 +96,6 @@ def vocabulary(texts: Iterable[str]) -> frozenset[str]:
     return frozenset(word for text in texts for word in words(text))
 
 
-def run_entropy(text: str) -> float:
-    """Return RWKU's fluency: entropy of word pairs (2/3) and triples (4/3) over two, bits.
-
-    Low where a text repeats itself. Longer texts have more: compare like lengths alone.
-
-    Source: Meng et al., ROME (2202.05262), section 3.3; Jin et al., RWKU (2406.10890), fluency.
-    """
-    return (2 / 3 * _entropy(text, 2) + 4 / 3 * _entropy(text, 3)) / 2
-
-
 @per_example(unit="share of pairs", aim="oracle", needs=("generations",), bounds=UNIT)
 def distinct_pairs(answers: Answers) -> Floats:
     """Share of word pairs in each generation that differ from all others (distinct-2)."""

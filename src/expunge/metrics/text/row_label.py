@@ -15,7 +15,7 @@ NEAR = 0.05
 MOST_REFUSED = 0.5
 
 
-def verdict(
+def language_row_label(
     name: str, row: Mapping[str, Any], ceiling: Mapping[str, Any], floor: Mapping[str, Any]
 ) -> str:
     """A few words on how near a row is to retraining, and on which side it fails.
