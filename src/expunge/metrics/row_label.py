@@ -1,4 +1,4 @@
-"""The plain words that end a row of the report, made from its numbers alone."""
+"""The label of a row in the report, made from its numbers alone."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class ScoredRow:
-    """What a verdict is made from.
+    """What a label is made from.
 
     Args:
         quality: forgetting quality of the method.
@@ -64,12 +64,12 @@ class ScoredRow:
 
 
 def row_label(row: ScoredRow) -> str:
-    """Return the first of these that fits, in this order.
+    """Return the label of a row: the first of these that fits, in this order.
 
     | words | rule |
     |---|---|
     | changed nothing | no weight moved by more than float32 rounding (2^-23) |
-    | collapsed | retain or test accuracy lost half of the oracle's lead over guessing |
+    | collapsed | retain or test accuracy lost half of the oracle's gap over guessing |
     | too few models to say | fewer than 16 models, or the ceiling is not above the floor |
     | forget accuracy rose | forget accuracy above the original's |
     | as retrained within noise | quality not below the ceiling, no accuracy off the oracle's |
@@ -81,7 +81,7 @@ def row_label(row: ScoredRow) -> str:
     "Above", "below" and "off" mean by more than noise. For qualities noise is the root of the
     summed squares of both 95 % half-widths. For accuracies it is 1.96 times the standard deviation
     of single reference models, with the standard error of the mean judged added in squares, and at
-    least half a point. Which accuracies are off is told by `flags`.
+    least half a point. `flags` says which accuracies are off.
     """
     too_few = min(row.quality.n, row.ceiling.n) < FEWEST_MODELS or not _above(
         row.ceiling, row.floor
@@ -124,8 +124,8 @@ def gap_closed(value: float, floor: Score, ceiling: Score) -> float | Unscored:
         floor, ceiling: of the original and of held-out retrained models, with their intervals.
 
     Returns:
-        The share of the way, which may lie outside 0 and 1, or Unscored where the ceiling is not
-        above the floor by more than noise.
+        The share of the gap that is closed, which may lie outside 0 and 1, or Unscored where the
+        ceiling is not above the floor by more than noise.
     """
     if not _above(ceiling, floor):
         return Unscored(
@@ -159,7 +159,7 @@ def _gap(row: ScoredRow, name: str, reference: Mapping[str, Spread] | None = Non
 
 
 def _collapsed(row: ScoredRow) -> bool:
-    """Whether half of the lead over guessing is lost where nothing should be."""
+    """Whether half of the gap over guessing is lost where nothing should be."""
     chance = 1 / row.classes
     return any(
         row.subject[name].mean < (chance + row.oracle[name].mean) / 2

@@ -15,16 +15,14 @@ from expunge.statistics.roc_area import compare_auc
 
 FOLDS = 2
 
-
 RIDGE = 1.0
-
 
 FEWEST = 8
 
 
 @dataclass(frozen=True)
 class BlindBaseline:
-    """Whether members and non-members can be told apart without the model.
+    """Whether members and non-members can be distinguished without the model.
 
     Args:
         void: they can, so whatever an attack on the model shows of them shows nothing.
@@ -40,9 +38,9 @@ class BlindBaseline:
     def reason(self) -> str:
         """What follows for the attack, in a sentence."""
         said = {
-            "found": "The attack is void: members are told from non-members without the model.",
-            "excluded": "The attack stands: without the model it stays at chance.",
-            "inconclusive": "The attack may stand: no leak is shown, nor is one excluded.",
+            "found": "The attack is void: without the model, too, members differ from non-members.",
+            "excluded": "The attack is valid: without the model it is at chance.",
+            "inconclusive": "The attack may be valid: no leak is shown, nor is one excluded.",
         }
         return f"{said[self.verdict.word]} {self.verdict.reason}"
 
@@ -53,7 +51,7 @@ def blind_baseline(
     """Judge the scores that an attack gives when it is shown no model.
 
     Args:
-        scores: float [example], from labels, lengths, dates or the pictures alone.
+        scores: float [example], from labels, lengths, dates or the images alone.
         member: bool [example], the truth that the attack is after.
         margin: the smallest distance of the area from 0.5 that would matter.
         alpha: level of each test.
@@ -83,7 +81,7 @@ def blind_baseline_on_features(
     differences of means only: add squares or one-hot labels as features to look for more.
 
     Args:
-        features: float [example, feature], such as one-hot labels and statistics of the pictures.
+        features: float [example, feature], such as one-hot labels and statistics of the images.
         member: bool [example].
         rng: draws the halves.
         margin, alpha: as for `blind`.

@@ -210,7 +210,7 @@ def split_epsilon(
 
     A threshold chosen on the scores that are then counted shows more than there is: the point
     estimate is above the truth in 90 % and more of runs. Here the other half has not been looked
-    at, so `epsilon_lower` holds as it stands.
+    at, so `epsilon_lower` holds unchanged.
 
     Args:
         positives, negatives: float [unit], one score for each independent model.

@@ -118,7 +118,7 @@ def compare_recovered(
 ) -> tuple[Interval, Effect]:
     """Return the share of the original's knowledge that is left, and the effect that judges it.
 
-    Where originals and retrained models are not told apart at alpha, the share means nothing and
+    Where originals and retrained models do not differ at alpha, the share means nothing and
     its interval has no end.
 
     Args:
@@ -128,7 +128,8 @@ def compare_recovered(
         name: of the audit.
 
     Returns:
-        The interval of level 1 - alpha, and the effect in shares of the original's lead.
+        The interval of level 1 - alpha, and the effect in shares of the gap between original and
+        retrained.
 
     Raises:
         BadEvidence: originals that score exactly as retrained models.
@@ -167,7 +168,7 @@ def compare_recovered(
 
 
 def excludable_recovered(groups: Groups, *, alpha: float = 0.05) -> float:
-    """Return the share of the lead that would be excluded if the subjects were retrained models.
+    """Return the share of the gap that would be excluded if the subjects were retrained models.
 
     It is known before a subject is looked at, so that leaving out a test without power by it does
     not depend on what the test would have said.

@@ -127,12 +127,12 @@ REPEATED_EXAMPLES = 500
 
 @dataclass(frozen=True)
 class AttackResult:
-    """One attack: what it found, or why it was not carried out.
+    """One attack: what it found, or why it was not run.
 
     Args:
         name, strength, says: of the attack.
         effect: area under the model-level ROC curve less 0.5, with all that judges it; None where
-            it was not carried out.
+            it was not run.
         adjusted: its p-value after Holm over all that were.
         unlearned, retrained: mean over models of the scores that it gave.
         reason: why not.
@@ -165,7 +165,7 @@ class Battery:
     """Everything that the array attacks say of one method.
 
     Args:
-        tried: each attack; those that were not carried out give the reason.
+        tried: each attack; those that were not run give the reason.
         verdict: on all effects together.
         needed: unlearned and retrained models each that would exclude the margin by one attack in
             80 % of experiments, if there is nothing.
@@ -214,7 +214,7 @@ def battery(
     margin: float = MARGIN,
     alpha: float = ALPHA,
 ) -> Battery:
-    """Attack unlearned models: can they be told from retrained ones?
+    """Attack unlearned models: can they be distinguished from retrained ones?
 
     Args:
         subject, oracle: `answers` of unlearned and of retrained models on the same examples. They
@@ -260,7 +260,7 @@ def run_attacks(
 
 
 def effects_of(tried: Sequence[AttackResult]) -> list[Effect]:
-    """The effects of the attacks that were carried out."""
+    """Return the effects of the attacks that were run."""
     return [one.effect for one in tried if one.effect is not None]
 
 
@@ -276,7 +276,7 @@ def battery_decision(
     effects = effects_of(tried)
     if not effects:
         why = "; ".join(dict.fromkeys(one.reason for one in tried))
-        return Decision("inconclusive", f"No attack could be carried out: {why}", "None.")
+        return Decision("inconclusive", f"No attack could be run: {why}", "None.")
     found = decide(effects, alpha=alpha)
     if found.word == "excluded" and strange:
         return Decision("inconclusive", f"{' '.join(strange)} ({found.reason})", found.power)
@@ -407,7 +407,7 @@ def _singles(game: Game, rng: np.random.Generator) -> tuple[Examples | None, tup
     """Exposure of single examples, and rates over trials, by U-LiRA."""
     try:
         return most_exposed(*game.forget, rng), low_rates(by_u_lira(game), rng)
-    except BadEvidence:  # the same reason stands beside U-LiRA itself
+    except BadEvidence:  # U-LiRA itself gives the same reason
         return None, ()
 
 

@@ -1,4 +1,4 @@
-"""What attacks read of a group of models: worked out once, then judged in many ways."""
+"""What attacks read of a group of models: computed once, then judged in many ways."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Readings:
         places: set -> which of its examples these are, int64 [example].
         soft: RMIA's confidences on "forget" and on the unseen set, the same shape.
         weak: population attack -> its success on each model, float64 [model].
-        refused: population attack -> why it could not be carried out.
+        refused: population attack -> why it could not be run.
         accuracy: set -> share of right answers, float64 [model].
         unseen: the set that no model was trained on; "" where there is none.
         classes: number of classes.
@@ -119,7 +119,7 @@ def _places(evidence: Evidence, name: str) -> Ints:
 def _side(evidence: Evidence, name: str, places: Ints) -> Evidence:
     side = evidence.on(name)
     if len(places) == len(side.targets):
-        return side  # as it stands in memory
+        return side  # no copy
     return Evidence(side.logits[:, places], side.targets[places], {name: slice(0, len(places))})
 
 

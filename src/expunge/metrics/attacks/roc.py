@@ -166,7 +166,7 @@ def interval(
     hold others, where these are fewer.
 
     Scores are kept as they are: what other shadow models would have made of them is not in it.
-    Choose what the claim is about, the axis that another study would draw anew:
+    Choose what the claim is about, the axis that another study would draw again:
 
     - "models": other trainings, these very examples (a forget set that is given).
     - "examples": other examples, these very models.
@@ -181,7 +181,7 @@ def interval(
         statistic: of a curve, for instance `Roc.auc` or `lambda curve: curve.tpr_at(0.01)`.
         curve: from `roc`.
         rng: draws models and examples.
-        over: which axis is drawn anew.
+        over: which axis is resampled.
         unit: of the statistic, for the Score.
         resamples: how many times.
         bounds: the least and the largest value that the statistic can take.

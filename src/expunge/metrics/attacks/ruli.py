@@ -22,7 +22,7 @@ Flags = NDArray[np.bool_]
 BANDWIDTH = 1.0
 
 
-# Below this a sum of kernels is about to lose digits, and is worked out in logs.
+# Below this a sum of kernels is about to lose digits, and is computed in logs.
 UNDERFLOW = 1e-290
 
 

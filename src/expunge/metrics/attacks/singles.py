@@ -4,7 +4,7 @@ Shadows are trained on random halves of the training set, in pairs with opposite
 fitted to one half of the pairs; shadows of the other half that never saw an example are what a
 model is held against, so that both are scored by a fit that holds neither. Both ways round, then
 averaged. The retrained models are the yardstick: they saw more examples than a shadow, so that
-even they need not stand at 0.5.
+even they need not be at 0.5.
 """
 
 from __future__ import annotations

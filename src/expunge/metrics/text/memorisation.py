@@ -273,13 +273,13 @@ def _scorer(stemmed: bool) -> Any:
 
 
 def cut(text: str, ends: tuple[str, ...] = ENDS) -> str:
-    """Return what stands before the first sign that another question begins."""
+    """Return the text before the first sign that another question begins."""
     for end in ends:
         text = text.split(end)[0]
     return text
 
 
 def _run_at_the_end(hits: Floats) -> int:
-    """How many hits stand in a row at the end."""
+    """Return how many hits lie in a row at the end."""
     misses = np.flatnonzero(hits == 0)
     return len(hits) - 1 - int(misses[-1]) if len(misses) else len(hits)

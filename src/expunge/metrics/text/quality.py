@@ -38,7 +38,7 @@ from expunge.statistics.checks import finite_array
 from expunge.statistics.distance import compare_distributions
 from expunge.statistics.result import Effect
 
-# A gap of this size between two distribution functions is taken to matter, unless told.
+# A gap of this size between two distribution functions is taken to matter by default.
 MARGIN = 0.2
 
 
