@@ -22,7 +22,6 @@ from expunge.metrics.agreement import jensen_shannon, tug_of_war
 
 Floats = NDArray[np.float64]
 
-
 Ints = NDArray[np.integer]
 
 

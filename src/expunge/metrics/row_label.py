@@ -10,7 +10,6 @@ from expunge.metrics.score import Score, Unscored
 
 FEWEST_MODELS = 16
 
-
 LARGEST_COST = 0.2
 
 
@@ -20,10 +19,8 @@ NORMAL_95 = 1.96
 # Half a point of accuracy: what a table of whole points would not show.
 RESOLUTION = 0.005
 
-
 # The spacing of float32 near 1: a smaller change is rounding, not unlearning.
 SMALLEST_CHANGE = 2.0**-23
-
 
 SETS = ("retain", "forget", "test")
 

@@ -17,15 +17,11 @@ from expunge.statistics.resample import standard_errors
 
 Sample = NDArray[np.float64]
 
-
 Statistic = Callable[..., float]
-
 
 Bounds = tuple[float, float]
 
-
 RESAMPLES = 100
-
 
 FEWEST_MODELS = 3
 

@@ -18,9 +18,7 @@ from expunge.statistics.result import Interval
 
 FEWEST_METHODS = 6
 
-
 EXACT_UP_TO = 7
-
 
 DRAWS = 9_999
 

@@ -25,7 +25,6 @@ from expunge.statistics.result import Effect, Interval
 
 FARTHEST = 1e9
 
-
 ROUNDING = 1e-12
 
 

@@ -39,7 +39,6 @@ from expunge.statistics.roc_area import compare_auc
 
 Floats = NDArray[np.float64]
 
-
 # Trainings of one recipe differ in spread by a few per cent; a tenth is another kind of model.
 LEAST_SPREAD = 0.1
 
@@ -110,16 +109,12 @@ def _some(spread: float, words: str) -> float:
 # 57 of 100 cases at an area of 0.6, and finds 2.4 % of the unlearned at 1 % false alarms.
 MARGIN = 0.1
 
-
 ALPHA = 0.05
-
 
 # Three models of each group to fit to, and three to judge.
 FEWEST = 6
 
-
 REPETITIONS = 40
-
 
 # What is repeated reads fewer examples, so that large forget sets do not take hours.
 REPEATED_EXAMPLES = 500

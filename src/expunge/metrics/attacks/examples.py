@@ -16,15 +16,11 @@ from expunge.metrics.attacks.roc import Roc, interval, roc
 
 Floats = NDArray[np.float64]
 
-
 Flags = NDArray[np.bool_]
-
 
 SHOWN = 8
 
-
 RATE = 0.05
-
 
 LOW_RATES = (0.01, 0.001)
 

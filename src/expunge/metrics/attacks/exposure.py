@@ -18,9 +18,7 @@ from expunge.statistics.roc_area import rank_scores
 
 Floats = NDArray[np.float64]
 
-
 Flags = NDArray[np.bool_]
-
 
 Ints = NDArray[np.int64]
 

@@ -13,12 +13,9 @@ from expunge.metrics.attacks.lira import Variance, check_mask
 
 Floats = NDArray[np.float64]
 
-
 Flags = NDArray[np.bool_]
 
-
 STEPS = 100
-
 
 # Where all the values of a step are one number, the distribution is a jump at that number.
 SMALLEST_SPREAD = 1e-10

@@ -13,15 +13,11 @@ from expunge.errors import BadEvidence
 
 Floats = NDArray[np.float64]
 
-
 Ints = NDArray[np.int64]
-
 
 BINS = 20
 
-
 CLIP = 100.0
-
 
 # The least probability of a bin of the unlearned models, which caps the divergence near ln 1e5.
 LEAST = 1e-5

@@ -17,17 +17,13 @@ from expunge.statistics.roc_area import auc
 
 Floats = NDArray[np.float64]
 
-
 Ints = NDArray[np.int64]
-
 
 # Its cost grows with the square of these, and it learns from one feature: 100 of each are plenty.
 SVC_EXAMPLES = 100
 
-
 # Of sets other than the forget set: evenly spread, so that large ones take no minutes.
 MOST_EXAMPLES = 5000
-
 
 WEAK: Mapping[str, Callable[[signals.Logits, signals.Targets], Floats]] = {
     "loss": population.loss_attack,

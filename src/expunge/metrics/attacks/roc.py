@@ -24,18 +24,13 @@ from expunge.statistics.roc_area import RankedScores, rank_scores
 
 Floats = NDArray[np.float64]
 
-
 Flags = NDArray[np.bool_]
-
 
 Ints = NDArray[np.int64]
 
-
 Over = Literal["models", "examples", "both"]
 
-
 RESAMPLES = 200
-
 
 FEWEST = 3
 

@@ -15,12 +15,9 @@ from expunge.metrics.attacks.lira import check_mask, checked, left_out
 
 Floats = NDArray[np.float64]
 
-
 Flags = NDArray[np.bool_]
 
-
 BANDWIDTH = 1.0
-
 
 # Below this a sum of kernels is about to lose digits, and is computed in logs.
 UNDERFLOW = 1e-290

@@ -27,9 +27,7 @@ from expunge.metrics.attacks.roc import roc
 
 Floats = NDArray[np.float64]
 
-
 Flags = NDArray[np.bool_]
-
 
 LOW_RATE = 0.01
 

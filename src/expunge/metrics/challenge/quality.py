@@ -20,21 +20,15 @@ from expunge.metrics.score import Aim, Score, intervals, scored
 
 Floats = NDArray[np.float64]
 
-
 Rule = Callable[[attacks.Sample, float], float]
-
 
 DELTA = 1e-5
 
-
 BIN = 0.5
-
 
 TINY = 1e-45
 
-
 LARGEST = 1e6
-
 
 RULES: Mapping[str, Rule] = MappingProxyType({"released": attacks.released, "exact": attacks.exact})
 

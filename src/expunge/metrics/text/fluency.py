@@ -24,13 +24,10 @@ from expunge.statistics.result import Interval
 # Letters and digits of any script; every other sign that is no blank is a word of its own.
 WORDS = re.compile(r"\w+|[^\w\s]")
 
-
 UNIT = (0.0, 1.0)
-
 
 # The share of the oracle's own generations that may be called broken, each statistic by itself.
 RARE = 0.01
-
 
 # Half of the generations broken, surely, is a collapse.
 HALF = 0.5

@@ -122,7 +122,6 @@ def choice_accuracy(
 
 Form = Literal["geometric", "arithmetic"]
 
-
 UNIT = (0.0, 1.0)
 
 

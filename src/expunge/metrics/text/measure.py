@@ -16,12 +16,9 @@ from expunge.statistics.resample import mean_over_both, over_models
 
 Bounds = tuple[float, float]
 
-
 Statistic = Callable[..., float]
 
-
 RESAMPLES = 1000
-
 
 # Below this gap between original and oracle there is nothing to recover, only rounding.
 NO_GAP = 1e-12

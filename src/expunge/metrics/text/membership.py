@@ -22,10 +22,8 @@ from expunge.statistics.roc_area import auc
 # Of the authors: Shi et al. take the lowest 20 % of tokens, MUSE and open-unlearning 40 %.
 SHARE = 0.4
 
-
 # A token whose probability is 1 has no spread; open-unlearning clamps the variance at 1e-6.
 LEAST_SPREAD = 1e-3
-
 
 Attack = Callable[[Answers], Floats]
 

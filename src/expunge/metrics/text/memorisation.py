@@ -151,9 +151,7 @@ def _log_choose(n: int | np.ndarray, k: int) -> Floats:
 
 Part = Literal["recall", "precision", "fmeasure"]
 
-
 UNIT = (0.0, 1.0)
-
 
 # Where a few-shot answer ends and the model begins to ask its own questions.
 ENDS = ("\n\n", "\nQuestion", "Question:")

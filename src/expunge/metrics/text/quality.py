@@ -41,7 +41,6 @@ from expunge.statistics.result import Effect
 # A gap of this size between two distribution functions is taken to matter by default.
 MARGIN = 0.2
 
-
 PARTS = ("retain", "real_authors", "world_facts")
 
 

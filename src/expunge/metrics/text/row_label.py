@@ -10,7 +10,6 @@ from expunge.metrics.row_label import LARGEST_COST
 # So many more broken generations than held-out retrained models write are worth a warning.
 NEAR = 0.05
 
-
 # A model that refuses half of the questions to be forgotten has learned to refuse.
 MOST_REFUSED = 0.5
 
