@@ -20,7 +20,7 @@ from expunge.errors import BadEvidence
 from expunge.metrics.agreement import mean
 from expunge.metrics.attacks import signals
 from expunge.metrics.score import Aim, Score, scored
-from expunge.statistics.roc_area import auc
+from expunge.statistics import roc_area
 
 Floats = NDArray[np.float64]
 
@@ -99,7 +99,7 @@ class LossAttack:
     def __call__(self, subject: Evidence, oracle: Evidence, rng: np.random.Generator) -> Score:
         """Score the unlearned models; the oracle is read by calling this on its own models."""
         # A member should have the smaller loss, so the larger score.
-        found = auc(-losses(subject, "forget").T, -losses(subject, "test").T)
+        found = roc_area.auc(-losses(subject, "forget").T, -losses(subject, "test").T)
         return scored(mean, [found], rng, unit=self.unit, bounds=(0.0, 1.0))
 
 
