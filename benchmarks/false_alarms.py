@@ -27,15 +27,15 @@ from expunge.experiments.planning import plan_for
 from expunge.experiments.scoring import gather
 from expunge.metrics.attacks.battery import (
     ALPHA,
-    Tried,
+    AttackResult,
+    attacks_found,
     battery,
-    disjoint,
-    judged,
-    shown,
-    verdict_of,
+    battery_decision,
+    disjoint_halves,
+    run_attacks,
 )
 from expunge.metrics.attacks.games import Game, halves
-from expunge.metrics.attacks.readings import Readings, answers
+from expunge.metrics.attacks.readings import Readings, read_answers
 from expunge.statistics.counts import clopper_pearson
 
 GROUP = 64
@@ -67,7 +67,7 @@ def world(folder: Path, members: int) -> World:
         [plan.original(seeds[0])] * GROUP,
         [plan.unlearned(sham, seed) for seed in seeds[:GROUP]],
     )
-    return World(*(answers(gather(plan, store, jobs)) for jobs in groups), took)
+    return World(*(read_answers(gather(plan, store, jobs)) for jobs in groups), took)
 
 
 def wanted(plan: Plan) -> list[Block]:
@@ -77,13 +77,13 @@ def wanted(plan: Plan) -> list[Block]:
     return [block for block in every if block.kind in ("original", "oracle")] + shams[:1]
 
 
-def null(oracles: Readings, repetitions: int, seed: int = 0) -> list[tuple[Tried, ...]]:
+def null(oracles: Readings, repetitions: int, seed: int = 0) -> list[tuple[AttackResult, ...]]:
     """Play all attacks between disjoint groups of retrained models."""
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(repetitions):
-        parts = disjoint(len(oracles), GROUP, rng)
-        found.append(judged(Game(oracles, oracles, *parts)))
+        parts = disjoint_halves(len(oracles), GROUP, rng)
+        found.append(run_attacks(Game(oracles, oracles, *parts)))
     return found
 
 
@@ -91,8 +91,8 @@ def against(group: Readings, oracles: Readings) -> tuple[str, tuple[str, ...]]:
     """The verdict on 64 models beside 64 retrained ones, and the attacks that find something."""
     rng = np.random.default_rng(1)
     parts = [halves(np.arange(GROUP), rng), halves(rng.permutation(len(oracles))[:GROUP], rng)]
-    tried = judged(Game(group, oracles, parts[0], parts[1]))
-    return verdict_of(tried, ()).word, shown(tried)
+    tried = run_attacks(Game(group, oracles, parts[0], parts[1]))
+    return battery_decision(tried, ()).word, attacks_found(tried)
 
 
 def main() -> None:
@@ -105,7 +105,7 @@ def main() -> None:
         made = world(given.store or Path(folder) / "store", given.members)
     print(f"{given.members} retrained models; {made.seconds:.0f} s to train what was missing")
     found = null(made.oracles, given.repetitions)
-    rate = clopper_pearson(sum(bool(shown(tried)) for tried in found), given.repetitions)
+    rate = clopper_pearson(sum(bool(attacks_found(tried)) for tried in found), given.repetitions)
     print(
         f"family-wise false alarms, {GROUP} v. {GROUP}: {rate.value:.1%} "
         f"[{rate.low:.1%}, {rate.high:.1%}] of {given.repetitions}"

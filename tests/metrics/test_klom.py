@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from expunge.errors import BadEvidence
-from expunge.metrics.attacks.klom import klom, klom_floor, percentiles
+from expunge.metrics.attacks.klom import klom, klom_floor
 
 Floats = NDArray[np.float64]
 
@@ -97,17 +97,6 @@ def test_klom_order_and_shift() -> None:
     assert klom(unlearned[:, ::-1], oracle[:, ::-1]) == pytest.approx(found[::-1])
     # Powers of two keep the margins exact, so that no bin changes.
     assert klom(4 * unlearned, 4 * oracle) == pytest.approx(found)
-
-
-def test_percentiles_are_of_each_set() -> None:
-    values = np.arange(101.0)
-    sets = {"forget": slice(0, 11), "retain": slice(11, 101)}
-    found = percentiles(values, sets, (50, 95))
-    assert found == {"forget": {50: 5.0, 95: 9.5}, "retain": {50: 55.5, 95: 95.55}}
-    with pytest.raises(BadEvidence, match="'test' holds no example"):
-        percentiles(values, {"test": slice(101, 120)})
-    with pytest.raises(BadEvidence, match="0 to 100"):
-        percentiles(values, sets, (101,))
 
 
 def test_bad_margins() -> None:

@@ -8,9 +8,9 @@ import pytest
 from expunge.errors import BadEvidence
 from expunge.metrics.attacks.battery import battery
 from expunge.metrics.attacks.games import Shadows
-from expunge.metrics.attacks.readings import answers
+from expunge.metrics.attacks.readings import read_answers
 from expunge.metrics.attacks.signals import confidence
-from expunge.metrics.attacks.singles import Halved, SingleSignals, singles
+from expunge.metrics.attacks.singles import PairedShadows, SingleSignals, singles
 
 SHADOWS, EXAMPLES, POINTS = 32, 80, 60
 
@@ -24,14 +24,14 @@ def signals(models: int, seed: int, member: np.ndarray, gain: float) -> SingleSi
     return SingleSignals(phi, confidence(phi), confidence(unseen))
 
 
-def halved(gain: float = 2.0, shadows: int = SHADOWS, seed: int = 4) -> Halved:
+def halved(gain: float = 2.0, shadows: int = SHADOWS, seed: int = 4) -> PairedShadows:
     rng = np.random.default_rng(seed)
     member = np.zeros((shadows, EXAMPLES), dtype=np.bool_)
     for row in range(0, shadows, 2):
         drawn = rng.permutation(EXAMPLES)[: EXAMPLES // 2]
         member[row, drawn] = True
         member[row + 1] = ~member[row]
-    return Halved(signals(shadows, seed, member, gain), member, np.arange(shadows) // 2)
+    return PairedShadows(signals(shadows, seed, member, gain), member, np.arange(shadows) // 2)
 
 
 def groups(models: int = 16) -> dict[str, SingleSignals]:
@@ -80,7 +80,7 @@ def test_a_rate_that_cannot_be_resolved_is_refused_with_the_reason() -> None:
         return SingleSignals(of.phi[:, :20], of.soft[:, :20], of.unseen)
 
     few, whole = cut(groups()["original"]), halved(shadows=8)
-    held = Halved(cut(whole.signals), whole.member[:, :20], whole.pair)
+    held = PairedShadows(cut(whole.signals), whole.member[:, :20], whole.pair)
     found = singles({"original": few, "unlearned": few, "retrained": few}, held)["LiRA"]
     assert found.groups["original"].tpr is None
     assert "non-members" in found.groups["original"].reason
@@ -95,8 +95,8 @@ def test_attacks_on_models_that_are_fitted_to_shadows_join_the_family() -> None:
     from test_battery import SETS, world
 
     rng = np.random.default_rng(0)
-    subject, oracle = (answers(world(24, seed, shift=s)) for seed, s in ((1, 1.0), (2, 0.0)))
-    shadow = answers(world(16, 3))
+    subject, oracle = (read_answers(world(24, seed, shift=s)) for seed, s in ((1, 1.0), (2, 0.0)))
+    shadow = read_answers(world(16, 3))
     member = np.zeros(shadow.phi["forget"].shape, dtype=np.bool_)
     member[::2] = True
     phi = dict(shadow.phi)

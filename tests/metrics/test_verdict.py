@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from expunge.metrics.row_label import ScoredRow, Spread, flags, normalised, verdict
+from expunge.metrics.row_label import ScoredRow, Spread, flags, gap_closed, row_label
 from expunge.metrics.score import Score, Unscored
 
 
@@ -80,25 +80,27 @@ PARTLY = replace(GOOD, quality=quality(0.10))
     ],
 )
 def test_verdict(row: ScoredRow, words: str) -> None:
-    assert verdict(row) == words
+    assert row_label(row) == words
 
 
 def test_a_wide_interval_hides_a_difference() -> None:
-    assert verdict(replace(PARTLY, quality=quality(0.10, half=0.1))) == "as retrained within noise"
+    assert (
+        row_label(replace(PARTLY, quality=quality(0.10, half=0.1))) == "as retrained within noise"
+    )
 
 
 def test_an_interval_cut_at_zero_is_still_wide() -> None:
     cut = Score(0.005, 0.0, 0.1, 64, "F")
-    assert verdict(replace(GOOD, floor=cut, quality=quality(0.09))) == "not forgotten"
+    assert row_label(replace(GOOD, floor=cut, quality=quality(0.09))) == "not forgotten"
 
 
 def test_half_a_point_is_no_difference() -> None:
     exact = shares(1.0, 0.8, 0.8, sd=0.0)
     row = replace(GOOD, oracle=exact, subject=shares(0.996, 0.8, 0.8, sd=0.0))
-    assert verdict(row) == "as retrained within noise"
+    assert row_label(row) == "as retrained within noise"
     assert flags(row) == ()
     row = replace(row, subject=shares(0.994, 0.8, 0.8, sd=0.0))
-    assert verdict(row) != "as retrained within noise"
+    assert row_label(row) != "as retrained within noise"
     assert flags(row) == ("retain accuracy 0.6 points below retrained",)
 
 
@@ -115,14 +117,14 @@ def test_flags() -> None:
 
 def test_normalised() -> None:
     low, high = quality(0.01), quality(0.19)
-    assert normalised(0.01, low, high) == 0.0
-    assert normalised(0.19, low, high) == 1.0
-    assert normalised(0.10, low, high) == pytest.approx(0.5)
-    assert normalised(0.28, low, high) == pytest.approx(1.5)
+    assert gap_closed(0.01, low, high) == 0.0
+    assert gap_closed(0.19, low, high) == 1.0
+    assert gap_closed(0.10, low, high) == pytest.approx(0.5)
+    assert gap_closed(0.28, low, high) == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize("floor", [0.178, 0.19, 0.3])
 def test_normalised_needs_a_ceiling_above_the_floor(floor: float) -> None:
-    found = normalised(0.1, quality(floor), quality(0.19))
+    found = gap_closed(0.1, quality(floor), quality(0.19))
     assert isinstance(found, Unscored)
     assert f"{floor:.3g}" in found.reason

@@ -9,22 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, fisher_exact, ks_2samp, mannwhitneyu, norm, ttest_ind, ttest_rel
+from scipy.stats import ks_2samp, mannwhitneyu, norm
+from sklearn.metrics import roc_auc_score
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.statistics.compare import (
-    _apart,
-    compare_auc,
-    compare_means,
-    compare_pairs,
-    compare_rates,
-)
 from expunge.statistics.distance import compare_distributions, dkw_band
 from expunge.statistics.result import Effect
+from expunge.statistics.roc_area import auc, compare_auc
 
 COMPARED: dict[str, Callable[..., Effect]] = {
-    "means": compare_means,
-    "pairs": compare_pairs,
     "AUC": compare_auc,
     "KS": compare_distributions,
 }
@@ -34,22 +27,37 @@ def by_groups(kind: str, first: object, second: object, **rest: float) -> Effect
     return COMPARED[kind](first, second, **rest)
 
 
-def test_means_by_hand() -> None:
-    found = compare_means([1.0, 2.0, 3.0], [2.0, 4.0, 6.0], margin=10.0)
-    # error^2 = 1/3 + 4/3; freedom = (5/3)^2 / ((1/3)^2 / 2 + (4/3)^2 / 2) = 50 / 17
-    assert found.value == -2.0
-    assert found.p == pytest.approx(ttest_ind([1, 2, 3], [2, 4, 6], equal_var=False).pvalue)
-    error, t = math.sqrt(5 / 3), 2.3718
-    assert (found.low, found.high) == pytest.approx((-2 - t * error, -2 + t * error), abs=2e-3)
+def test_an_area_by_hand() -> None:
+    assert auc([2.0, 3.0], [0.0, 1.0]) == 1.0
+    assert auc([0.0], [1.0, 2.0]) == 0.0
+    # 3 beats 1, 2, and ties with 3; 4 beats all: (2.5 + 3) / 6
+    assert auc([3.0, 4.0], [1.0, 2.0, 3.0]) == 5.5 / 6
+    columns = auc([[4.0, 5.0, 2.0], [3.0, 4.0, 2.0]], [[2.0, 9.0, 2.0], [1.0, 8.0, 2.0]])
+    assert columns.tolist() == [1.0, 0.0, 0.5]
 
 
-def test_pairs_by_hand() -> None:
-    found = compare_pairs([1.0, 2.0, 4.0], [0.0, 0.0, 0.0], margin=9.0, alpha=0.05)
-    # mean 7/3, sd sqrt(7/3), t(0.05, 2) = 2.91999
-    half = 2.91999 * math.sqrt(7 / 3) / math.sqrt(3)
-    assert (found.low, found.high) == pytest.approx((7 / 3 - half, 7 / 3 + half), abs=1e-4)
-    assert found.p == pytest.approx(ttest_rel([1, 2, 4], [0, 0, 0]).pvalue)
-    assert found.n == (3,)
+@settings(deadline=None, derandomize=True)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 9), st.sampled_from([3, 99]))
+def test_an_area_is_a_count_of_pairs(seed: int, first: int, second: int, kinds: int) -> None:
+    rng = np.random.default_rng(seed)
+    ones = rng.integers(0, kinds, size=(first, 2)).astype(float)
+    zeros = rng.integers(0, kinds, size=(second, 2)).astype(float)
+    for column, found in enumerate(auc(ones, zeros)):
+        a, b = ones[:, column], zeros[:, column]
+        assert found == pytest.approx(np.mean([(x > y) + (x == y) / 2 for x in a for y in b]))
+        assert found == pytest.approx(mannwhitneyu(a, b).statistic / (first * second))
+        truth = np.repeat([1, 0], [first, second])
+        assert found == pytest.approx(roc_auc_score(truth, np.concatenate([a, b])))
+        assert found == auc(a, b)
+
+
+def test_areas_of_nothing_are_refused() -> None:
+    for ones, zeros in (
+        ([], [1.0]), ([1.0], []), ([math.nan], [1.0]), ([1.0], [math.inf]),
+        (np.zeros((2, 3)), np.zeros((2, 1))), (np.zeros((2, 0)), np.zeros((1, 0))),
+    ):  # fmt: skip
+        with pytest.raises(BadEvidence):
+            auc(ones, zeros)
 
 
 def test_auc_by_hand() -> None:
@@ -68,7 +76,7 @@ def test_auc_error_is_that_of_mann_and_whitney_at_half() -> None:
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.03)
 
 
-@pytest.mark.parametrize(("kind", "shift"), [("means", 3.0), ("AUC", 1.5), ("KS", 1.5)])
+@pytest.mark.parametrize(("kind", "shift"), [("AUC", 1.5), ("KS", 1.5)])
 def test_a_shift_is_found_and_none_is_excluded(kind: str, shift: float) -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 2000))
@@ -93,19 +101,6 @@ def test_the_interval_and_the_p_value_of_equivalence_agree(
     assert found.excluded == (found.p_equivalent < alpha)
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    st.tuples(st.integers(0, 40), st.integers(0, 30)), st.floats(0.1, 0.9),
-    st.sampled_from([0.01, 0.05, 0.2]),
-)  # fmt: skip
-def test_the_same_of_rates(hits: tuple[int, int], margin: float, alpha: float) -> None:
-    found = compare_rates(hits, (40, 30), margin=margin, alpha=alpha)
-    assert found.low <= found.value <= found.high
-    assert found.excluded == (found.p_equivalent < alpha)
-    table = [[hits[0], 40 - hits[0]], [hits[1], 30 - hits[1]]]
-    assert found.p == pytest.approx(fisher_exact(table)[1])
-
-
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(sorted(COMPARED)), st.integers(0, 10**6))
 def test_swapped_groups_mirror(kind: str, seed: int) -> None:
@@ -119,7 +114,7 @@ def test_swapped_groups_mirror(kind: str, seed: int) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from(["means", "AUC", "KS"]), st.integers(0, 10**6))
+@given(st.sampled_from(sorted(COMPARED)), st.integers(0, 10**6))
 def test_order_within_a_group_does_not_matter(kind: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = rng.normal(size=(2, 15))
@@ -152,27 +147,6 @@ def test_auc_of_a_narrow_group_is_not_called_a_leak() -> None:
     found = [compare_auc(0.05 * rng.normal(size=10), rng.normal(size=10), margin=0.1).p
              for _ in range(runs)]  # fmt: skip
     assert np.mean(np.array(found) <= 0.05) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
-
-
-@pytest.mark.parametrize(("n", "m"), [(5, 5), (10, 40), (60, 60)])
-def test_the_interval_of_rates_misses_no_more_than_it_says(n: int, m: int) -> None:
-    """Every count is enumerated; the corners are where shorter intervals fail."""
-    lows = np.array([[_apart((i, j), (n, m), 0.05)[0] for j in range(m + 1)] for i in range(n + 1)])
-    rates = [0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999]
-    first = {r: binom.pmf(range(n + 1), n, r) for r in rates}
-    second = {r: binom.pmf(range(m + 1), m, r) for r in rates}
-    worst = max(first[p] @ (lows > p - q) @ second[q] for p in rates for q in rates)
-    assert worst <= 0.05
-
-
-def test_rates_by_hand() -> None:
-    # no hit of 20: the limits of each share are 0 and 1 - 0.025^(1/20)
-    end = 1 - 0.025 ** (1 / 20)
-    found = compare_rates((0, 0), (20, 20), margin=0.2)
-    assert (found.value, found.low, found.high) == pytest.approx((0.0, -end, end))
-    assert found.p == 1.0
-    # the level at which 1 - (alpha / 2)^(1/20) is the margin: 2 * 0.8^20
-    assert found.p_equivalent == pytest.approx(2 * 0.8**20)
 
 
 def test_ks_by_hand() -> None:
@@ -220,17 +194,5 @@ def test_bad_groups(kind: str) -> None:
     for alpha in (0.0, 1.0, math.nan):
         with pytest.raises(ExpungeError, match="alpha"):
             by_groups(kind, good, good[::-1], margin=0.1, alpha=alpha)
-
-
-def test_what_has_no_spread_is_refused() -> None:
-    for compare in (compare_means, compare_pairs):
-        with pytest.raises(BadEvidence, match="spread is not known"):
-            compare([0.1] * 5, [0.1] * 5, margin=0.1)
-    with pytest.raises(BadEvidence, match="spread is not known"):
-        compare_pairs([0.1, 0.2, 0.3], [0.4, 0.5, 0.6], margin=1.0)
-    with pytest.raises(BadEvidence, match="one pair for each"):
-        compare_pairs([0.1, 0.2, 0.3], [0.4, 0.5], margin=1.0)
-    with pytest.raises(BadEvidence):
-        compare_rates((1, 2), (0, 5), margin=0.1)
     with pytest.raises(ExpungeError, match="2 alpha"):
         compare_auc([1.0, 2.0], [1.0, 2.0], margin=0.1, alpha=0.6)

@@ -9,7 +9,7 @@ import pytest
 from audit_worlds import at_most
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import beta, binom, norm
+from scipy.stats import beta, binom, binomtest, norm
 
 from expunge.errors import BadEvidence, ExpungeError
 from expunge.statistics.counts import (
@@ -40,6 +40,13 @@ def test_the_textbook_value() -> None:
     found = clopper_pearson(1, 10)
     assert (found.value, found.n) == (0.1, 10)
     assert (found.low, found.high) == pytest.approx((0.0025285785, 0.4450161174))
+
+
+@settings(max_examples=40, deadline=None)
+@given(counts(), ALPHAS)
+def test_the_interval_is_scipy_s(pair: tuple[int, int], alpha: float) -> None:
+    found, ends = clopper_pearson(*pair, alpha), binomtest(*pair).proportion_ci(1 - alpha)
+    assert (found.low, found.high) == pytest.approx((ends.low, ends.high), abs=1e-9)
 
 
 def test_the_beta_form_is_scipy_s() -> None:

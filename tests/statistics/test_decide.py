@@ -10,10 +10,10 @@ import pytest
 from audit_worlds import at_most
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.statistics.baseline import blind, blind_features
-from expunge.statistics.compare import compare_auc
+from expunge.statistics.baseline import blind_baseline, blind_baseline_on_features
 from expunge.statistics.decision import decide
 from expunge.statistics.result import Effect
+from expunge.statistics.roc_area import compare_auc
 
 NONE = Effect("loss", "AUC", 0.01, -0.03, 0.04, 0.6, 0.01, 0.05, 0.05, (722, 722), 0.04, 0.045)
 
@@ -125,7 +125,7 @@ def members(n: int) -> np.ndarray:
 def test_an_attack_that_sees_no_model_and_knows_is_void() -> None:
     rng, n = np.random.default_rng(0), 300
     dates = rng.normal(size=2 * n) + 0.8 * members(n)
-    found = blind(dates, members(n))
+    found = blind_baseline(dates, members(n))
     assert found.void
     assert found.verdict.word == "found"
     assert found.reason.startswith("The attack is void")
@@ -133,33 +133,34 @@ def test_an_attack_that_sees_no_model_and_knows_is_void() -> None:
 
 def test_an_attack_at_chance_stands() -> None:
     rng, n = np.random.default_rng(0), 3000
-    found = blind(rng.normal(size=2 * n), members(n))
+    found = blind_baseline(rng.normal(size=2 * n), members(n))
     assert not found.void
-    assert found.reason.startswith("The attack stands")
-    few = blind(rng.normal(size=40), members(20))
+    assert found.reason.startswith("The attack is valid")
+    few = blind_baseline(rng.normal(size=40), members(20))
     assert not few.void
-    assert few.reason.startswith("The attack may stand")
+    assert few.reason.startswith("The attack may be valid")
 
 
 def test_features_from_before_training_that_know_are_void() -> None:
     rng, n = np.random.default_rng(0), 200
     features = rng.normal(size=(2 * n, 6))
     features[:, 5] = 1.0
-    clean = blind_features(features, members(n), rng)
+    clean = blind_baseline_on_features(features, members(n), rng)
     assert not clean.void
     features[:, 3] += 0.8 * members(n)
-    assert blind_features(features, members(n), rng).void
+    assert blind_baseline_on_features(features, members(n), rng).void
     # More features than examples, one of which knows.
     wide = np.concatenate([features * 3, rng.normal(size=(2 * n, 500)) * 0.1], axis=1)
     wide[:, 4] += 6 * members(n)
-    assert blind_features(wide, members(n), rng).void
+    assert blind_baseline_on_features(wide, members(n), rng).void
 
 
 def test_blind_features_raise_no_false_alarm() -> None:
     """More features than examples fit anything; judged on the other half they know nothing."""
     rng, runs = np.random.default_rng(0), 200
     void = sum(
-        blind_features(rng.normal(size=(60, 80)), members(30), rng).void for _ in range(runs)
+        blind_baseline_on_features(rng.normal(size=(60, 80)), members(30), rng).void
+        for _ in range(runs)
     )
     assert void <= at_most(0.05, runs)
 
@@ -168,12 +169,12 @@ def test_bad_blind_input() -> None:
     rng, scores = np.random.default_rng(0), np.arange(40.0)
     for member in (members(19), members(20).astype(int), np.ones(40, dtype=bool)):
         with pytest.raises(BadEvidence):
-            blind(scores, member)
+            blind_baseline(scores, member)
     with pytest.raises(BadEvidence):
-        blind(scores * math.nan, members(20))
+        blind_baseline(scores * math.nan, members(20))
     with pytest.raises(BadEvidence, match="at least 8"):
-        blind_features(np.zeros((40, 2)), np.arange(40) < 5, rng)
+        blind_baseline_on_features(np.zeros((40, 2)), np.arange(40) < 5, rng)
     with pytest.raises(BadEvidence):
-        blind_features(scores, members(20), rng)
+        blind_baseline_on_features(scores, members(20), rng)
     with pytest.raises(ExpungeError):
-        blind(scores, members(20), margin=-1.0)
+        blind_baseline(scores, members(20), margin=-1.0)

@@ -9,30 +9,20 @@ import pytest
 from audit_worlds import laplace_rates
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, laplace
+from scipy.stats import binom
 
 from expunge.errors import BadEvidence, ExpungeError
 from expunge.statistics.counts import lower_limit, upper_limit
 from expunge.statistics.epsilon import (
     Errors,
     best_threshold,
-    detectable_epsilon,
-    epsilon_excluded_p,
     epsilon_lower,
     epsilon_of,
-    epsilon_p,
-    epsilon_power,
     epsilon_upper,
     errors_at,
-    excludable_epsilon,
     most_provable,
-)
-from expunge.statistics.split import (
-    band_epsilon,
-    epsilon_effect,
     split_epsilon,
     split_epsilons,
-    threshold_epsilon,
 )
 
 
@@ -127,39 +117,6 @@ def test_bounds_miss_no_more_than_they_say_for_every_pair_of_rates(n: int, delta
             assert chances[tables[1] < truth].sum() <= 0.05
 
 
-@settings(max_examples=40, deadline=None)
-@given(errors(), st.floats(0.01, 0.3), st.floats(0.2, 3))
-def test_p_values_and_bounds_agree(one: Errors, alpha: float, margin: float) -> None:
-    p, excluded = epsilon_p(one), epsilon_excluded_p(one, margin)
-    if abs(p - alpha) > 1e-6:
-        assert (p < alpha) == (epsilon_lower(one, alpha=alpha) > 0)
-    if abs(excluded - alpha) > 1e-6:
-        assert (excluded < alpha) == (epsilon_upper(one, alpha=alpha) < margin)
-
-
-def test_power_is_summed_over_counts() -> None:
-    rng, n = np.random.default_rng(0), 60
-    smallest = detectable_epsilon(n, n)
-    rate = 1 / (1 + math.exp(smallest))
-    assert epsilon_power(rate, rate, n, n) == pytest.approx(0.8, abs=0.01)
-    wrong, missed = rng.binomial(n, rate, (2, 1500))
-    table = {pair: epsilon_lower(Errors(pair[0], n, pair[1], n)) > 0
-             for pair in set(zip(wrong.tolist(), missed.tolist(), strict=True))}  # fmt: skip
-    found = [table[pair] for pair in zip(wrong.tolist(), missed.tolist(), strict=True)]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.04)
-    assert detectable_epsilon(240, 240) < smallest / 1.8
-    assert detectable_epsilon(2, 2) == math.inf
-
-
-def test_excludable_epsilon_is_what_chance_excludes() -> None:
-    rng, n = np.random.default_rng(0), 100
-    margin = excludable_epsilon(Errors(50, n, 50, n))
-    bounds = [epsilon_upper(Errors(*map(int, (a, n, b, n)))) for a, b in
-              zip(rng.binomial(n, 0.5, 400), rng.binomial(n, 0.5, 400), strict=True)]  # fmt: skip
-    assert np.mean(np.array(bounds) <= margin) == pytest.approx(0.8, abs=0.07)
-    assert excludable_epsilon(Errors(0, n, n, n)) == math.inf
-
-
 def test_the_best_threshold_by_hand() -> None:
     ones, zeros = np.array([[1.0], [3.0], [3.0], [4.0]]), np.array([[0.0], [0.0], [1.0], [2.0]])
     assert best_threshold(ones, zeros, 0.0, 0.05) == [3.0]
@@ -211,49 +168,6 @@ def test_an_epsilon_counted_where_it_was_chosen_is_too_large() -> None:
     assert above > 80
 
 
-def test_a_family_of_thresholds_pays_for_its_size() -> None:
-    ones, zeros = laplace.ppf(np.linspace(0.005, 0.995, 100)) + 3, laplace.ppf(
-        np.linspace(0.005, 0.995, 100)
-    )  # fmt: skip
-    one = threshold_epsilon(ones, zeros, [1.5])
-    many = threshold_epsilon(ones, zeros, [1.5, *np.linspace(-9, -8, 9)])
-    assert one.lower == epsilon_lower(errors_at(ones, zeros, 1.5))
-    assert many.threshold == 1.5
-    assert many.lower == epsilon_lower(one.errors, alpha=0.005) < one.lower
-    assert many.most < one.most
-    assert many.upper >= one.upper
-
-
-def test_a_band_by_hand() -> None:
-    # Apart: both rates 0, and each band sqrt(log(2 / 0.05) / 200) = 0.1358 wide.
-    found = band_epsilon(np.ones(100), np.zeros(100))
-    half = math.sqrt(math.log(40) / 200)
-    assert found.lower == found.most == pytest.approx(math.log((1 - half) / half))
-    assert found.upper == math.inf
-    assert band_epsilon(np.zeros(100), np.zeros(100)).lower == 0.0
-
-
-def test_an_effect_of_epsilon() -> None:
-    rng = np.random.default_rng(0)
-    bound = split_epsilon(rng.normal(size=400) + 2, rng.normal(size=400), rng)
-    effect = epsilon_effect(bound, margin=0.5, name="split")
-    assert (effect.low, effect.high) == (bound.lower, bound.upper)
-    assert effect.p < 1e-6
-    assert not effect.excluded
-    assert effect.detectable < 1
-    assert "n = 200 and 200" in effect.power
-
-
-def test_the_best_of_several_thresholds_is_no_single_test() -> None:
-    rng = np.random.default_rng(0)
-    ones, zeros = rng.normal(size=(2, 100)) + np.array([[2.0], [0.0]])
-    for bound in (threshold_epsilon(ones, zeros, [0.0, 1.0, 2.0]), band_epsilon(ones, zeros)):
-        assert bound.lower > 0
-        with pytest.raises(BadEvidence, match="chosen among several"):
-            epsilon_effect(bound, margin=0.5)
-    assert epsilon_effect(threshold_epsilon(ones, zeros, [1.0]), margin=0.5).p < 0.05
-
-
 def test_bad_errors() -> None:
     for counts in ((-1, 5, 0, 5), (0, 0, 0, 5), (6, 5, 0, 5), (0, 5, 0, -5)):
         with pytest.raises(BadEvidence):
@@ -276,8 +190,5 @@ def test_bad_scores() -> None:
             split_epsilon(bad, good, rng)
     with pytest.raises(BadEvidence, match="expected the same"):
         split_epsilons(np.zeros((8, 2)), np.zeros((8, 3)), rng)
-    for thresholds in ([], [math.nan]):
-        with pytest.raises(BadEvidence):
-            threshold_epsilon(good, good, thresholds)
-    with pytest.raises(ExpungeError):
-        epsilon_effect(split_epsilon(good, good, rng), margin=0.0)
+    with pytest.raises(BadEvidence, match="threshold"):
+        errors_at(good, good, math.nan)

@@ -11,7 +11,7 @@ from scipy.stats import t as student
 
 from expunge.errors import BadEvidence, ExpungeError
 from expunge.statistics.paired import Facts, groups_needed
-from expunge.statistics.recovered import compare_recovered, told_apart
+from expunge.statistics.recovered import compare_recovered, gap_p_value
 
 GROUPS = ("a", "a", "b", "b", "c", "c")
 
@@ -133,7 +133,7 @@ def test_a_bootstrap_over_subjects_agrees() -> None:
 def test_an_original_that_knows_as_much_is_not_told_apart() -> None:
     rng = np.random.default_rng(1)
     same = 0.5 + 0.1 * rng.normal(size=(2, 6))
-    assert told_apart(Facts(same[0], same[:1], same[1], GROUPS)) > 0.05
+    assert gap_p_value(Facts(same[0], same[:1], same[1], GROUPS)) > 0.05
 
 
 def test_how_many_subjects_would_do() -> None:

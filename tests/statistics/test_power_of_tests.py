@@ -7,28 +7,27 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, ttest_ind
 
-from expunge.errors import BadEvidence, ExpungeError
-from expunge.statistics.compare import compare_auc, compare_means, compare_rates
+from expunge.errors import ExpungeError
 from expunge.statistics.distance import _detectable, compare_distributions
 from expunge.statistics.power import (
     detectable_auc,
     detectable_mean,
-    detectable_rate,
     excludable_auc,
     excludable_mean,
-    excludable_rate,
     larger_family,
-    simulated_power,
     units_to_exclude_auc,
 )
+from expunge.statistics.recovered import Groups, compare_groups
+from expunge.statistics.roc_area import compare_auc
 
 RUNS = 250
 
 
 def share(rejects: Callable[[np.random.Generator], bool], runs: int = RUNS) -> float:
-    return simulated_power(rejects, np.random.default_rng(0), runs=runs).value
+    rng = np.random.default_rng(0)
+    return float(np.mean([rejects(rng) for _ in range(runs)]))
 
 
 def test_units_of_the_table() -> None:
@@ -59,10 +58,11 @@ def test_power_of_means(n: int) -> None:
 
     def finds(rng: np.random.Generator) -> bool:
         a, b = rng.normal(size=(2, n))
-        return compare_means(a + shift, b, margin=1.0).p <= 0.05
+        return ttest_ind(a + shift, b).pvalue <= 0.05
 
     def excludes(rng: np.random.Generator) -> bool:
-        return compare_means(*rng.normal(size=(2, n)), margin=margin).excluded
+        groups = [tuple(one) for one in rng.normal(size=(2, n))]
+        return compare_groups(Groups(*groups, groups[1]), margin=margin).excluded
 
     assert share(finds) == pytest.approx(0.8, abs=0.08)
     assert share(excludes) == pytest.approx(0.8, abs=0.08)
@@ -83,23 +83,6 @@ def test_power_of_auc() -> None:
     assert share(excludes) == pytest.approx(0.8, abs=0.08)
 
 
-def test_power_of_rates() -> None:
-    n, rate = 100, 0.4
-    away, margin = detectable_rate(rate, n, n), excludable_rate(rate, n, n)
-
-    def finds(rng: np.random.Generator) -> bool:
-        hits = rng.binomial(n, rate - away / 2), rng.binomial(n, rate + away / 2)
-        return compare_rates(hits, (n, n), margin=0.5).p <= 0.05
-
-    def excludes(rng: np.random.Generator) -> bool:
-        hits = rng.binomial(n, rate), rng.binomial(n, rate)
-        return compare_rates(hits, (n, n), margin=margin).excluded
-
-    # Fisher's exact test is cautious, so a little below what the normal limit says.
-    assert share(finds, 150) == pytest.approx(0.76, abs=0.1)
-    assert share(excludes, 150) == pytest.approx(0.8, abs=0.1)
-
-
 def test_power_of_the_distance() -> None:
     n = 50
     gap = _detectable(n, n, 0.05)
@@ -118,12 +101,6 @@ def test_the_price_of_a_family() -> None:
     assert larger_family(0.05, 10) == pytest.approx(1.3024, abs=1e-3)
 
 
-def test_a_simulated_power_has_an_interval() -> None:
-    found = simulated_power(lambda rng: bool(rng.random() < 0.3), np.random.default_rng(0))
-    assert 0.3 in found
-    assert found.high - found.low == pytest.approx(2 * 1.96 * math.sqrt(0.21 / 1000), rel=0.1)
-
-
 def test_bad_levels() -> None:
     for alpha, power in ((0.0, 0.8), (1.0, 0.8), (0.05, 1.0), (0.05, math.nan)):
         for function in (detectable_auc, excludable_auc):
@@ -137,9 +114,6 @@ def test_bad_levels() -> None:
         lambda: units_to_exclude_auc(0.0),
         lambda: detectable_auc(0, 5),
         lambda: larger_family(0.05, 0),
-        lambda: detectable_rate(0.5, 0, 5),
     ):
         with pytest.raises(ExpungeError):
             call()
-    with pytest.raises(BadEvidence):
-        simulated_power(lambda rng: True, np.random.default_rng(0), runs=0)

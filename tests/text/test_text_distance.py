@@ -30,12 +30,13 @@ from expunge.metrics.text.likelihood import (
     truth_ratio_closer_to_1,
     truth_ratio_true_better,
 )
-from expunge.metrics.text.membership import ATTACKS, auc
+from expunge.metrics.text.membership import ATTACKS
 from expunge.metrics.text.memorisation import rouge_recall
-from expunge.metrics.text.row_label import flags, verdict
+from expunge.metrics.text.row_label import flags, language_row_label
 from expunge.problems.text.evaluation_sets import EvaluationSet
 from expunge.problems.text.problems import REFUSAL
 from expunge.report.language_terminal import COLUMNS, cells
+from expunge.statistics.roc_area import auc
 
 
 def gauge(side: str, subject: float, oracle: float, original: float, scale: float) -> Gauge:
@@ -210,7 +211,7 @@ def test_collapse_is_shown_as_collapse() -> None:
     assert found["collapse"]["retain"]["collapsed"]
     assert found["collapse"]["forget"]["reasons"]["repetition"] == 1
     ends = {"high": 0.1}, {"value": 1.0}
-    assert "collapsed" in verdict("any", found, *ends)
+    assert "collapsed" in language_row_label("any", found, *ends)
     row = {"name": "any", "control": False, **found, "verdict": "collapsed"}
     assert len(cells(row)) == len(COLUMNS)
     assert cells(row)[COLUMNS.index("broken")] == "100%"
@@ -234,15 +235,15 @@ def test_verdicts_in_plain_words() -> None:
         "refuses": witness(0.5, 0.95, REFUSAL),
     }
     for words, one in told.items():
-        assert verdict("any", numbers(one), *ends).startswith(words), words
-    assert "no nearer" in verdict("any", numbers(ORIGINAL[0]), *ends)
-    assert "original" in verdict("nothing", numbers(ORIGINAL[0]), *ends)
+        assert language_row_label("any", numbers(one), *ends).startswith(words), words
+    assert "no nearer" in language_row_label("any", numbers(ORIGINAL[0]), *ends)
+    assert "original" in language_row_label("nothing", numbers(ORIGINAL[0]), *ends)
 
 
 def test_flags_say_what_the_attack_finds() -> None:
     usual = numbers(witness(0.105, 0.95, "answer number of ours"))["collapse"]
     known = list(flags("any", numbers(ORIGINAL[0]), usual))
-    assert any("told from those that no model saw" in flag for flag in known)
+    assert any("distinguished from those that no model saw" in flag for flag in known)
     dear = {**numbers(ORIGINAL[0]), "cost": {"time_share": 0.5}}
     broken = numbers(witness(0.1, 0.95, GIBBERISH))
     assert not any("generations" in flag for flag in known)

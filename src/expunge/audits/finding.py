@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from expunge.audits.audit import Audit
 from expunge.metrics.score import Unscored
 from expunge.statistics.decision import Decision, decide
-from expunge.statistics.recovered import Groups, compare_apart, compare_recovered, told_apart
+from expunge.statistics.recovered import Groups, compare_groups, compare_recovered, gap_p_value
 from expunge.statistics.result import Effect, Interval
 
 
@@ -80,7 +80,9 @@ def judge(
         return _unscored(audit, values, _no_spread(values[1]))
     groups = Groups(*values, grain)
     if not audit.anchored:
-        effect = compare_apart(groups, margin=limit, alpha=alpha, unit=audit.unit, name=repr(audit))
+        effect = compare_groups(
+            groups, margin=limit, alpha=alpha, unit=audit.unit, name=repr(audit)
+        )
         no_anchor = Unscored("Originals are no anchor of this audit.")
         return _finding(audit, values, no_anchor, effect, _sided(audit, effect, alpha))
     if reason := _no_lead(audit, groups, alpha):
@@ -105,7 +107,7 @@ def together(findings: Sequence[Finding], *, alpha: float = 0.05) -> Decision | 
 
 def _no_lead(audit: Audit, groups: Groups, alpha: float) -> str:
     """Why originals and retrained models do not span a scale; empty if they do."""
-    gap, p = groups.contrast((0.0, -1.0, 1.0))[0], told_apart(groups)
+    gap, p = groups.contrast((0.0, -1.0, 1.0))[0], gap_p_value(groups)
     away = gap * (-1 if audit.more == "knows less" else 1)
     means = f"originals score {_mean(groups.original):.3g} {audit.unit}, retrained models "
     means += f"{_mean(groups.oracle):.3g}"

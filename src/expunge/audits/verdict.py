@@ -14,7 +14,7 @@ from typing import Literal
 
 from expunge.errors import BadEvidence
 from expunge.metrics.score import Unscored
-from expunge.statistics.checks import inside
+from expunge.statistics.checks import check_fraction
 from expunge.statistics.decision import Family
 from expunge.statistics.power import larger_family
 from expunge.statistics.result import Effect
@@ -105,7 +105,7 @@ def conclude(
         BadEvidence: no plain witness, names that repeat, effects made for another alpha.
         ExpungeError: alpha outside (0, 1).
     """
-    inside("alpha", alpha)
+    check_fraction("alpha", alpha)
     _check(witnesses, alpha)
     if collapse:
         return Verdict("collapsed", collapse, notes=_notes(witnesses, (), alpha))

@@ -44,7 +44,11 @@ class Evidence:
         return self.logits.shape[0]
 
     def on(self, name: str) -> Evidence:
-        """The same models on one set alone."""
+        """Return what the same models answer on one set alone.
+
+        Raises:
+            BadEvidence: there is no set of this name.
+        """
         if name not in self.sets:
             raise BadEvidence(f"No set {name!r} here.{did_you_mean(name, self.sets)}")
         rows = self.sets[name]
@@ -52,5 +56,5 @@ class Evidence:
         return Evidence(self.logits[:, rows], targets, {name: slice(0, len(targets))})
 
     def models(self, index: np.ndarray | slice) -> Evidence:
-        """Some of the models, on the same examples."""
+        """Return what some of the models answer, on the same examples."""
         return Evidence(self.logits[index], self.targets, self.sets)

@@ -13,9 +13,7 @@ from expunge.errors import BadEvidence
 
 Floats = NDArray[np.float64]
 
-
 Ints = NDArray[np.int64]
-
 
 Flags = NDArray[np.bool_]
 
@@ -166,7 +164,6 @@ class Nested:
 
 # A log-probability above 0 is a mistake; this much may be rounding in float32.
 ROUNDING = 1e-5
-
 
 WHAT = {
     "logprobs": "the log-probabilities of the true answer's tokens",

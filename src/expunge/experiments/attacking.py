@@ -20,10 +20,10 @@ from expunge.core.store import Store
 from expunge.errors import BadEvidence
 from expunge.experiments.plan import Plan
 from expunge.experiments.shadowing import for_battery, for_singles, of_models, shadow_evidence
-from expunge.metrics.attacks.battery import FEWEST, Alarms, Battery, battery, false_alarms
-from expunge.metrics.attacks.readings import Readings, answers, spread_rows
+from expunge.metrics.attacks.battery import FEWEST, Battery, FalseAlarms, battery, false_alarms
+from expunge.metrics.attacks.readings import Readings, read_answers, spread_rows
 from expunge.metrics.attacks.singles import singles
-from expunge.statistics.baseline import blind_features
+from expunge.statistics.baseline import blind_baseline_on_features
 
 UNSEEN = "test"
 
@@ -65,7 +65,9 @@ def attacked(
     models, and what an attack reaches that never sees a model.
     """
     unseen = evaluation_set(plan.problem, method)
-    mine, theirs, start = (answers(each, unseen=unseen) for each in (subject, oracle, original))
+    mine, theirs, start = (
+        read_answers(each, unseen=unseen) for each in (subject, oracle, original)
+    )
     held = None if shadows is None else for_battery(plan, shadows)
     draws = np.random.default_rng(derived("score", plan.experiment.seed, "attacks"))
     found = told(battery(mine, theirs, start, draws, shadows=held))
@@ -89,7 +91,7 @@ def alarms(oracle: Readings, original: Readings, rng: np.random.Generator) -> di
     """How often the attacks find something between retrained models, or why that is not known."""
     if len(oracle) < 2 * FEWEST:
         return {"reason": f"{len(oracle)} retrained models are too few; {2 * FEWEST} is the least."}
-    found: Alarms = false_alarms(oracle, original, rng)
+    found: FalseAlarms = false_alarms(oracle, original, rng)
     return asdict(found)
 
 
@@ -100,7 +102,7 @@ def blindly(problem: Problem, rng: np.random.Generator) -> dict[str, Any]:
     sides = [seen_blindly(problem.sets[name], problem.class_count) for name in ("forget", UNSEEN)]
     member = np.repeat([True, False], [len(side) for side in sides])
     try:
-        found = blind_features(np.concatenate(sides), member, rng)
+        found = blind_baseline_on_features(np.concatenate(sides), member, rng)
     except BadEvidence as fault:
         return {"reason": str(fault)}
     effects = [{"name": e.name, "value": e.value, "p": e.p} for e in found.effects]

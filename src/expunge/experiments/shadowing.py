@@ -26,7 +26,7 @@ from expunge.metrics.attacks.signals import (
     scaled_confidence,
     taylor_soft_margin,
 )
-from expunge.metrics.attacks.singles import Halved, SingleSignals
+from expunge.metrics.attacks.singles import PairedShadows, SingleSignals
 
 Ints = NDArray[np.int64]
 
@@ -148,7 +148,7 @@ def for_battery(plan: Plan, found: Evidence) -> Shadows:
     return Shadows(phi, soft, members(plan)[:, rows])
 
 
-def for_singles(plan: Plan, found: Evidence, name: str) -> tuple[Halved, Ints]:
+def for_singles(plan: Plan, found: Evidence, name: str) -> tuple[PairedShadows, Ints]:
     """The shadows on one set, and which of its examples are attacked.
 
     Raises:
@@ -162,7 +162,7 @@ def for_singles(plan: Plan, found: Evidence, name: str) -> tuple[Halved, Ints]:
     signals = SingleSignals(
         scaled_confidence(logits, targets), taylor_soft_margin(logits, targets), unseen(found)
     )
-    return Halved(signals, members(plan)[:, rows], pair), places
+    return PairedShadows(signals, members(plan)[:, rows], pair), places
 
 
 def of_models(evidence: Evidence, name: str, places: Ints) -> SingleSignals:

@@ -20,7 +20,7 @@ from expunge.experiments.audit_jobs import findings_of
 from expunge.experiments.memorised_sets import about_choice
 from expunge.experiments.plan import Plan
 from expunge.experiments.retrain_free import correlations
-from expunge.metrics.row_label import ScoredRow, Spread, flags, normalised, verdict
+from expunge.metrics.row_label import ScoredRow, Spread, flags, gap_closed, row_label
 from expunge.metrics.score import RESAMPLES, Score, Unscored
 
 NOT_SHOWN = (
@@ -123,7 +123,7 @@ def row(
     if "unscored" in mine:
         return {**head, "unscored": mine["unscored"], "verdict": "unscored"}
     judged = judged_row(plan, method.name, found)
-    share = normalised(judged.quality.value, judged.floor, judged.ceiling)
+    share = gap_closed(judged.quality.value, judged.floor, judged.ceiling)
     return {
         **head,
         "scores": mine["scores"],
@@ -134,7 +134,7 @@ def row(
         **({"membership": mine["membership"]} if "membership" in mine else {}),
         **({"audits": {**audits}} if audits else {}),
         "normalised": share.reason if isinstance(share, Unscored) else share,
-        "verdict": verdict(judged),
+        "verdict": row_label(judged),
         "flags": list(flags(judged)),
     }
 

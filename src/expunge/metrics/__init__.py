@@ -1,3 +1,24 @@
-"""Pure functions of evidence: NumPy and SciPy only, no torch."""
+"""Pure functions of evidence: what unlearned and retrained models answer, as scores; no torch."""
 
 from __future__ import annotations
+
+from expunge.metrics.agreement import Accuracy, ActivationDistance, JensenShannon, ToW
+from expunge.metrics.paper_scores import PAPER_SCORES, PaperScore
+from expunge.metrics.row_label import ScoredRow, Spread, gap_closed, row_label
+from expunge.metrics.score import Metric, Score, Unscored
+
+__all__ = [
+    "PAPER_SCORES",
+    "Accuracy",
+    "ActivationDistance",
+    "JensenShannon",
+    "Metric",
+    "PaperScore",
+    "Score",
+    "ScoredRow",
+    "Spread",
+    "ToW",
+    "Unscored",
+    "gap_closed",
+    "row_label",
+]

@@ -15,7 +15,6 @@ from expunge.metrics.score import Aim, Score, scored
 
 Floats = NDArray[np.float64]
 
-
 TUG_OF_WAR_SETS = ("forget", "retain", "test")
 
 

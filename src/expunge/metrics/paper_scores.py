@@ -1,13 +1,18 @@
-"""Distances to retrained models and the scores of papers, each by its written formula.
+"""The scores that papers report of an unlearned model, each by its written formula, in one table.
 
-`metrics.agreement` holds tug of war, Jensen-Shannon divergence and the L2 activation distance. Ones
-named alike elsewhere are often other numbers: logs are natural (nats) here, an activation distance
-is a mean of norms, accuracies are shares and not per cent.
+`PAPER_SCORES` lists them with paper, formula and range. Experiments compute ZRF and RF-JSD; the
+others are for comparing with a paper. `metrics.agreement` holds tug of war, Jensen-Shannon
+divergence and the L2 activation distance. Scores of the same name elsewhere are often other
+numbers: logs are natural (nats) here, an activation distance is a mean of norms, accuracies are
+shares and not per cent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +21,6 @@ from expunge.errors import BadEvidence
 from expunge.metrics.agreement import jensen_shannon, tug_of_war
 
 Floats = NDArray[np.float64]
-
 
 Ints = NDArray[np.integer]
 
@@ -267,13 +271,13 @@ def retention(unlearned: float, retrained: float) -> float:
 
 
 def _shares(values: Floats) -> None:
-    """Refuse per cent, NaN and the like."""
+    """Refuse numbers outside [0, 1]: per cent, NaN."""
     if not ((values >= 0) & (values <= 1)).all():
         raise BadEvidence(f"Got {values.tolist()}; expected shares from 0 to 1, not per cent.")
 
 
 def _distributions(first: Floats, second: Floats) -> None:
-    """Refuse what is no pair of arrays of probabilities."""
+    """Refuse arrays that are not probabilities of one shape."""
     if first.shape != second.shape or first.ndim < 1 or first.size == 0:
         raise BadEvidence(
             f"Got probabilities {first.shape} and {second.shape}; expected one shape."
@@ -281,3 +285,82 @@ def _distributions(first: Floats, second: Floats) -> None:
     for one in (first, second):
         if not (one >= 0).all() or not np.allclose(one.sum(axis=-1), 1.0, atol=1e-4):
             raise BadEvidence("Some rows are no probabilities: negative, NaN, or not summing to 1.")
+
+
+@dataclass(frozen=True)
+class PaperScore:
+    """One line of the table of scores.
+
+    Args:
+        name: as papers print it.
+        paper: that defines it.
+        formula: in short; u is the unlearned, r the retrained, o the original model.
+        low, high: the ends of its range.
+        as_retrained: its value where the unlearned model answers as the retrained one does; None
+            where no retrained model enters.
+        function: computes it.
+    """
+
+    name: str
+    paper: str
+    formula: str
+    low: float
+    high: float
+    as_retrained: float | None
+    function: Callable[..., Any]
+
+
+PAPER_SCORES: tuple[PaperScore, ...] = (
+    PaperScore(
+        "ToW-MIA", "Zhao et al. (2406.01257)", "product over MIA, retain, test of 1 - |u - r|",
+        0.0, 1.0, 1.0, tug_of_war_mia,
+    ),
+    PaperScore(
+        "average gap", "Fan et al. (2310.12508)", "mean over metrics of |u - r|",
+        0.0, math.inf, 0.0, average_gap,
+    ),
+    PaperScore(
+        "completeness", "Cao and Yang (2015)", "share of examples with u(x) = r(x)",
+        0.0, 1.0, 1.0, completeness,
+    ),
+    PaperScore(
+        "layer-wise distance", "Tarun et al. (2111.08947)", "L2 norm of u - r, weight by weight",
+        0.0, math.inf, 0.0, layer_distances,
+    ),
+    PaperScore(
+        "L1 activation distance", "Kurmanji et al. (2302.09880), code", "L1 norm of p_u - p_r",
+        0.0, 2.0, 0.0, activation_distance_l1,
+    ),
+    PaperScore(
+        "ZRF", "Chundawat et al. (2205.08096)", "1 - mean JS(p_u, p_random)",
+        1 - math.log(2), 1.0, None, zero_retrain_forgetting,
+    ),
+    PaperScore(
+        "RF-JSD", "Spartalis et al. (2503.18314)", "mean over classes of JS(mean p_u, mean p_o)",
+        0.0, math.log(2), None, retrain_free_divergence,
+    ),
+    PaperScore(
+        "AUS, random", "Cotogni et al. (2312.02052)", "(1 - (o_test - u_test)) / (1 + |gap|)",
+        0.0, 2.0, None, unlearning_score_random,
+    ),
+    PaperScore(
+        "AUS, class", "Cotogni et al. (2312.02052)", "(1 - (o_test - u_test)) / (1 + u_forget)",
+        0.0, 2.0, None, unlearning_score_class,
+    ),
+    PaperScore(
+        "RTE", "Cadet et al. (2410.01276)", "seconds to retrain / seconds to unlearn",
+        0.0, math.inf, 1.0, run_time_efficiency,
+    ),
+    PaperScore(
+        "SAPE", "Cadet et al. (2410.01276)", "100 |u - r| / (|u| + |r|)",
+        0.0, 100.0, 0.0, symmetric_error,
+    ),
+    PaperScore(
+        "indiscernibility", "Cadet et al. (2410.01276)", "1 - |MIA - 1/2| / (1/2)",
+        0.0, 1.0, None, indiscernibility,
+    ),
+    PaperScore(
+        "retention", "Cadet et al. (2410.01276)", "accuracy of u / accuracy of r",
+        0.0, math.inf, 1.0, retention,
+    ),
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""The plain words that end a row of the report, made from its numbers alone."""
+"""The label of a row in the report, made from its numbers alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from expunge.metrics.score import Score, Unscored
 
 FEWEST_MODELS = 16
 
-
 LARGEST_COST = 0.2
 
 
@@ -20,10 +19,8 @@ NORMAL_95 = 1.96
 # Half a point of accuracy: what a table of whole points would not show.
 RESOLUTION = 0.005
 
-
 # The spacing of float32 near 1: a smaller change is rounding, not unlearning.
 SMALLEST_CHANGE = 2.0**-23
-
 
 SETS = ("retain", "forget", "test")
 
@@ -38,7 +35,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class ScoredRow:
-    """What a verdict is made from.
+    """What a label is made from.
 
     Args:
         quality: forgetting quality of the method.
@@ -63,32 +60,36 @@ class ScoredRow:
     cost: float
 
 
-def verdict(row: ScoredRow) -> str:
-    """Return the first of these that fits, in this order.
+def row_label(row: ScoredRow) -> str:
+    """Return the label of a row: the first of these that fits, in this order.
 
     | words | rule |
     |---|---|
     | changed nothing | no weight moved by more than float32 rounding (2^-23) |
-    | collapsed | retain or test accuracy lost half of the oracle's lead over guessing |
+    | collapsed | retain or test accuracy lost half of the oracle's gap over guessing |
     | too few models to say | fewer than 16 models, or the ceiling is not above the floor |
     | forget accuracy rose | forget accuracy above the original's |
     | as retrained within noise | quality not below the ceiling, no accuracy off the oracle's |
     | over-forgotten | quality below the ceiling, forget accuracy below the oracle's |
     | not forgotten | quality not above the floor |
     | no better than finetune | quality not above that of plain fine-tuning |
-    | partly forgotten (x of the way) | the rest; x = `normalised`, floor 0, ceiling 1 |
+    | partly forgotten (x of the way) | the rest; x = `gap_closed`, floor 0, ceiling 1 |
 
     "Above", "below" and "off" mean by more than noise. For qualities noise is the root of the
     summed squares of both 95 % half-widths. For accuracies it is 1.96 times the standard deviation
     of single reference models, with the standard error of the mean judged added in squares, and at
-    least half a point. Which accuracies are off is told by `flags`.
+    least half a point. `flags` says which accuracies are off.
     """
+    too_few = min(row.quality.n, row.ceiling.n) < FEWEST_MODELS or not _above(
+        row.ceiling, row.floor
+    )
+    off = any(_gap(row, name) != 0 for name in measured(row))
     for words, fits in (
         ("changed nothing", row.largest_change <= SMALLEST_CHANGE),
         ("collapsed", _collapsed(row)),
-        ("too few models to say", _too_few(row)),
+        ("too few models to say", too_few),
         ("forget accuracy rose", _gap(row, "forget", row.original) > 0),
-        ("as retrained within noise", not _above(row.ceiling, row.quality) and not _off(row)),
+        ("as retrained within noise", not _above(row.ceiling, row.quality) and not off),
         ("over-forgotten", _above(row.ceiling, row.quality) and _gap(row, "forget") < 0),
         ("not forgotten", not _above(row.quality, row.floor)),
         ("no better than finetune", row.finetune and not _above(row.quality, row.finetune)),
@@ -96,7 +97,7 @@ def verdict(row: ScoredRow) -> str:
         if fits:
             return words
     return (
-        f"partly forgotten ({normalised(row.quality.value, row.floor, row.ceiling):.2f} of the way)"
+        f"partly forgotten ({gap_closed(row.quality.value, row.floor, row.ceiling):.2f} of the way)"
     )
 
 
@@ -112,7 +113,7 @@ def flags(row: ScoredRow) -> tuple[str, ...]:
     return tuple(found)
 
 
-def normalised(value: float, floor: Score, ceiling: Score) -> float | Unscored:
+def gap_closed(value: float, floor: Score, ceiling: Score) -> float | Unscored:
     """Return (value - floor) / (ceiling - floor): 0 as the original, 1 as retrained models.
 
     Args:
@@ -120,8 +121,8 @@ def normalised(value: float, floor: Score, ceiling: Score) -> float | Unscored:
         floor, ceiling: of the original and of held-out retrained models, with their intervals.
 
     Returns:
-        The share of the way, which may lie outside 0 and 1, or Unscored where the ceiling is not
-        above the floor by more than noise.
+        The share of the gap that is closed, which may lie outside 0 and 1, or Unscored where the
+        ceiling is not above the floor by more than noise.
     """
     if not _above(ceiling, floor):
         return Unscored(
@@ -154,22 +155,11 @@ def _gap(row: ScoredRow, name: str, reference: Mapping[str, Spread] | None = Non
     return gap if abs(gap) > max(noise, RESOLUTION) else 0.0
 
 
-def _off(row: ScoredRow) -> bool:
-    """Whether any accuracy is off the oracle's."""
-    return any(_gap(row, name) != 0 for name in measured(row))
-
-
 def _collapsed(row: ScoredRow) -> bool:
-    """Whether half of the lead over guessing is lost where nothing should be."""
+    """Whether half of the gap over guessing is lost where nothing should be."""
     chance = 1 / row.classes
     return any(
         row.subject[name].mean < (chance + row.oracle[name].mean) / 2
         for name in measured(row)
         if name != "forget"
     )
-
-
-def _too_few(row: ScoredRow) -> bool:
-    """Whether the numbers cannot rank a method at all."""
-    few = min(row.quality.n, row.ceiling.n) < FEWEST_MODELS
-    return few or not _above(row.ceiling, row.floor)

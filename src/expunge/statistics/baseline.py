@@ -8,23 +8,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from expunge.errors import BadEvidence
-from expunge.statistics.checks import Floats, inside, values
-from expunge.statistics.compare import compare_auc
+from expunge.statistics.checks import Floats, check_fraction, finite_array
 from expunge.statistics.decision import Decision, decide
 from expunge.statistics.result import Effect
+from expunge.statistics.roc_area import compare_auc
 
 FOLDS = 2
 
-
 RIDGE = 1.0
-
 
 FEWEST = 8
 
 
 @dataclass(frozen=True)
-class Blind:
-    """Whether members and non-members can be told apart without the model.
+class BlindBaseline:
+    """Whether members and non-members can be distinguished without the model.
 
     Args:
         void: they can, so whatever an attack on the model shows of them shows nothing.
@@ -40,20 +38,20 @@ class Blind:
     def reason(self) -> str:
         """What follows for the attack, in a sentence."""
         said = {
-            "found": "The attack is void: members are told from non-members without the model.",
-            "excluded": "The attack stands: without the model it stays at chance.",
-            "inconclusive": "The attack may stand: no leak is shown, nor is one excluded.",
+            "found": "The attack is void: without the model, too, members differ from non-members.",
+            "excluded": "The attack is valid: without the model it is at chance.",
+            "inconclusive": "The attack may be valid: no leak is shown, nor is one excluded.",
         }
         return f"{said[self.verdict.word]} {self.verdict.reason}"
 
 
-def blind(
+def blind_baseline(
     scores: ArrayLike, member: ArrayLike, *, margin: float = 0.05, alpha: float = 0.05
-) -> Blind:
+) -> BlindBaseline:
     """Judge the scores that an attack gives when it is shown no model.
 
     Args:
-        scores: float [example], from labels, lengths, dates or the pictures alone.
+        scores: float [example], from labels, lengths, dates or the images alone.
         member: bool [example], the truth that the attack is after.
         margin: the smallest distance of the area from 0.5 that would matter.
         alpha: level of each test.
@@ -62,9 +60,9 @@ def blind(
         BadEvidence: shapes that do not match, fewer than 4 examples of a kind.
         ExpungeError: alpha outside (0, 1), a margin that is not above 0.
 
-    Source: Das, Zhang and Tramer (2024), Blind baselines beat membership inference attacks.
+    Source: Das, Zhang and Tramer (2024), BlindBaseline baselines beat membership inference attacks.
     """
-    found = values("scores", scores)
+    found = finite_array("scores", scores)
     truth = _members(member, len(found))
     effect = compare_auc(
         found[truth], found[~truth], margin=margin, alpha=alpha, name="blind attack"
@@ -72,10 +70,10 @@ def blind(
     return _judge((effect,), alpha)
 
 
-def blind_features(
+def blind_baseline_on_features(
     features: ArrayLike, member: ArrayLike, rng: np.random.Generator, *, margin: float = 0.05,
     alpha: float = 0.05,
-) -> Blind:  # fmt: skip
+) -> BlindBaseline:  # fmt: skip
     """Judge what was known before training by a classifier that is fitted to it.
 
     A ridge regression of membership on the features is fitted on one half of the examples and
@@ -83,7 +81,7 @@ def blind_features(
     differences of means only: add squares or one-hot labels as features to look for more.
 
     Args:
-        features: float [example, feature], such as one-hot labels and statistics of the pictures.
+        features: float [example, feature], such as one-hot labels and statistics of the images.
         member: bool [example].
         rng: draws the halves.
         margin, alpha: as for `blind`.
@@ -92,8 +90,8 @@ def blind_features(
 
     Source: as for `blind`; Meeus et al. (2024), SoK: membership inference on large models.
     """
-    inside("alpha", alpha)
-    found = values("features", features, axes=(2,))
+    check_fraction("alpha", alpha)
+    found = finite_array("features", features, axes=(2,))
     truth = _members(member, len(found), FEWEST)
     fold = _folds(truth, rng)
     effects = []
@@ -109,10 +107,10 @@ def blind_features(
     return _judge(tuple(effects), alpha)
 
 
-def _judge(effects: tuple[Effect, ...], alpha: float) -> Blind:
+def _judge(effects: tuple[Effect, ...], alpha: float) -> BlindBaseline:
     """Void where an effect is found; one that is shown to be below the margin is let pass."""
     verdict = decide(effects, alpha=alpha)
-    return Blind(verdict.word == "found", effects, verdict)
+    return BlindBaseline(verdict.word == "found", effects, verdict)
 
 
 def _members(member: ArrayLike, examples: int, least: int = 4) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from scipy.special import betaincinv
 from scipy.stats import binom
 
 from expunge.errors import BadEvidence
-from expunge.statistics.checks import Floats, counted, inside, values
+from expunge.statistics.checks import Floats, check_fraction, checked_counts, finite_array
 from expunge.statistics.result import Interval
 
 
@@ -26,8 +26,8 @@ def lower_limit(hits: ArrayLike, trials: ArrayLike, alpha: float) -> Floats:
 
     Source: Clopper and Pearson (1934); the beta form as in SciPy.
     """
-    inside("alpha", alpha)
-    k, n = counted(hits, trials)
+    check_fraction("alpha", alpha)
+    k, n = checked_counts(hits, trials)
     # No hit leaves 0 possible; the beta distribution has no such parameter.
     found = betaincinv(np.maximum(k, 1), n - k + 1, alpha)
     return np.where(k == 0, 0.0, found)
@@ -38,7 +38,7 @@ def upper_limit(hits: ArrayLike, trials: ArrayLike, alpha: float) -> Floats:
 
     Args, Raises, Source: as for `lower_limit`.
     """
-    k, n = counted(hits, trials)
+    k, n = checked_counts(hits, trials)
     return 1.0 - lower_limit(n - k, n, alpha)
 
 
@@ -52,9 +52,9 @@ def clopper_pearson(hits: int, trials: int, alpha: float = 0.05) -> Interval:
     Raises:
         BadEvidence, ExpungeError: as for `lower_limit`.
 
-    Source: Clopper and Pearson (1934).
+    Source: Clopper and Pearson (1934); SciPy's `binomtest` gives the same, for one count.
     """
-    inside("alpha", alpha)
+    check_fraction("alpha", alpha)
     low, high = lower_limit(hits, trials, alpha / 2), upper_limit(hits, trials, alpha / 2)
     return Interval(hits / trials, float(low), float(high), alpha, int(trials))
 
@@ -68,8 +68,8 @@ def negatives_needed(fpr: float, alpha: float = 0.05) -> int:
     Raises:
         ExpungeError: fpr or alpha outside (0, 1).
     """
-    inside("fpr", fpr)
-    inside("alpha", alpha)
+    check_fraction("fpr", fpr)
+    check_fraction("alpha", alpha)
     # log1p keeps the digits of a small rate; a whole number must not be rounded up once more.
     return math.ceil(round(math.log(alpha) / math.log1p(-fpr), 9))
 
@@ -91,7 +91,10 @@ def tpr_at(positives: ArrayLike, negatives: ArrayLike, fpr: float, alpha: float 
 
     Source: order statistics as tolerance limits, Wilks (1941); Clopper and Pearson (1934).
     """
-    ones, zeros = values("positives", positives), np.sort(values("negatives", negatives))[::-1]
+    ones, zeros = (
+        finite_array("positives", positives),
+        np.sort(finite_array("negatives", negatives))[::-1],
+    )
     needed, n = negatives_needed(fpr, alpha), len(zeros)
     if n < needed:
         raise BadEvidence(
@@ -101,15 +104,9 @@ def tpr_at(positives: ArrayLike, negatives: ArrayLike, fpr: float, alpha: float 
     allowed = math.floor(fpr * n + 1e-9)
     best = int((ones > zeros[allowed]).sum()) / len(ones)
     # Strictly above the k-th largest negative: a rate above fpr has probability P(Bin < k).
-    strict = _last_rank(n, fpr, alpha / 4)
+    strict = int((binom.cdf(np.arange(n + 1) - 1, n, fpr) <= alpha / 4).sum()) - 1
     low = lower_limit((ones > zeros[strict - 1]).sum(), len(ones), alpha / 4) if strict else 0.0
     # At or above the k-th largest: a rate below fpr has probability P(Bin >= k).
     loose = int(binom.isf(alpha / 4, n, fpr)) + 1
     high = upper_limit((ones >= zeros[loose - 1]).sum(), len(ones), alpha / 4) if loose <= n else 1
     return Interval(best, min(float(low), best), max(float(high), best), alpha, len(ones))
-
-
-def _last_rank(n: int, fpr: float, alpha: float) -> int:
-    """The largest k with P(Binomial(n, fpr) < k) <= alpha; 0 where there is none."""
-    ranks = np.arange(n + 1)
-    return int((binom.cdf(ranks - 1, n, fpr) <= alpha).sum()) - 1

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expunge.errors import BadEvidence
-from expunge.statistics.checks import Floats, inside, values
+from expunge.statistics.checks import Floats, check_fraction, finite_array
 from expunge.statistics.power import larger_family
 from expunge.statistics.result import Effect
 
@@ -29,7 +29,7 @@ def holm(p: ArrayLike) -> Floats:
 
     Source: Holm (1979), A simple sequentially rejective multiple test procedure.
     """
-    found = values("p-values", p)
+    found = finite_array("p-values", p)
     if not ((found >= 0) & (found <= 1)).all():
         raise BadEvidence(f"Got p-values {found}; expected numbers from 0 to 1.")
     order = np.argsort(found, kind="stable")
@@ -69,7 +69,7 @@ class Family:
 
     def found(self, alpha: float = 0.05) -> tuple[str, ...]:
         """Names of the tests that reject, with a family-wise error of at most alpha."""
-        inside("alpha", alpha)
+        check_fraction("alpha", alpha)
         return tuple(name for name, p in self.adjusted.items() if p <= alpha)
 
 
@@ -109,7 +109,7 @@ def decide(effects: Sequence[Effect], *, alpha: float = 0.05) -> Decision:
         BadEvidence: no effects, names that repeat, effects made for another alpha.
         ExpungeError: alpha outside (0, 1).
     """
-    inside("alpha", alpha)
+    check_fraction("alpha", alpha)
     if not effects or any(one.alpha != alpha for one in effects):
         raise BadEvidence(
             f"Got effects of alpha {[one.alpha for one in effects]}; expected at least one, and "

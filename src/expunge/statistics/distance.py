@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import ks_2samp, norm
 
-from expunge.statistics.checks import Floats, inside, positive, values
+from expunge.statistics.checks import Floats, check_fraction, check_positive, finite_array
 from expunge.statistics.result import Effect
 
 EXACT_UP_TO = 10_000
@@ -28,8 +28,8 @@ def half_width(n: int, alpha: float) -> float:
 
     Source: Dvoretzky, Kiefer and Wolfowitz (1956); constant 2 from Massart (1990).
     """
-    positive("n", n)
-    inside("alpha", alpha)
+    check_positive("n", n)
+    check_fraction("alpha", alpha)
     return math.sqrt(math.log(2 / alpha) / (2 * n))
 
 
@@ -59,7 +59,7 @@ def dkw_band(sample: ArrayLike, alpha: float = 0.05) -> Band:
 
     Raises, Source: as for `half_width`; BadEvidence for an empty sample or NaN.
     """
-    rising = np.sort(values("values", sample))
+    rising = np.sort(finite_array("values", sample))
     share = np.searchsorted(rising, rising, "right") / len(rising)
     half = half_width(len(rising), alpha)
     low, high = np.maximum(share - half, 0.0), np.minimum(share + half, 1.0)
@@ -87,19 +87,21 @@ def compare_distributions(
 
     Source: Smirnov (1939), as in SciPy; Massart (1990) for the bands.
     """
-    inside("alpha", alpha)
-    positive("margin", margin)
-    a, b = values("first", first), values("second", second)
+    check_fraction("alpha", alpha)
+    check_positive("margin", margin)
+    a, b = finite_array("first", first), finite_array("second", second)
     gap, p = _ks(a, b)
     half = half_width(len(a), alpha / 2) + half_width(len(b), alpha / 2)
     scale = 1 / math.sqrt(len(a)) + 1 / math.sqrt(len(b))
     # The level at which the interval's end just meets the margin: `half` solved for alpha.
     room = max(margin - gap, 0.0) / scale
     excluding = min(4 * math.exp(-2 * room**2), 1.0)
+    # The D that 80 % of pairs of samples from one distribution stay below, for large n.
+    typical = math.sqrt(math.log(2 / 0.2) / 2) * math.sqrt(1 / len(a) + 1 / len(b))
     return Effect(
         name, "D", gap, max(gap - half, 0.0), min(gap + half, 1.0), p, excluding,
         margin, alpha, (len(a), len(b)), _detectable(len(a), len(b), alpha),
-        half + _typical(len(a), len(b)),
+        half + typical,
     )  # fmt: skip
 
 
@@ -111,11 +113,6 @@ def _ks(a: Floats, b: Floats) -> tuple[float, float]:
         warnings.simplefilter("ignore", RuntimeWarning)
         found = ks_2samp(a, b, method=method)
     return float(found.statistic), float(found.pvalue)
-
-
-def _typical(n: int, m: int) -> float:
-    """The D that 80 % of pairs of samples from one distribution stay below, for large n."""
-    return math.sqrt(math.log(2 / 0.2) / 2) * math.sqrt(1 / n + 1 / m)
 
 
 def _detectable(n: int, m: int, alpha: float) -> float:

@@ -1,7 +1,7 @@
 """One audit's values of the same facts in several models: paired by fact, grouped by subject.
 
-Facts of one subject stand or fall together, so that the subject, and not the fact, is the unit. A
-single unlearned model can be judged, since each fact is compared with itself in the retrained
+Facts of one subject are known or forgotten together, so the subject, and not the fact, is the unit.
+A single unlearned model can be judged, since each fact is compared with itself in the retrained
 models and in the original.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from expunge.errors import BadEvidence
-from expunge.statistics.checks import Floats, positive, values
+from expunge.statistics.checks import Floats, check_positive, finite_array
 from expunge.statistics.power import POWER
 
 FEWEST = 2
@@ -29,13 +29,13 @@ class Facts:
 
     The original is held to be given: what is left is a share of what *this* model knew. The
     unlearned model is taken as one draw, whose overall level differs from the retrained models' as
-    theirs do among each other; with one retrained model that cannot be told, and is left out.
+    theirs do among each other; with one retrained model that is unknown, and left out.
 
     Args:
         subject: float [fact], of the unlearned model.
         oracles: float [oracle, fact], of each retrained model.
         original: float [fact].
-        groups: whom each fact is about; facts of one stand or fall together.
+        groups: whom each fact is about; facts of one subject are one unit.
         grain: the least that a fact may differ by chance alone; a spread below that of one such
             fact is counted as one fact's.
 
@@ -51,13 +51,15 @@ class Facts:
 
     def __post_init__(self) -> None:
         for name, axes in (("subject", (1,)), ("oracles", (2,)), ("original", (1,))):
-            object.__setattr__(self, name, values(f"{name} values", getattr(self, name), axes=axes))
+            object.__setattr__(
+                self, name, finite_array(f"{name} values", getattr(self, name), axes=axes)
+            )
         lengths = {len(self.subject), self.oracles.shape[1], len(self.original), len(self.groups)}
         if len(lengths) > 1:
             raise BadEvidence(
                 f"Got values of {sorted(lengths)} facts; expected one of each model for each fact."
             )
-        positive("grain", self.grain)
+        check_positive("grain", self.grain)
         if len(self.names) < FEWEST:
             raise BadEvidence(
                 f"All {len(self.subject)} facts are about {self.names[0]!r}, so that their spread "
@@ -110,24 +112,24 @@ class Facts:
 def groups_needed(
     facts: ArrayLike, groups: Sequence[str], lead: float, *, margin: float, alpha: float = 0.05
 ) -> int:
-    """Return about how many groups exclude a share of the lead, where nothing is left.
+    """Return about how many groups exclude a share of the gap, where nothing is left.
 
-    Each fact is taken to be told by chance, or not, independently of the others, as often as the
-    retrained model tells it: a guess for planning.
+    Each fact is taken to be answered by chance, independently of the others, as often as the
+    retrained model answers it: a guess for planning.
 
     Args:
         facts: float [fact] from 0 to 1, of a retrained model.
         groups: whom each is about.
-        lead: of the original, a fact.
-        margin: the share of the lead that must be excluded, above 0.
+        lead: gap between original and retrained model, a fact.
+        margin: the share of that gap that must be excluded, above 0.
         alpha: level of the test.
 
     Raises:
         BadEvidence: no facts; ExpungeError: a lead or margin that is not above 0.
     """
-    positive("lead", lead)
-    positive("margin", margin)
-    share = float(np.clip(values("facts", facts).mean(), 0.05, 0.95))
+    check_positive("lead", lead)
+    check_positive("margin", margin)
+    share = float(np.clip(finite_array("facts", facts).mean(), 0.05, 0.95))
     a_group = len(groups) / len(set(groups))
     deviation = math.sqrt(2 * share * (1 - share) / a_group)
     for count in range(FEWEST, 100_000):

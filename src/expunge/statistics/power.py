@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
-import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import nct, norm
 from scipy.stats import t as student
 
-from expunge.statistics.checks import inside, positive
-from expunge.statistics.counts import clopper_pearson
-from expunge.statistics.result import Interval
+from expunge.statistics.checks import check_fraction, check_positive
 
 POWER = 0.8
 
@@ -59,8 +55,8 @@ def auc_error(n: int, m: int) -> float:
 
     Source: Mann and Whitney (1947).
     """
-    positive("n", n)
-    positive("m", m)
+    check_positive("n", n)
+    check_positive("m", m)
     return math.sqrt((n + m + 1) / (12 * n * m))
 
 
@@ -105,39 +101,6 @@ def units_to_exclude_auc(margin: float, alpha: float = 0.05, power: float = POWE
     return math.ceil((1 + math.sqrt(1 + wanted)) / wanted)
 
 
-def detectable_rate(
-    share: float, n: int, m: int, alpha: float = 0.05, power: float = POWER
-) -> float:
-    """Return about the smallest difference of two shares near this one that a test finds.
-
-    Args:
-        share: of hits in both groups together.
-        n, m: trials in each group.
-        alpha, power: as for `detectable_mean`.
-
-    Raises:
-        ExpungeError: no trials, alpha or power outside (0, 1).
-
-    Source: normal limit, Cohen (1988), chapter 6; Agresti and Caffo (2000) for the added counts.
-    """
-    _check(alpha, power, n=n, m=m)
-    error = _share_error(share, n, m) * math.sqrt(1 / n + 1 / m)
-    return min(error * float(norm.isf(alpha / 2) + norm.ppf(power)), 1.0)
-
-
-def excludable_rate(
-    share: float, n: int, m: int, alpha: float = 0.05, power: float = POWER
-) -> float:
-    """Return about the smallest margin that two exact limits exclude where the shares are equal.
-
-    Args, Raises, Source: as for `detectable_rate`.
-    """
-    _check(alpha, power, n=n, m=m)
-    limits = float(norm.isf(alpha / 2)) * (1 / math.sqrt(n) + 1 / math.sqrt(m))
-    strays = float(norm.isf((1 - power) / 2)) * math.sqrt(1 / n + 1 / m)
-    return min(_share_error(share, n, m) * (limits + strays), 1.0)
-
-
 def larger_family(alpha: float, tests: int, power: float = POWER) -> float:
     """Return by how much the smallest detectable effect grows where Holm corrects for many tests.
 
@@ -151,36 +114,9 @@ def larger_family(alpha: float, tests: int, power: float = POWER) -> float:
     return float((norm.isf(alpha / tests / 2) + shift) / (norm.isf(alpha / 2) + shift))
 
 
-def simulated_power(
-    rejects: Callable[[np.random.Generator], bool],
-    rng: np.random.Generator,
-    *,
-    runs: int = 1000,
-    alpha: float = 0.05,
-) -> Interval:
-    """Return the share of simulated experiments that reject, with its exact interval.
-
-    Args:
-        rejects: draws one experiment from a generator, and says whether the test rejects.
-        rng: the generator.
-        runs: how many experiments.
-        alpha: of the interval.
-
-    Raises:
-        BadEvidence: fewer than 1 run.
-    """
-    return clopper_pearson(sum(bool(rejects(rng)) for _ in range(runs)), runs, alpha)
-
-
-def _share_error(share: float, n: int, m: int) -> float:
-    """The spread of one trial; two more of each kind, since a share of 0 is not without error."""
-    smoothed = (share * (n + m) + 2) / (n + m + 4)
-    return math.sqrt(smoothed * (1 - smoothed))
-
-
 def _check(alpha: float, power: float, **above: float) -> None:
     """Refuse levels outside (0, 1), and numbers that are not above 0."""
-    inside("alpha", alpha)
-    inside("power", power)
+    check_fraction("alpha", alpha)
+    check_fraction("power", power)
     for name, number in above.items():
-        positive(name, number)
+        check_positive(name, number)

@@ -13,20 +13,18 @@ from scipy.stats import norm, rankdata
 from scipy.stats import t as student
 
 from expunge.errors import BadEvidence
-from expunge.statistics.checks import Floats, inside, values
+from expunge.statistics.checks import Floats, check_fraction, finite_array
 from expunge.statistics.result import Interval
 
 FEWEST_METHODS = 6
 
-
 EXACT_UP_TO = 7
-
 
 DRAWS = 9_999
 
 
 @dataclass(frozen=True)
-class Agreement:
+class RankAgreement:
     """Rank correlations of two measures over methods.
 
     Args:
@@ -62,7 +60,7 @@ def smallest_rank_p(methods: int) -> float:
 
 def rank_agreement(
     signal: ArrayLike, oracle: ArrayLike, rng: np.random.Generator, *, alpha: float = 0.05
-) -> Agreement:
+) -> RankAgreement:
     """Correlate a signal with an oracle's metric over methods, by rank.
 
     Args:
@@ -79,8 +77,8 @@ def rank_agreement(
     Source: Spearman (1904); Kendall (1945), tau-b; Bonett and Wright (2000), and
     Fieller, Hartley and Pearson (1957), for the intervals.
     """
-    inside("alpha", alpha)
-    first, second = values("signal", signal, least=4), values("oracle", oracle, least=4)
+    check_fraction("alpha", alpha)
+    first, second = finite_array("signal", signal, least=4), finite_array("oracle", oracle, least=4)
     n = len(first)
     if len(second) != n:
         raise BadEvidence(f"Got {n} and {len(second)} methods; expected the same ones in both.")
@@ -95,11 +93,12 @@ def rank_agreement(
             f"{n} methods claim no significance: it takes {FEWEST_METHODS} "
             f"(a perfect ranking of {n} gives p = {least:.2g})."
         )
-        return Agreement(ends, tau_ends, None, None, least, math.inf, reason)
-    relabelled, exact = _relabelled(first, rng)
+        return RankAgreement(ends, tau_ends, None, None, least, math.inf, reason)
+    exact = n <= EXACT_UP_TO
+    relabelled = first[_orders(n)] if exact else rng.permuted(np.tile(first, (DRAWS, 1)), axis=1)
     p = _p(_spearman(relabelled, second), rho, exact), _p(_kendall(relabelled, second), tau, exact)
     reason = f"Spearman {rho:.2f} (p {p[0]:.2g}), Kendall {tau:.2f} (p {p[1]:.2g}), {n} methods."
-    return Agreement(ends, tau_ends, *p, least, detectable_rank(n, alpha), reason)
+    return RankAgreement(ends, tau_ends, *p, least, detectable_rank(n, alpha), reason)
 
 
 def detectable_rank(methods: int, alpha: float = 0.05, power: float = 0.8) -> float:
@@ -114,8 +113,8 @@ def detectable_rank(methods: int, alpha: float = 0.05, power: float = 0.8) -> fl
 
     Source: Fisher's z with the variance of Bonett and Wright (2000).
     """
-    inside("alpha", alpha)
-    inside("power", power)
+    check_fraction("alpha", alpha)
+    check_fraction("power", power)
     if methods < 4:
         raise BadEvidence(f"Got {methods} methods; expected at least 4.")
     limit = float(norm.isf(alpha / 2)) / math.sqrt(methods - 3)
@@ -124,13 +123,6 @@ def detectable_rank(methods: int, alpha: float = 0.05, power: float = 0.8) -> fl
     for _ in range(50):
         z = limit + float(norm.ppf(power)) * math.sqrt((1 + math.tanh(z) ** 2 / 2) / (methods - 3))
     return math.tanh(z)
-
-
-def _relabelled(first: Floats, rng: np.random.Generator) -> tuple[Floats, bool]:
-    """The signal in every order, or in many random ones; and whether these are all."""
-    if len(first) <= EXACT_UP_TO:
-        return first[_orders(len(first))], True
-    return rng.permuted(np.tile(first, (DRAWS, 1)), axis=1), False
 
 
 @lru_cache(maxsize=4)

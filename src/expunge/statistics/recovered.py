@@ -19,12 +19,11 @@ from scipy.special import stdtrit
 from scipy.stats import t as student
 
 from expunge.errors import BadEvidence
-from expunge.statistics.checks import inside, positive, values
+from expunge.statistics.checks import check_fraction, check_positive, finite_array
 from expunge.statistics.power import detectable_mean, excludable_mean
 from expunge.statistics.result import Effect, Interval
 
 FARTHEST = 1e9
-
 
 ROUNDING = 1e-12
 
@@ -65,7 +64,7 @@ class Groups:
 
     def __post_init__(self) -> None:
         for name, least in (("subject", 1), ("oracle", 2), ("original", 1)):
-            values(f"values of {name} models", getattr(self, name), least=least)
+            finite_array(f"values of {name} models", getattr(self, name), least=least)
         largest = max(map(abs, self.subject + self.oracle + self.original))
         if self._variance(self.oracle) <= (ROUNDING * largest) ** 2:
             raise BadEvidence(
@@ -104,7 +103,7 @@ class Groups:
         return value, math.sqrt(sum(parts)), sum(parts) ** 2 / lost
 
 
-def told_apart(groups: Contrasts) -> float:
+def gap_p_value(groups: Contrasts) -> float:
     """Return the p-value of the test that originals score as retrained models, two-sided.
 
     Source: Welch (1947).
@@ -118,7 +117,7 @@ def compare_recovered(
 ) -> tuple[Interval, Effect]:
     """Return the share of the original's knowledge that is left, and the effect that judges it.
 
-    Where originals and retrained models are not told apart at alpha, the share means nothing and
+    Where originals and retrained models do not differ at alpha, the share means nothing and
     its interval has no end.
 
     Args:
@@ -128,7 +127,8 @@ def compare_recovered(
         name: of the audit.
 
     Returns:
-        The interval of level 1 - alpha, and the effect in shares of the original's lead.
+        The interval of level 1 - alpha, and the effect in shares of the gap between original and
+        retrained.
 
     Raises:
         BadEvidence: originals that score exactly as retrained models.
@@ -136,8 +136,8 @@ def compare_recovered(
 
     Source: Fieller (1954); Welch (1947); Sasabuchi (1988) for the equivalence test of a ratio.
     """
-    positive("margin", margin)
-    inside("2 alpha", 2 * alpha)
+    check_positive("margin", margin)
+    check_fraction("2 alpha", 2 * alpha)
     gap = groups.contrast((0.0, -1.0, 1.0))[0]
     if gap == 0:
         raise BadEvidence("Originals score exactly as retrained models: there is no lead to share.")
@@ -167,7 +167,7 @@ def compare_recovered(
 
 
 def excludable_recovered(groups: Groups, *, alpha: float = 0.05) -> float:
-    """Return the share of the lead that would be excluded if the subjects were retrained models.
+    """Return the share of the gap that would be excluded if the subjects were retrained models.
 
     It is known before a subject is looked at, so that leaving out a test without power by it does
     not depend on what the test would have said.
@@ -178,7 +178,7 @@ def excludable_recovered(groups: Groups, *, alpha: float = 0.05) -> float:
     return excludable_mean(spread / abs(gap), oracles - 1, alpha) if gap else math.inf
 
 
-def compare_apart(
+def compare_groups(
     groups: Groups, *, margin: float, alpha: float = 0.05, unit: str = "mean", name: str = "apart"
 ) -> Effect:
     """Return the difference of unlearned and retrained models in their own unit.
@@ -187,8 +187,8 @@ def compare_apart(
 
     Args, Raises, Source: as for `compare_recovered`.
     """
-    positive("margin", margin)
-    inside("2 alpha", 2 * alpha)
+    check_positive("margin", margin)
+    check_fraction("2 alpha", 2 * alpha)
     gap, error, freedom = groups.contrast((1.0, -1.0, 0.0))
     half = float(student.isf(alpha, freedom)) * error
     below = float(student.sf((gap + margin) / error, freedom))

@@ -34,7 +34,7 @@ class Effect:
         name: of the attack or measure.
         unit: what the value counts.
         value: the estimate; 0 says no difference.
-        low, high: the interval of level 1 - 2 alpha that the equivalence test stands for.
+        low, high: the interval of level 1 - 2 alpha, which decides the equivalence test.
         p: of the test that there is no difference, two-sided.
         p_equivalent: of the test that the difference is as large as the margin, or larger.
         margin: the smallest difference that matters, stated before looking.

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +15,6 @@ from expunge.metrics.text.fluency import (
     distinct_share,
     longest_repeat,
     repetition,
-    run_entropy,
     unknown_share,
     vocabulary,
 )
@@ -40,9 +38,6 @@ def test_each_statistic_by_hand() -> None:
     assert longest_repeat("to be or to be or to be or") == 6 / 9
     assert longest_repeat("every word is said once") == 0.0
     assert unknown_share("The xqz cat", frozenset({"the", "cat"})) == 1 / 3
-    # Pairs ab ba ab: entropy of (2/3, 1/3); triples aba bab: 1 bit.
-    pairs = -(2 / 3 * np.log2(2 / 3) + 1 / 3 * np.log2(1 / 3))
-    assert run_entropy("a b a b") == pytest.approx((2 / 3 * pairs + 4 / 3) / 2)
 
 
 def test_what_nobody_can_read_is_blank() -> None:
@@ -64,7 +59,6 @@ def test_all_statistics_are_shares(text: str) -> None:
     ):
         assert 0 <= value <= 1
     assert unknown_share(text, vocabulary([text])) == 0
-    assert run_entropy(text) >= 0
 
 
 def test_they_are_metrics_of_generations() -> None:

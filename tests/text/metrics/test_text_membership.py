@@ -14,7 +14,6 @@ from expunge.errors import BadEvidence, ExpungeError
 from expunge.metrics.text.membership import (
     ATTACKS,
     Sides,
-    auc,
     gradient_attack,
     loss_attack,
     membership,
@@ -71,16 +70,6 @@ def test_the_order_of_tokens_and_of_examples_changes_no_attack(seed: int) -> Non
     turned = said.at(order)
     for attack in ATTACKS.values():
         assert attack(turned) == pytest.approx(attack(said)[order], rel=1e-9)
-
-
-def test_auc_by_hand_and_by_definition() -> None:
-    assert auc(np.array([3.0, 2.0]), np.array([1.0, 0.0])) == 1.0
-    assert auc(np.array([1.0]), np.array([1.0])) == 0.5
-    ones, zeros = RNG(1).integers(0, 5, 30).astype(float), RNG(2).integers(0, 4, 20).astype(float)
-    slow = np.mean([(a > b) + 0.5 * (a == b) for a in ones for b in zeros])
-    assert auc(ones, zeros) == pytest.approx(slow)
-    with pytest.raises(BadEvidence):
-        auc(np.array([]), zeros)
 
 
 def sides(seed: int, shift: float) -> Sides:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from expunge.core.ragged import Answers, Nested, Ragged
 from expunge.metrics.text.likelihood import closer_to_1, option_share, true_better, wrong_over_right
-from expunge.metrics.text.membership import auc, privleak
+from expunge.metrics.text.membership import privleak
 from expunge.metrics.text.quality import forget_quality, utility_of
+from expunge.statistics.roc_area import auc
 
 LOGS = np.load(Path(__file__).parent / "published" / "tofu.npz", allow_pickle=False)
 

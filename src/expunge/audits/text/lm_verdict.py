@@ -29,7 +29,7 @@ from expunge.metrics.score import Unscored
 from expunge.problems.text.benchmarks.items import Item
 from expunge.statistics.paired import Facts, groups_needed
 from expunge.statistics.power import excludable_mean
-from expunge.statistics.recovered import compare_recovered, told_apart
+from expunge.statistics.recovered import compare_recovered, gap_p_value
 
 SUBJECT, ORIGINAL, ORACLE, GUARDRAIL = "subject", "original", "oracle", "guardrail"
 
@@ -270,7 +270,7 @@ def _excludable(facts: Facts, alpha: float) -> float:
 
 def _no_lead(facts: Facts, alpha: float) -> str:
     """Why the original and the retrained models do not span a scale; empty if they do."""
-    gap, p = facts.contrast((0.0, -1.0, 1.0))[0], told_apart(facts)
+    gap, p = facts.contrast((0.0, -1.0, 1.0))[0], gap_p_value(facts)
     if gap > 0 and p <= alpha:
         return ""
     return (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from expunge.experiments.summary import doubted, numbers
 from expunge.experiments.text.normalised_metrics import CHOICE, FORGET, RETAIN
-from expunge.metrics.text.row_label import flags, verdict
+from expunge.metrics.text.row_label import flags, language_row_label
 
 if TYPE_CHECKING:
     from expunge.core.method import Method
@@ -168,7 +168,7 @@ def _judged(
     told = {key: value for key, value in mine.items() if key != "filter"}
     return {
         **told,
-        "verdict": verdict(name, told, ceiling["distance"], floor["distance"]),
+        "verdict": language_row_label(name, told, ceiling["distance"], floor["distance"]),
         "flags": list(flags(name, told, ceiling["collapse"])),
     }
 

@@ -12,10 +12,10 @@ from expunge.errors import BadEvidence
 from expunge.metrics.attacks import signals
 from expunge.metrics.attacks.examples import (
     Examples,
+    MoreExposed,
     Rate,
-    Worse,
-    got_worse,
     low_rates,
+    more_exposed,
     most_exposed,
     sets_of,
 )
@@ -31,14 +31,13 @@ from expunge.metrics.attacks.games import (
 )
 from expunge.metrics.attacks.klom import klom
 from expunge.metrics.attacks.readings import Readings
-from expunge.statistics.compare import compare_auc
 from expunge.statistics.counts import clopper_pearson
 from expunge.statistics.decision import Decision, Family, decide
 from expunge.statistics.power import units_to_exclude_auc
 from expunge.statistics.result import Effect, Interval
+from expunge.statistics.roc_area import compare_auc
 
 Floats = NDArray[np.float64]
-
 
 # Trainings of one recipe differ in spread by a few per cent; a tenth is another kind of model.
 LEAST_SPREAD = 0.1
@@ -110,29 +109,25 @@ def _some(spread: float, words: str) -> float:
 # 57 of 100 cases at an area of 0.6, and finds 2.4 % of the unlearned at 1 % false alarms.
 MARGIN = 0.1
 
-
 ALPHA = 0.05
-
 
 # Three models of each group to fit to, and three to judge.
 FEWEST = 6
 
-
 REPETITIONS = 40
-
 
 # What is repeated reads fewer examples, so that large forget sets do not take hours.
 REPEATED_EXAMPLES = 500
 
 
 @dataclass(frozen=True)
-class Tried:
-    """One attack: what it found, or why it was not carried out.
+class AttackResult:
+    """One attack: what it found, or why it was not run.
 
     Args:
         name, strength, says: of the attack.
         effect: area under the model-level ROC curve less 0.5, with all that judges it; None where
-            it was not carried out.
+            it was not run.
         adjusted: its p-value after Holm over all that were.
         unlearned, retrained: mean over models of the scores that it gave.
         reason: why not.
@@ -165,7 +160,7 @@ class Battery:
     """Everything that the array attacks say of one method.
 
     Args:
-        tried: each attack; those that were not carried out give the reason.
+        tried: each attack; those that were not run give the reason.
         verdict: on all effects together.
         needed: unlearned and retrained models each that would exclude the margin by one attack in
             80 % of experiments, if there is nothing.
@@ -176,18 +171,18 @@ class Battery:
         guard: why results on these models mean little; empty where they may mean something.
     """
 
-    tried: tuple[Tried, ...]
+    tried: tuple[AttackResult, ...]
     verdict: Decision
     needed: int
     exposed: Examples | None
     low: tuple[Rate, ...]
-    worse: Mapping[str, Worse]
+    worse: Mapping[str, MoreExposed]
     margins: Margins | None
     guard: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Alarms:
+class FalseAlarms:
     """How often the battery finds something between groups of retrained models.
 
     Args:
@@ -214,7 +209,7 @@ def battery(
     margin: float = MARGIN,
     alpha: float = ALPHA,
 ) -> Battery:
-    """Attack unlearned models: can they be told from retrained ones?
+    """Attack unlearned models: can they be distinguished from retrained ones?
 
     Args:
         subject, oracle: `answers` of unlearned and of retrained models on the same examples. They
@@ -232,12 +227,12 @@ def battery(
     game = _game(subject, oracle, original, shadows, rng)
     if min(len(subject), len(oracle)) < FEWEST:
         return _too_few(game, margin, alpha)
-    tried = judged(game, margin=margin, alpha=alpha)
+    tried = run_attacks(game, margin=margin, alpha=alpha)
     strange = degenerate(subject, oracle)
     exposed, low = _singles(game, rng)
     return Battery(
         tried,
-        verdict_of(tried, strange, alpha),
+        battery_decision(tried, strange, alpha),
         2 * units_to_exclude_auc(margin, alpha),
         exposed,
         low,
@@ -247,7 +242,9 @@ def battery(
     )
 
 
-def judged(game: Game, *, margin: float = MARGIN, alpha: float = ALPHA) -> tuple[Tried, ...]:
+def run_attacks(
+    game: Game, *, margin: float = MARGIN, alpha: float = ALPHA
+) -> tuple[AttackResult, ...]:
     """Play every attack, and correct the p-values of those that could be played."""
     tried = [_play(attack, game, margin, alpha) for attack in ATTACKS if _wanted(attack, game)]
     effects = effects_of(tried)
@@ -257,22 +254,24 @@ def judged(game: Game, *, margin: float = MARGIN, alpha: float = ALPHA) -> tuple
     return tuple(replace(one, adjusted=adjusted.get(one.name, 1.0)) for one in tried)
 
 
-def effects_of(tried: Sequence[Tried]) -> list[Effect]:
-    """The effects of the attacks that were carried out."""
+def effects_of(tried: Sequence[AttackResult]) -> list[Effect]:
+    """Return the effects of the attacks that were run."""
     return [one.effect for one in tried if one.effect is not None]
 
 
-def shown(tried: Sequence[Tried], alpha: float = ALPHA) -> tuple[str, ...]:
+def attacks_found(tried: Sequence[AttackResult], alpha: float = ALPHA) -> tuple[str, ...]:
     """The attacks that find something after Holm."""
     return tuple(one.name for one in tried if one.effect is not None and one.adjusted <= alpha)
 
 
-def verdict_of(tried: Sequence[Tried], strange: Sequence[str], alpha: float = ALPHA) -> Decision:
+def battery_decision(
+    tried: Sequence[AttackResult], strange: Sequence[str], alpha: float = ALPHA
+) -> Decision:
     """Decide on all effects; nothing is excluded of models that defeat attacks by being strange."""
     effects = effects_of(tried)
     if not effects:
         why = "; ".join(dict.fromkeys(one.reason for one in tried))
-        return Decision("inconclusive", f"No attack could be carried out: {why}", "None.")
+        return Decision("inconclusive", f"No attack could be run: {why}", "None.")
     found = decide(effects, alpha=alpha)
     if found.word == "excluded" and strange:
         return Decision("inconclusive", f"{' '.join(strange)} ({found.reason})", found.power)
@@ -304,7 +303,7 @@ def false_alarms(
     repetitions: int = REPETITIONS,
     margin: float = MARGIN,
     alpha: float = ALPHA,
-) -> Alarms:
+) -> FalseAlarms:
     """Play the battery on random disjoint halves of retrained models, where nothing is to be found.
 
     Args:
@@ -323,13 +322,13 @@ def false_alarms(
         )
     group = retrained.thinned(REPEATED_EXAMPLES)
     start = None if original is None else _fitted(original.thinned(REPEATED_EXAMPLES))
-    found: list[tuple[Tried, ...]] = []
+    found: list[tuple[AttackResult, ...]] = []
     for _ in range(repetitions):
-        game = Game(group, group, *disjoint(len(group), half, rng), start)
-        found.append(judged(game, margin=margin, alpha=alpha))
-    verdicts = [verdict_of(tried, (), alpha) for tried in found]
-    alarms = sum(bool(shown(tried, alpha)) for tried in found)
-    return Alarms(
+        game = Game(group, group, *disjoint_halves(len(group), half, rng), start)
+        found.append(run_attacks(game, margin=margin, alpha=alpha))
+    verdicts = [battery_decision(tried, (), alpha) for tried in found]
+    alarms = sum(bool(attacks_found(tried, alpha)) for tried in found)
+    return FalseAlarms(
         clopper_pearson(alarms, repetitions),
         _shares(found, alpha),
         sum(one.word == "excluded" for one in verdicts) / repetitions,
@@ -337,13 +336,13 @@ def false_alarms(
     )
 
 
-def disjoint(models: int, size: int, rng: np.random.Generator) -> tuple[Halves, Halves]:
+def disjoint_halves(models: int, size: int, rng: np.random.Generator) -> tuple[Halves, Halves]:
     """Two groups of so many of the models, none in both, each in two halves."""
     drawn = rng.permutation(models)
     return halves(drawn[:size], rng), halves(drawn[size : 2 * size], rng)
 
 
-def _shares(found: Sequence[tuple[Tried, ...]], alpha: float) -> dict[str, float]:
+def _shares(found: Sequence[tuple[AttackResult, ...]], alpha: float) -> dict[str, float]:
     """How often each attack alone would have raised an alarm."""
     effects = [effect for tried in found for effect in effects_of(tried)]
     names = dict.fromkeys(effect.name for effect in effects)
@@ -373,15 +372,15 @@ def _wanted(attack: Attack, game: Game) -> bool:
     return attack.needs != "shadows" or game.shadows is not None
 
 
-def _play(attack: Attack, game: Game, margin: float, alpha: float) -> Tried:
+def _play(attack: Attack, game: Game, margin: float, alpha: float) -> AttackResult:
     """One attack; what it cannot read is a reason and no result."""
     told = attack.name, attack.strength, attack.says
     try:
         mine, theirs = (scores.mean(axis=1) for scores in attack.play(game))
         effect = compare_auc(mine, theirs, margin=margin, alpha=alpha, name=attack.name)
     except BadEvidence as fault:
-        return Tried(*told, None, 1.0, 0.0, 0.0, str(fault))
-    return Tried(*told, effect, 1.0, float(mine.mean()), float(theirs.mean()), "")
+        return AttackResult(*told, None, 1.0, 0.0, 0.0, str(fault))
+    return AttackResult(*told, effect, 1.0, float(mine.mean()), float(theirs.mean()), "")
 
 
 def _too_few(game: Game, margin: float, alpha: float) -> Battery:
@@ -391,7 +390,7 @@ def _too_few(game: Game, margin: float, alpha: float) -> Battery:
         f"are fitted and judged on different models take {FEWEST} of each."
     )
     tried = tuple(
-        Tried(attack.name, attack.strength, attack.says, None, 1.0, 0.0, 0.0, why)
+        AttackResult(attack.name, attack.strength, attack.says, None, 1.0, 0.0, 0.0, why)
         for attack in ATTACKS
         if _wanted(attack, game)
     )
@@ -403,16 +402,18 @@ def _singles(game: Game, rng: np.random.Generator) -> tuple[Examples | None, tup
     """Exposure of single examples, and rates over trials, by U-LiRA."""
     try:
         return most_exposed(*game.forget, rng), low_rates(by_u_lira(game), rng)
-    except BadEvidence:  # the same reason stands beside U-LiRA itself
+    except BadEvidence:  # U-LiRA itself gives the same reason
         return None, ()
 
 
-def _worse(subject: Readings, original: Readings | None, oracle: Readings) -> dict[str, Worse]:
+def _worse(
+    subject: Readings, original: Readings | None, oracle: Readings
+) -> dict[str, MoreExposed]:
     if original is None:
         return {}
     found = {}
     for name in sets_of(subject):
-        worse = got_worse(subject.phi[name], original.phi[name], oracle.phi[name])
+        worse = more_exposed(subject.phi[name], original.phi[name], oracle.phi[name])
         worst = tuple((int(subject.places[name][at]), rise) for at, rise in worse.worst)
         found[name] = replace(worse, worst=worst)
     return found

@@ -16,21 +16,17 @@ from expunge.metrics.attacks.roc import Roc, interval, roc
 
 Floats = NDArray[np.float64]
 
-
 Flags = NDArray[np.bool_]
-
 
 SHOWN = 8
 
-
 RATE = 0.05
-
 
 LOW_RATES = (0.01, 0.001)
 
 
 @dataclass(frozen=True)
-class Exposed:
+class ExposedExample:
     """One example, and how well an attacker of its own tells its unlearned from retrained models.
 
     Args:
@@ -56,14 +52,14 @@ class Examples:
         count: examples.
     """
 
-    worst: tuple[Exposed, ...]
+    worst: tuple[ExposedExample, ...]
     beyond_chance: float
     mean_auc: float
     count: int
 
 
 @dataclass(frozen=True)
-class Worse:
+class MoreExposed:
     """Examples whose answers lie further from retrained models' than the original's did.
 
     Args:
@@ -105,14 +101,16 @@ def most_exposed(subject: Floats, oracle: Floats, rng: np.random.Generator) -> E
         BadEvidence: fewer than 3 models a group, or signals that cannot be read.
     """
     signal, inside = _stacked(subject, oracle)
-    return told(u_lira_exposure(signal, inside, ~inside, rng))
+    return summarise_exposure(u_lira_exposure(signal, inside, ~inside, rng))
 
 
-def told(table: Exposure) -> Examples:
+def summarise_exposure(table: Exposure) -> Examples:
     """Return a table of exposures in a few numbers."""
     order = np.argsort(-table.advantage, kind="stable")[:SHOWN]
     worst = tuple(
-        Exposed(int(at), float(table.auc[at]), float(table.error[at]), float(table.advantage[at]))
+        ExposedExample(
+            int(at), float(table.auc[at]), float(table.error[at]), float(table.advantage[at])
+        )
         for at in order
     )
     chance = norm.sf((table.auc - 0.5) / table.error)
@@ -120,7 +118,7 @@ def told(table: Exposure) -> Examples:
     return Examples(worst, float(beyond.mean()), float(table.auc.mean()), len(table.auc))
 
 
-def got_worse(subject: Floats, original: Floats, oracle: Floats) -> Worse:
+def more_exposed(subject: Floats, original: Floats, oracle: Floats) -> MoreExposed:
     """Return the examples that an attacker who looks at log odds alone tells better than before.
 
     Higher and lower than retrained models both tell, so an area below 0.5 counts as its mirror
@@ -132,10 +130,13 @@ def got_worse(subject: Floats, original: Floats, oracle: Floats) -> Worse:
     Raises:
         BadEvidence: arrays that cannot be read.
     """
-    after, before = (_either_way(_distance(group, oracle)) for group in (subject, original))
+    after, before = (
+        replace(table, auc=np.maximum(table.auc, 1 - table.auc))
+        for table in (_distance(group, oracle) for group in (subject, original))
+    )
     found = worse_off(after, before, rate=RATE)
     worst = tuple((int(at), float(found.change[at])) for at in found.index[:SHOWN])
-    return Worse(worst, float(found.share), len(found.change))
+    return MoreExposed(worst, float(found.share), len(found.change))
 
 
 def low_rates(scores: Scores, rng: np.random.Generator) -> tuple[Rate, ...]:
@@ -172,10 +173,6 @@ def _distance(group: Floats, oracle: Floats) -> Exposure:
     signal, inside = _stacked(group, oracle)
     middle = float(np.median(oracle))
     return exposure(signal, inside, ~inside, threshold=middle)
-
-
-def _either_way(table: Exposure) -> Exposure:
-    return replace(table, auc=np.maximum(table.auc, 1 - table.auc))
 
 
 def sets_of(answers: Readings) -> tuple[str, ...]:

@@ -14,13 +14,11 @@ from scipy.stats import false_discovery_control, norm
 
 from expunge.errors import BadEvidence, ExpungeError
 from expunge.metrics.attacks.lira import FLOOR, Variance, check_mask, gaussians
-from expunge.metrics.attacks.roc import ranked
+from expunge.statistics.roc_area import rank_scores
 
 Floats = NDArray[np.float64]
 
-
 Flags = NDArray[np.bool_]
-
 
 Ints = NDArray[np.int64]
 
@@ -83,13 +81,10 @@ def exposure(scores: Floats, inside: Flags, outside: Flags, *, threshold: float 
     members, others = _counts(scores, inside, outside)
     if np.isnan(scores).any():
         raise BadEvidence(f"{np.isnan(scores).sum()} scores are NaN; leave those models out.")
-    order = ranked(scores, inside, outside)
-    above = (order.below(order.outside, order.start) + order.below(order.outside, order.stop)) / 2
-    below = (order.below(order.inside, order.start) + order.below(order.inside, order.stop)) / 2
-    wins = above / others, (members - below) / members
+    ranked = rank_scores(scores, inside, outside)
     hit = scores > threshold
     advantage = (hit & inside).sum(axis=0) / members - (hit & outside).sum(axis=0) / others
-    return _table(wins, (order.inside, order.outside), advantage)
+    return _table(ranked.placements(), (ranked.positives, ranked.negatives), advantage)
 
 
 def u_lira_exposure(

@@ -28,26 +28,19 @@ from expunge.metrics.attacks.ruli import ruli_efficacy
 
 Floats = NDArray[np.float64]
 
-
 Ints = NDArray[np.int64]
-
 
 Flags = NDArray[np.bool_]
 
-
 Scores = tuple[Floats, Floats]
 
-
 Strength = Literal["strong", "medium", "weak"]
-
 
 # Below this many models a group one variance for all examples is the better guess.
 OWN_VARIANCE = 16
 
-
 # Log odds of an answer beyond doubt: what IAM takes for an original that is not there.
 SURE = 40.0
-
 
 # A rank among unseen points, as in the released attack. At 2, the paper's for unlearning, models
 # that are nearly always sure are judged by their errors on those points and by nothing else.

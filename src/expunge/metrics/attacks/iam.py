@@ -13,12 +13,9 @@ from expunge.metrics.attacks.lira import Variance, check_mask
 
 Floats = NDArray[np.float64]
 
-
 Flags = NDArray[np.bool_]
 
-
 STEPS = 100
-
 
 # Where all the values of a step are one number, the distribution is a jump at that number.
 SMALLEST_SPREAD = 1e-10
@@ -78,13 +75,17 @@ def iam(
         raise BadEvidence(
             f"All models answer {unlearned.flat[0]:g} on all examples: there is nothing to attack."
         )
-    mean, squares = _moments(np.asarray(shadows, dtype=np.float64), weight)
+    shadows = np.asarray(shadows, dtype=np.float64)
+    mean = (shadows * weight).sum(axis=0) / weight.sum(axis=0)
+    squares = ((shadows - mean) ** 2 * weight).sum(axis=0)
     spread = (_within if variance == "example" else _across)(mean, squares, original, weight)
     total, weights = np.zeros_like(unlearned), 0.0
     for alpha in np.linspace(0.0, 1.0, steps):
         middle = (1 - alpha) * mean + alpha * original
         scale = math.sqrt(6) / math.pi * np.maximum(spread(alpha), SMALLEST_SPREAD)
-        total += alpha * _gumbel((unlearned - middle) / scale + np.euler_gamma)
+        z = (unlearned - middle) / scale + np.euler_gamma
+        # Gumbel's cumulative distribution, without overflow.
+        total += alpha * np.exp(-np.exp(np.minimum(-z, 700.0)))
         weights += alpha
     return total / weights
 
@@ -121,12 +122,6 @@ def _weights(shadows: Floats, unseen: Flags, unlearned: Floats, *, fewest: int) 
     return np.asarray(unseen, dtype=np.float64)
 
 
-def _moments(shadows: Floats, weight: Floats) -> tuple[Floats, Floats]:
-    """Mean over shadows of each example, and summed squared distance from it."""
-    mean = (shadows * weight).sum(axis=0) / weight.sum(axis=0)
-    return mean, ((shadows - mean) ** 2 * weight).sum(axis=0)
-
-
 def _within(
     mean: Floats, squares: Floats, original: Floats, weight: Floats
 ) -> Callable[[float], Floats]:
@@ -153,9 +148,3 @@ def _across(
         return np.sqrt(np.maximum(mixed, 0.0))[:, None]
 
     return spread
-
-
-def _gumbel(z: Floats) -> Floats:
-    """Cumulative distribution exp(-exp(-z)), without overflow."""
-    found: Floats = np.exp(-np.exp(np.minimum(-z, 700.0)))
-    return found

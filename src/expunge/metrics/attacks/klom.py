@@ -6,8 +6,6 @@ both kinds. Its own noise floor is that of oracles against other oracles: see `k
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,21 +13,14 @@ from expunge.errors import BadEvidence
 
 Floats = NDArray[np.float64]
 
-
 Ints = NDArray[np.int64]
-
 
 BINS = 20
 
-
 CLIP = 100.0
-
 
 # The least probability of a bin of the unlearned models, which caps the divergence near ln 1e5.
 LEAST = 1e-5
-
-
-PERCENTILES = (50.0, 95.0, 99.0)
 
 
 def klom(unlearned: Floats, oracle: Floats) -> Floats:
@@ -99,32 +90,6 @@ def klom_floor(oracle: Floats, rng: np.random.Generator, *, splits: int = 10) ->
         half = len(oracle) // 2
         total += klom(oracle[order[:half]], oracle[order[half:]])
     return total / splits
-
-
-def percentiles(
-    values: Floats,
-    sets: Mapping[str, slice],
-    levels: Sequence[float] = PERCENTILES,
-) -> dict[str, dict[float, float]]:
-    """Return percentiles over the examples of each set: the paper reports the 95th.
-
-    Args:
-        values: float64 [example].
-        sets: name of a set -> its rows on the example axis.
-        levels: from 0 to 100.
-
-    Raises:
-        BadEvidence: a set without examples, a level out of range.
-    """
-    if not all(0 <= level <= 100 for level in levels):
-        raise BadEvidence(f"Got percentiles {tuple(levels)}; expected numbers from 0 to 100.")
-    empty = [name for name, rows in sets.items() if len(values[rows]) == 0]
-    if empty:
-        raise BadEvidence(f"The set {empty[0]!r} holds no example; leave it out or fill it.")
-    return {
-        name: {level: float(np.percentile(values[rows], level)) for level in levels}
-        for name, rows in sets.items()
-    }
 
 
 def _checked(unlearned: Floats, oracle: Floats) -> tuple[Floats, Floats]:

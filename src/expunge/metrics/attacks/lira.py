@@ -12,7 +12,6 @@ from expunge.errors import BadEvidence, ExpungeError
 
 Floats = NDArray[np.float64]
 
-
 Flags = NDArray[np.bool_]
 
 
@@ -103,7 +102,6 @@ def left_out(signal: Floats, group: Flags, *, fewest: int, name: str) -> LeftOut
 
 
 Variance = Literal["example", "global"]
-
 
 # A spread of 0.01 in log odds: two trainings of one network differ by more, so a smaller spread is
 # an accident of few models or a model that answers by rote.

@@ -3,7 +3,7 @@
 Weak because hard and easy examples differ by more than members and others do, so what a single
 example gives away drowns. These attacks overstate protection (Hayes et al., 2403.01218): a value
 near 0.5 is no evidence of forgetting, a value far from the retrained models' is evidence against.
-Each score is higher for members and goes to `roc.auc` and its like.
+Each score is higher for members and goes to `statistics.auc` or `roc.roc`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
-from scipy.stats import rankdata
 
 from expunge.core.evidence import Evidence
 from expunge.errors import BadEvidence
 from expunge.metrics.agreement import mean
 from expunge.metrics.attacks import signals
 from expunge.metrics.score import Aim, Score, scored
+from expunge.statistics import roc_area
 
 Floats = NDArray[np.float64]
 
@@ -81,33 +81,6 @@ def losses(evidence: Evidence, name: str) -> Floats:
     return found
 
 
-def auc(members: Floats, others: Floats) -> Floats:
-    """Return the chance that a member's loss is below another's, ties counted half.
-
-    Args:
-        members, others: float64 [model, example]; the numbers of examples may differ.
-
-    Returns:
-        float64 [model]; 0.5 where the attack sees nothing, 1 where it is never wrong.
-
-    Raises:
-        BadEvidence: a side without examples, or different numbers of models.
-
-    Source: area under the ROC curve as the Mann-Whitney U statistic over the number of pairs.
-    """
-    if len(members) != len(others) or members.size == 0 or others.size == 0:
-        raise BadEvidence(
-            f"Got losses {members.shape} and {others.shape}; expected [model, example], the same "
-            "models and at least one example on both sides."
-        )
-    count = members.shape[1]
-    # Ranks of the negated loss: a member should have the smaller loss, so the larger rank.
-    ranks = rankdata(-np.concatenate([members, others], axis=1), axis=1)
-    above = ranks[:, :count].sum(axis=1) - count * (count + 1) / 2
-    found: Floats = above / (count * others.shape[1])
-    return found
-
-
 @dataclass(frozen=True)
 class LossAttack:
     """*Weak* membership inference: AUC of the loss, forget set against test set, mean over models.
@@ -125,7 +98,8 @@ class LossAttack:
 
     def __call__(self, subject: Evidence, oracle: Evidence, rng: np.random.Generator) -> Score:
         """Score the unlearned models; the oracle is read by calling this on its own models."""
-        found = auc(losses(subject, "forget"), losses(subject, "test"))
+        # A member should have the smaller loss, so the larger score.
+        found = roc_area.auc(-losses(subject, "forget").T, -losses(subject, "test").T)
         return scored(mean, [found], rng, unit=self.unit, bounds=(0.0, 1.0))
 
 

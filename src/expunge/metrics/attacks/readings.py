@@ -1,4 +1,4 @@
-"""What attacks read of a group of models: worked out once, then judged in many ways."""
+"""What attacks read of a group of models: computed once, then judged in many ways."""
 
 from __future__ import annotations
 
@@ -12,21 +12,18 @@ from expunge.core.evidence import Evidence
 from expunge.errors import BadEvidence
 from expunge.metrics.agreement import accuracies
 from expunge.metrics.attacks import population, signals
-from expunge.metrics.attacks.population import auc, mia_efficacy
+from expunge.metrics.attacks.population import mia_efficacy
+from expunge.statistics.roc_area import auc
 
 Floats = NDArray[np.float64]
 
-
 Ints = NDArray[np.int64]
-
 
 # Its cost grows with the square of these, and it learns from one feature: 100 of each are plenty.
 SVC_EXAMPLES = 100
 
-
 # Of sets other than the forget set: evenly spread, so that large ones take no minutes.
 MOST_EXAMPLES = 5000
-
 
 WEAK: Mapping[str, Callable[[signals.Logits, signals.Targets], Floats]] = {
     "loss": population.loss_attack,
@@ -48,7 +45,7 @@ class Readings:
         places: set -> which of its examples these are, int64 [example].
         soft: RMIA's confidences on "forget" and on the unseen set, the same shape.
         weak: population attack -> its success on each model, float64 [model].
-        refused: population attack -> why it could not be carried out.
+        refused: population attack -> why it could not be run.
         accuracy: set -> share of right answers, float64 [model].
         unseen: the set that no model was trained on; "" where there is none.
         classes: number of classes.
@@ -77,7 +74,7 @@ class Readings:
         return replace(self, phi=phi, soft=soft, places=places)
 
 
-def answers(evidence: Evidence, *, unseen: str = "test") -> Readings:
+def read_answers(evidence: Evidence, *, unseen: str = "test") -> Readings:
     """Work out all signals of a group of models.
 
     Args:
@@ -118,7 +115,7 @@ def _places(evidence: Evidence, name: str) -> Ints:
 def _side(evidence: Evidence, name: str, places: Ints) -> Evidence:
     side = evidence.on(name)
     if len(places) == len(side.targets):
-        return side  # as it stands in memory
+        return side  # no copy
     return Evidence(side.logits[:, places], side.targets[places], {name: slice(0, len(places))})
 
 
@@ -133,7 +130,7 @@ def _weak(
     found, refused = {}, {}
     for name, attack in WEAK.items():
         scores = [attack(side.logits, side.targets) for side in (asked, others)]
-        found[name] = auc(-scores[0], -scores[1])
+        found[name] = auc(scores[0].T, scores[1].T)
     try:
         found[SVC] = _efficacy(phi, unseen)
     except BadEvidence as fault:

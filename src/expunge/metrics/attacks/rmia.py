@@ -10,12 +10,9 @@ from expunge.metrics.attacks.lira import check_mask, checked, left_out
 
 Floats = NDArray[np.float64]
 
-
 Flags = NDArray[np.bool_]
 
-
 A = 0.33
-
 
 GAMMA = 2.0
 

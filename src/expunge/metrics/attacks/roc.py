@@ -19,21 +19,18 @@ from scipy.stats import t as student
 from expunge.errors import BadEvidence, ExpungeError
 from expunge.metrics.attacks.lira import check_mask
 from expunge.metrics.score import Score
+from expunge.statistics.counts import negatives_needed
+from expunge.statistics.roc_area import RankedScores, rank_scores
 
 Floats = NDArray[np.float64]
 
-
 Flags = NDArray[np.bool_]
-
 
 Ints = NDArray[np.int64]
 
-
 Over = Literal["models", "examples", "both"]
 
-
 RESAMPLES = 200
-
 
 FEWEST = 3
 
@@ -55,85 +52,18 @@ class TooFewNonMembers(BadEvidence):
         )
 
 
-def fewest_non_members(fpr: float) -> int:
-    """Return how many non-members without a false positive show a rate of at most `fpr` at 95 %.
-
-    29 for 10 %, 299 for 1 %, 2,995 for 0.1 %, 29,956 for 0.01 %.
-
-    Raises:
-        ExpungeError: a rate that is not between 0 and 1.
-
-    Source: Clopper and Pearson (1934), no successes: (1 - fpr)^n <= 0.05.
-    """
-    if not 0 < fpr < 1:
-        raise ExpungeError(f"Got a false positive rate of {fpr!r}; expected it between 0 and 1.")
-    return math.ceil(math.log(0.05) / math.log1p(-fpr))
-
-
-@dataclass(frozen=True, eq=False)
-class Ranked:
-    """Trials in rising order of score, column by column; ties know where they start and end.
-
-    Args:
-        order: int64 [trial, column], the trial at each rank.
-        start, stop: int64 [trial, column], ranks of the first of a tie and of the one behind it.
-        inside, outside: float64 [trial, column], weights by rank.
-    """
-
-    order: Ints
-    start: Ints
-    stop: Ints
-    inside: Floats
-    outside: Floats
-
-    def below(self, weight: Floats, ranks: Ints) -> Floats:
-        """Summed weight of all trials below the given ranks."""
-        total = np.cumsum(np.vstack([np.zeros(weight.shape[1]), weight]), axis=0)
-        return np.take_along_axis(total, ranks, axis=0)
-
-    def auc(self) -> Floats:
-        """Chance that a member's score is above another's, ties counted half, [column]."""
-        lower = self.below(self.outside, self.start) + self.below(self.outside, self.stop)
-        pairs = self.inside.sum(axis=0) * self.outside.sum(axis=0)
-        found: Floats = (self.inside * lower).sum(axis=0) / 2 / pairs
-        return found
-
-    def rates(self) -> tuple[Floats, Floats]:
-        """True and false positive rate of "above this score", [trial, column]."""
-        true = 1 - self.below(self.inside, self.stop) / self.inside.sum(axis=0)
-        false = 1 - self.below(self.outside, self.stop) / self.outside.sum(axis=0)
-        return true, false
-
-
-def ranked(scores: Floats, inside: Flags, outside: Flags) -> Ranked:
-    """Return trials [trial, column] ranked within each column."""
-    order = np.argsort(scores, axis=0, kind="stable")
-    values = np.take_along_axis(scores, order, axis=0)
-    ranks = np.arange(len(values))[:, None]
-    new = np.ones(values.shape, dtype=np.bool_)
-    new[1:] = values[1:] > values[:-1]
-    start = np.maximum.accumulate(np.where(new, ranks, 0), axis=0)
-    last = np.vstack([new[1:], np.ones((1, values.shape[1]), dtype=np.bool_)])
-    stop = np.where(last, ranks + 1, len(values))
-    stop = np.minimum.accumulate(stop[::-1], axis=0)[::-1]
-    weights = [
-        np.take_along_axis(one, order, axis=0).astype(np.float64) for one in (inside, outside)
-    ]
-    return Ranked(order, start, stop, weights[0], weights[1])
-
-
 @dataclass(frozen=True, eq=False)
 class Roc:
     """The ROC curve of all trials together.
 
     Args:
-        ranked: the trials, one column.
+        ranked: the trials, one column; members are positives.
         models, examples: int64 [trial], where each trial comes from, in rising order of score.
         non_members: number of trials without membership.
         shape: numbers of models and examples.
     """
 
-    ranked: Ranked
+    ranked: RankedScores
     models: Ints
     examples: Ints
     non_members: int
@@ -164,7 +94,7 @@ class Roc:
             TooFewNonMembers: the non-members could not show so low a rate, with none of them above.
             ExpungeError: a rate that is not between 0 and 1.
         """
-        needed = fewest_non_members(fpr)
+        needed = negatives_needed(fpr)
         if self.non_members < needed:
             raise TooFewNonMembers(fpr, self.non_members, needed)
         true, false = self.ranked.rates()
@@ -174,8 +104,8 @@ class Roc:
     def reweighted(self, models: Floats, examples: Floats) -> Roc:
         """Return the curve with each trial counted as often as its model times its example."""
         weight = (models[self.models] * examples[self.examples])[:, None]
-        inside, outside = self.ranked.inside * weight, self.ranked.outside * weight
-        return replace(self, ranked=replace(self.ranked, inside=inside, outside=outside))
+        ones, zeros = self.ranked.positives * weight, self.ranked.negatives * weight
+        return replace(self, ranked=replace(self.ranked, positives=ones, negatives=zeros))
 
 
 def roc(scores: Floats, inside: Flags, outside: Flags) -> Roc:
@@ -208,7 +138,7 @@ def roc(scores: Floats, inside: Flags, outside: Flags) -> Roc:
             f"{np.isnan(held).sum()} scores are NaN; an attack must score all trials."
         )
     of = inside[models, examples][:, None]
-    found = ranked(held, of, ~of)
+    found = rank_scores(held, of, ~of)
     order = found.order[:, 0]
     return Roc(found, models[order], examples[order], others, (scores.shape[0], scores.shape[1]))
 
@@ -231,7 +161,7 @@ def interval(
     hold others, where these are fewer.
 
     Scores are kept as they are: what other shadow models would have made of them is not in it.
-    Choose what the claim is about, the axis that another study would draw anew:
+    Choose what the claim is about, the axis that another study would draw again:
 
     - "models": other trainings, these very examples (a forget set that is given).
     - "examples": other examples, these very models.
@@ -246,7 +176,7 @@ def interval(
         statistic: of a curve, for instance `Roc.auc` or `lambda curve: curve.tpr_at(0.01)`.
         curve: from `roc`.
         rng: draws models and examples.
-        over: which axis is drawn anew.
+        over: which axis is resampled.
         unit: of the statistic, for the Score.
         resamples: how many times.
         bounds: the least and the largest value that the statistic can take.
@@ -274,7 +204,8 @@ def interval(
     few = min(drawn)
     half = student.ppf(0.975, few - 1) * np.std(values, ddof=1) * math.sqrt(few / (few - 1))
     if min(values) == max(values):
-        half = _unseen(_alike(curve, over)) * (bounds[1] - bounds[0])
+        # The largest share of another kind that so many alike units do not rule out, at 97.5 %.
+        half = float(1 - 0.025 ** (1 / _alike(curve, over))) * (bounds[1] - bounds[0])
     value = float(statistic(curve))
     low, high = max(value - half, bounds[0]), min(value + half, bounds[1])
     return Score(value, float(low), float(high), curve.shape[0], unit)
@@ -282,15 +213,10 @@ def interval(
 
 def _alike(curve: Roc, over: Over) -> int:
     """Fewest models or examples, of those drawn, that hold members, or that hold others."""
-    sides = [one[:, 0] > 0 for one in (curve.ranked.inside, curve.ranked.outside)]
+    sides = [one[:, 0] > 0 for one in (curve.ranked.positives, curve.ranked.negatives)]
     axes = {"models": curve.models, "examples": curve.examples}
     drawn = [places for axis, places in axes.items() if over in (axis, "both")]
     return min(len(np.unique(places[side])) for places in drawn for side in sides)
-
-
-def _unseen(units: int) -> float:
-    """Largest share of another kind that so many units of one kind do not rule out, at 97.5 %."""
-    return float(1 - 0.025 ** (1 / units))
 
 
 def _resampled(curve: Roc, rng: np.random.Generator, over: Over) -> Roc:
@@ -303,5 +229,5 @@ def _resampled(curve: Roc, rng: np.random.Generator, over: Over) -> Roc:
             for count, axis in zip(curve.shape, ("models", "examples"), strict=True)
         )
         found = curve.reweighted(models, examples)
-        if found.ranked.inside.any() and found.ranked.outside.any():
+        if found.ranked.positives.any() and found.ranked.negatives.any():
             return found

@@ -15,14 +15,11 @@ from expunge.metrics.attacks.lira import check_mask, checked, left_out
 
 Floats = NDArray[np.float64]
 
-
 Flags = NDArray[np.bool_]
-
 
 BANDWIDTH = 1.0
 
-
-# Below this a sum of kernels is about to lose digits, and is worked out in logs.
+# Below this a sum of kernels is about to lose digits, and is computed in logs.
 UNDERFLOW = 1e-290
 
 
@@ -51,7 +48,8 @@ def ruli_privacy(
     unlearn_attack.py (commit 9541122), `TargetModelEvaluator`.
     """
     signal = checked(signal, unlearned, unseen)
-    _check_bandwidth(bandwidth)
+    if not bandwidth > 0:
+        raise ExpungeError(f"Got bandwidth={bandwidth!r}; expected a number above 0, in log odds.")
     for mask, name in ((unlearned, "inside of"), (unseen, "outside of")):
         left_out(signal, mask, fewest=1, name=name)
     return _log_odds(signal, unlearned, unseen, bandwidth)
@@ -98,12 +96,6 @@ def ruli_efficacy(
     outside = np.concatenate([np.zeros_like(unlearned), unseen])
     scores = ruli_privacy(both, inside, outside, bandwidth=bandwidth)
     return scores[: len(signal)], scores[len(signal) :]
-
-
-def _check_bandwidth(bandwidth: float) -> None:
-    """Refuse a kernel without width."""
-    if not bandwidth > 0:
-        raise ExpungeError(f"Got bandwidth={bandwidth!r}; expected a number above 0, in log odds.")
 
 
 def _log_odds(signal: Floats, inside: Flags, outside: Flags, bandwidth: float) -> Floats:

@@ -15,7 +15,6 @@ from expunge.metrics.attacks.lira import checked, left_out
 
 Floats = NDArray[np.float64]
 
-
 Flags = NDArray[np.bool_]
 
 
@@ -97,7 +96,6 @@ def _variance(signal: Floats, group: Flags) -> Floats:
 
 
 Logits = NDArray[np.floating]
-
 
 Targets = NDArray[np.integer]
 

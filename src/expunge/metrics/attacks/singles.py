@@ -4,7 +4,7 @@ Shadows are trained on random halves of the training set, in pairs with opposite
 fitted to one half of the pairs; shadows of the other half that never saw an example are what a
 model is held against, so that both are scored by a fit that holds neither. Both ways round, then
 averaged. The retrained models are the yardstick: they saw more examples than a shadow, so that
-even they need not stand at 0.5.
+even they need not be at 0.5.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from expunge.errors import BadEvidence
-from expunge.metrics.attacks.examples import RATE, SHOWN, Examples, Worse, told
+from expunge.metrics.attacks.examples import RATE, SHOWN, Examples, MoreExposed, summarise_exposure
 from expunge.metrics.attacks.exposure import Exposure, exposure, worse_off
 from expunge.metrics.attacks.games import GAMMA, OWN_VARIANCE
 from expunge.metrics.attacks.lira import u_lira
@@ -27,9 +27,7 @@ from expunge.metrics.attacks.roc import roc
 
 Floats = NDArray[np.float64]
 
-
 Flags = NDArray[np.bool_]
-
 
 LOW_RATE = 0.01
 
@@ -54,7 +52,7 @@ class SingleSignals:
 
 
 @dataclass(frozen=True, eq=False)
-class Halved:
+class PairedShadows:
     """Shadow models in pairs with opposite halves of the training set.
 
     Args:
@@ -98,10 +96,10 @@ class Singles:
     """
 
     groups: Mapping[str, SingleMembership]
-    worse: Worse
+    worse: MoreExposed
 
 
-def singles(groups: Mapping[str, SingleSignals], shadows: Halved) -> dict[str, Singles]:
+def singles(groups: Mapping[str, SingleSignals], shadows: PairedShadows) -> dict[str, Singles]:
     """Attack single examples of one set by LiRA and by RMIA.
 
     Args:
@@ -162,7 +160,7 @@ ATTACKS: Mapping[str, Callable[[SingleSignals, Flags], Fitted]] = {
 def _singles(
     attack: Callable[[SingleSignals, Flags], Fitted],
     groups: Mapping[str, SingleSignals],
-    shadows: Halved,
+    shadows: PairedShadows,
 ) -> Singles:
     """Both ways round."""
     tables: dict[str, list[Exposure]] = {name: [] for name in groups}
@@ -214,10 +212,12 @@ def _membership(table: Exposure, rates: list[float | str]) -> SingleMembership:
     values = [rate for rate in rates if isinstance(rate, float)]
     tpr = None if reasons else sum(values) / len(values)
     low, high = max(mean - half, 0.0), min(mean + half, 1.0)
-    return SingleMembership(mean, low, high, tpr, reasons[0] if reasons else "", told(table))
+    return SingleMembership(
+        mean, low, high, tpr, reasons[0] if reasons else "", summarise_exposure(table)
+    )
 
 
-def _worse(after: Exposure, before: Exposure) -> Worse:
+def _worse(after: Exposure, before: Exposure) -> MoreExposed:
     found = worse_off(after, before, rate=RATE)
     worst = tuple((int(at), float(found.change[at])) for at in found.index[:SHOWN])
-    return Worse(worst, float(found.share), len(found.change))
+    return MoreExposed(worst, float(found.share), len(found.change))

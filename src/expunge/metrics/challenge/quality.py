@@ -20,21 +20,15 @@ from expunge.metrics.score import Aim, Score, intervals, scored
 
 Floats = NDArray[np.float64]
 
-
 Rule = Callable[[attacks.Sample, float], float]
-
 
 DELTA = 1e-5
 
-
 BIN = 0.5
-
 
 TINY = 1e-45
 
-
 LARGEST = 1e6
-
 
 RULES: Mapping[str, Rule] = MappingProxyType({"released": attacks.released, "exact": attacks.exact})
 
@@ -292,13 +286,9 @@ def quality_and_score(
         return found.forgetting, found.value
 
     pair = [_columns(subject), _columns(oracle)]
-    bounds = [(0.0, 1.0), (0.0, _most(pair[1]))]
+    # The largest score that any models can have against these: all factors perfect.
+    share = float(pair[1][:, :2].mean(axis=0).prod())
+    bounds = [(0.0, 1.0), (0.0, 1.0 / share if share else math.inf)]
     first, second = intervals(values, pair, rng, bounds=bounds)
     n = len(subject)
     return Score(*first, n, ForgettingQuality.unit), Score(*second, n, ChallengeScore.unit)
-
-
-def _most(theirs: Floats) -> float:
-    """The largest score that any models can have against these: all factors perfect."""
-    share = float(theirs[:, :2].mean(axis=0).prod())
-    return 1.0 / share if share else math.inf

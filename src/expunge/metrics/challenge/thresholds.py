@@ -18,27 +18,19 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-
 Ints = NDArray[np.int64]
-
 
 CAP = 50.0
 
-
 DISCARDED = -1.0
-
 
 PER_UNIT = 100
 
-
 BUFFER = 2.0
-
 
 LEFT_EDGES = 400
 
-
 COLLAPSED = 0.01
-
 
 CHECKED_AT_ONCE = 256
 

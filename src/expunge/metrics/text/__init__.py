@@ -9,7 +9,6 @@ from expunge.metrics.text.fluency import (
     collapse,
     distinct_pairs,
     repetition,
-    run_entropy,
 )
 from expunge.metrics.text.likelihood import (
     ChoiceAccuracy,
@@ -31,7 +30,6 @@ from expunge.metrics.text.membership import (
     ATTACKS,
     Sides,
     TextMembership,
-    auc,
     gradient_attack,
     loss_attack,
     membership,
@@ -81,7 +79,6 @@ __all__ = [
     "TextMembership",
     "aligned",
     "anchored",
-    "auc",
     "best_of",
     "blanks",
     "choice_accuracy",
@@ -115,7 +112,6 @@ __all__ = [
     "rouge_f",
     "rouge_l",
     "rouge_recall",
-    "run_entropy",
     "score_quantile_limit",
     "truth_ratio",
     "truth_ratio_closer_to_1",

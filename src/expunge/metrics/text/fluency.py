@@ -24,13 +24,10 @@ from expunge.statistics.result import Interval
 # Letters and digits of any script; every other sign that is no blank is a word of its own.
 WORDS = re.compile(r"\w+|[^\w\s]")
 
-
 UNIT = (0.0, 1.0)
-
 
 # The share of the oracle's own generations that may be called broken, each statistic by itself.
 RARE = 0.01
-
 
 # Half of the generations broken, surely, is a collapse.
 HALF = 0.5
@@ -94,16 +91,6 @@ def unknown_share(text: str, known: frozenset[str]) -> float:
 def vocabulary(texts: Iterable[str]) -> frozenset[str]:
     """Return the words of some texts, in lower case."""
     return frozenset(word for text in texts for word in words(text))
-
-
-def run_entropy(text: str) -> float:
-    """Return RWKU's fluency: entropy of word pairs (2/3) and triples (4/3) over two, bits.
-
-    Low where a text repeats itself. Longer texts have more: compare like lengths alone.
-
-    Source: Meng et al., ROME (2202.05262), section 3.3; Jin et al., RWKU (2406.10890), fluency.
-    """
-    return (2 / 3 * _entropy(text, 2) + 4 / 3 * _entropy(text, 3)) / 2
 
 
 @per_example(unit="share of pairs", aim="oracle", needs=("generations",), bounds=UNIT)

@@ -122,7 +122,6 @@ def choice_accuracy(
 
 Form = Literal["geometric", "arithmetic"]
 
-
 UNIT = (0.0, 1.0)
 
 
@@ -160,7 +159,7 @@ def truth_ratio_closer_to_1(answers: Answers) -> Floats:
     """min(R, 1/R): 1 where wrong answers are as likely as the paraphrased right one.
 
     R is geometric (`wrong_over_right`); on the forget set. No epsilon in a denominator: R is
-    worked out from logarithms, so that a collapsed model's ratio is its own.
+    computed from logarithms, so that a collapsed model's ratio is its own.
 
     Source: open-unlearning@d3d7cf9, truth_ratio, aggregator closer_to_1_better.
     """
@@ -171,7 +170,7 @@ def truth_ratio_closer_to_1(answers: Answers) -> Floats:
 def truth_ratio_true_better(answers: Answers) -> Floats:
     """max(0, 1 - R): 1 where wrong answers are impossible; on sets that must be known.
 
-    R is geometric. Where there is no paraphrase, as for real authors, the answer stands in.
+    R is geometric. Where there is no paraphrase, as for real authors, the answer is used.
 
     Source: open-unlearning@d3d7cf9, truth_ratio, aggregator true_better.
     """
@@ -196,7 +195,7 @@ def truth_ratio(answers: Answers, form: Form = "geometric") -> Floats:
     see which mean was taken.
 
     Args:
-        answers: with `wrong`, and `paraphrased` (else `logprobs` stands in).
+        answers: with `wrong`, and `paraphrased` (else `logprobs` is used).
         form: which mean over wrong answers.
 
     Source: Maini et al., TOFU (2401.06121), truth ratio; locuslab/tofu@bdc209e, evaluate_util.py

@@ -16,12 +16,9 @@ from expunge.statistics.resample import mean_over_both, over_models
 
 Bounds = tuple[float, float]
 
-
 Statistic = Callable[..., float]
 
-
 RESAMPLES = 1000
-
 
 # Below this gap between original and oracle there is nothing to recover, only rounding.
 NO_GAP = 1e-12
@@ -186,7 +183,7 @@ def anchored(
     models = [subject] if isinstance(subject, Answers) else list(subject)
     tables = []
     for others in (models, held, _several(original)):
-        # Everything stands in the order of the first model's examples, so that pairs are pairs.
+        # All are in the order of the first model's examples, so that pairs are pairs.
         ordered = _on_the_same([models[0], *others])[1:]
         tables.append(np.stack([metric(one) for one in ordered]) if ordered else None)
     scores = [
@@ -205,7 +202,7 @@ def anchored(
 
 
 def need_oracle(oracle: Answers | Sequence[Answers] | None, name: str) -> list[Answers]:
-    """Return the oracle's answers as a list; refuse to stand in for one that is missing.
+    """Return the oracle's answers as a list; refuse where there is none.
 
     Raises:
         BadEvidence: no oracle.

@@ -12,21 +12,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-from scipy.stats import rankdata
 
 from expunge.core.ragged import Answers, Floats, Ragged, aligned
 from expunge.errors import BadEvidence, ExpungeError
 from expunge.metrics.score import Score
 from expunge.metrics.text.measure import need_oracle, over_rows
-from expunge.statistics.checks import values
+from expunge.statistics.roc_area import auc
 
 # Of the authors: Shi et al. take the lowest 20 % of tokens, MUSE and open-unlearning 40 %.
 SHARE = 0.4
 
-
 # A token whose probability is 1 has no spread; open-unlearning clamps the variance at 1e-6.
 LEAST_SPREAD = 1e-3
-
 
 Attack = Callable[[Answers], Floats]
 
@@ -179,7 +176,7 @@ def membership(
     ]
 
     def area(column: int) -> Callable[..., float]:
-        return lambda ones, zeros: auc(ones[:, column], zeros[:, column])
+        return lambda ones, zeros: float(auc(ones[:, column], zeros[:, column]))
 
     mine, theirs = (
         over_rows(area(column), tables, rng, unit="AUC", bounds=(0.0, 1.0)) for column in (0, 1)
@@ -189,23 +186,6 @@ def membership(
         unit="AUC", bounds=(-1.0, 1.0),
     )  # fmt: skip
     return TextMembership(mine, theirs, gap)
-
-
-def auc(members: Floats, others: Floats) -> float:
-    """Return the chance that a member's score is above another's, ties counted half.
-
-    Args:
-        members, others: float64 [example], high says member.
-
-    Raises:
-        BadEvidence: a side without examples, or scores that are not finite.
-
-    Source: Mann and Whitney (1947).
-    """
-    ones, zeros = values("members", members), values("others", others)
-    ranks = rankdata(np.concatenate([ones, zeros]))[: len(ones)]
-    above = ranks.sum() - len(ones) * (len(ones) + 1) / 2
-    return float(above / (len(ones) * len(zeros)))
 
 
 def privleak(subject_auc: float, oracle_auc: float | None) -> float:

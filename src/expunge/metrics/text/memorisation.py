@@ -15,7 +15,7 @@ from expunge.core.ragged import Answers, Floats
 from expunge.errors import BadEvidence, ExpungeError, Unsupported
 from expunge.metrics.score import Score
 from expunge.metrics.text.measure import mean_score, per_example
-from expunge.statistics.checks import inside, values
+from expunge.statistics.checks import check_fraction, finite_array
 from expunge.statistics.counts import upper_limit
 from expunge.statistics.distance import dkw_band
 from expunge.statistics.result import Interval
@@ -37,7 +37,7 @@ def best_of(scores: ArrayLike, k: int) -> Floats:
 
     Source: Reisizadeh et al., Leak@k (2511.04934); Chen et al. (2107.03374), equation 1.
     """
-    rising = np.sort(values("scores", scores, axes=(2,)), axis=1)
+    rising = np.sort(finite_array("scores", scores, axes=(2,)), axis=1)
     n = rising.shape[1]
     if not 1 <= k <= n:
         raise ExpungeError(f"Got k={k!r} of {n} samples; expected 1 to {n}.")
@@ -82,7 +82,7 @@ def leak_limit(scores: ArrayLike, threshold: float, alpha: float = 0.05) -> Floa
 
     Source: Scholten et al. (2410.03523), binary leakage; Clopper and Pearson (1934).
     """
-    found = values("scores", scores, axes=(2,))
+    found = finite_array("scores", scores, axes=(2,))
     return upper_limit((found > threshold).sum(axis=1), found.shape[1], alpha)
 
 
@@ -127,7 +127,7 @@ def score_quantile_limit(scores: ArrayLike, share: float, alpha: float = 0.05) -
 
     Source: Dvoretzky, Kiefer and Wolfowitz (1956); Massart (1990).
     """
-    inside("share", share)
+    check_fraction("share", share)
     band = dkw_band(_shares(scores, axes=(1,)), alpha)
     above = np.flatnonzero(band.low >= share)
     return float(band.at[above[0]]) if len(above) else 1.0
@@ -135,7 +135,7 @@ def score_quantile_limit(scores: ArrayLike, share: float, alpha: float = 0.05) -
 
 def _shares(scores: ArrayLike, axes: tuple[int, ...] = (2,)) -> Floats:
     """Scores in [0, 1], on which all bounds rest."""
-    found = values("scores", scores, axes=axes)
+    found = finite_array("scores", scores, axes=axes)
     if found.min() < 0 or found.max() > 1:
         raise BadEvidence(
             f"Got scores from {found.min():g} to {found.max():g}; expected 0 to 1, as ROUGE gives."
@@ -151,9 +151,7 @@ def _log_choose(n: int | np.ndarray, k: int) -> Floats:
 
 Part = Literal["recall", "precision", "fmeasure"]
 
-
 UNIT = (0.0, 1.0)
-
 
 # Where a few-shot answer ends and the model begins to ask its own questions.
 ENDS = ("\n\n", "\nQuestion", "Question:")
@@ -273,13 +271,13 @@ def _scorer(stemmed: bool) -> Any:
 
 
 def cut(text: str, ends: tuple[str, ...] = ENDS) -> str:
-    """Return what stands before the first sign that another question begins."""
+    """Return the text before the first sign that another question begins."""
     for end in ends:
         text = text.split(end)[0]
     return text
 
 
 def _run_at_the_end(hits: Floats) -> int:
-    """How many hits stand in a row at the end."""
+    """Return how many hits lie in a row at the end."""
     misses = np.flatnonzero(hits == 0)
     return len(hits) - 1 - int(misses[-1]) if len(misses) else len(hits)

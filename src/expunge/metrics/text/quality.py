@@ -34,13 +34,12 @@ from expunge.metrics.text.memorisation import (
     rouge_recall,
     verbatim_memorisation,
 )
-from expunge.statistics.checks import values
+from expunge.statistics.checks import finite_array
 from expunge.statistics.distance import compare_distributions
 from expunge.statistics.result import Effect
 
-# A gap of this size between two distribution functions is taken to matter, unless told.
+# A gap of this size between two distribution functions is taken to matter by default.
 MARGIN = 0.2
-
 
 PARTS = ("retain", "real_authors", "world_facts")
 
@@ -100,7 +99,7 @@ def harmonic_mean(parts: ArrayLike) -> float:
     Raises:
         BadEvidence: a negative number, NaN, or none at all.
     """
-    found = values("parts", parts)
+    found = finite_array("parts", parts)
     if (found < 0).any():
         raise BadEvidence(f"Got {found.min()!r} for a harmonic mean; expected 0 or more.")
     return 0.0 if (found == 0).any() else float(len(found) / (1 / found).sum())

@@ -1,4 +1,4 @@
-"""What is said of a row of a language experiment, in plain words."""
+"""The label and the warnings of a row of a language experiment."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from expunge.metrics.row_label import LARGEST_COST
 # So many more broken generations than held-out retrained models write are worth a warning.
 NEAR = 0.05
 
-
 # A model that refuses half of the questions to be forgotten has learned to refuse.
 MOST_REFUSED = 0.5
 
 
-def verdict(
+def language_row_label(
     name: str, row: Mapping[str, Any], ceiling: Mapping[str, Any], floor: Mapping[str, Any]
 ) -> str:
-    """A few words on how near a row is to retraining, and on which side it fails.
+    """Return a few words on how near a row is to retraining, and on which side it fails.
 
     Args:
         name: of the row.
@@ -47,7 +46,7 @@ def verdict(
 
 
 def remaining(row: Mapping[str, Any]) -> float:
-    """Mean over the gauges of the forget side, with sign: above 0 remembers, below overshoots."""
+    """Return the mean over metrics of the forget side: above 0 remembers, below overshoots."""
     told = [
         score["remaining"]
         for score in row["scores"].values()
@@ -57,7 +56,7 @@ def remaining(row: Mapping[str, Any]) -> float:
 
 
 def flags(name: str, row: Mapping[str, Any], usual: Mapping[str, Any]) -> Iterator[str]:
-    """Warnings in sentences.
+    """Yield warnings in sentences.
 
     Args:
         name: of the row.
@@ -71,6 +70,6 @@ def flags(name: str, row: Mapping[str, Any], usual: Mapping[str, Any]) -> Iterat
             yield f"{told['share']:.0%} of the generations on the {side} side are broken"
     gap = row.get("membership", {}).get("loss", {}).get("gap")
     if gap and gap["low"] > 0:
-        yield "forget examples are still told from those that no model saw"
+        yield "forget examples can still be distinguished from those that no model saw"
     if gap and gap["high"] < 0:
         yield "forget examples stand out by being too unlikely"
