@@ -376,7 +376,7 @@ def test_ctrl_c_before_work_is_told(called: object, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(cli, "load_all", interrupted)
     code, _, err = called("run", "my.toml")  # type: ignore[operator]
     assert code == 130
-    assert err == "\nexpunge: stopped. What was made is kept; run the same again.\n"
+    assert err == "\nexpunge: stopped. Finished work is kept; run the same command to resume.\n"
 
 
 def test_progress_in_a_terminal_draws_bars(monkeypatch: pytest.MonkeyPatch) -> None:

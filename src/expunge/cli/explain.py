@@ -19,11 +19,12 @@ from expunge.core.selector import Everything, Part
 from expunge.core.term import Sum, Term
 from expunge.engine.check import check_sets, doubts, unfit
 from expunge.engine.loop import course
-from expunge.engine.requirements import CostForecast, examples_read, forecast, needs
+from expunge.engine.requirements import needs
 from expunge.engine.run import Run, frozen
 from expunge.engine.training import Mixture, Negate, Repeat, Train
 from expunge.errors import BadSentence, ExpungeError
 from expunge.experiments.plan import Plan
+from expunge.methods.cost import CostForecast, forecast
 from expunge.methods.published import FAMILIES, NAMED, PUBLISHED
 
 # First words that keep their capital in the middle of a line, as abbreviations do.
@@ -213,9 +214,9 @@ def _read(step: Step, problem: ProblemProtocol) -> str:
     """What a step reads of each set, once through."""
     alone = Method("step", (step,))
     labelled = needs(alone).labels
-    read = examples_read(alone, problem)
+    read = forecast(alone, problem).examples
     said = [
-        f"{name} ({read[name]:,} examples{'' if name in labelled else ', no labels'})"
+        f"{name} ({read.get(name, 0):,} examples{'' if name in labelled else ', no labels'})"
         for name in alone.sets
     ]
     return ", ".join(said) or "no examples"

@@ -12,7 +12,12 @@ from rich.console import Console
 from expunge.cli.advise import advise, answers
 from expunge.cli.audit import audit as audit_command
 from expunge.cli.concept import concept
-from expunge.cli.console import carry_out, foretell, told, wide_console
+from expunge.cli.console import (
+    forecast_experiment,
+    mistakes_as_sentences,
+    run_experiment,
+    wide_console,
+)
 from expunge.cli.deletions import forecast
 from expunge.cli.options import (
     STORE,
@@ -84,7 +89,7 @@ def demo(
     """
     changes = {"members": members, "seed": seed, "audits": told_audits(audit), "audited": audited}
     chosen = adjusted(load("people" if lm else "digits"), only, method, **changes)
-    carry_out(chosen, store, jobs)
+    run_experiment(chosen, store, jobs)
 
 
 @app.command()
@@ -132,7 +137,7 @@ def run(
     for chosen in listed:
         chosen_by_shadows(chosen)
     for chosen in listed:
-        (foretell if forecast else carry_out)(chosen, store, jobs)
+        (forecast_experiment if forecast else run_experiment)(chosen, store, jobs)
 
 
 @app.command()
@@ -243,5 +248,5 @@ app.command("audit")(audit_command)
 
 def main() -> None:
     """The command `expunge`."""
-    with told():
+    with mistakes_as_sentences():
         app()
