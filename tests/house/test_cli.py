@@ -26,7 +26,7 @@ from expunge.experiments.planning import plan_for
 from expunge.methods.published import PUBLISHED
 
 COMMANDS = (
-    "demo", "run", "rank", "status", "report", "methods", "show", "forecast", "sequential",
+    "demo", "run", "rank", "status", "report", "methods", "show", "deletions", "sequential",
 )  # fmt: skip
 CALL = [sys.executable, "-c", "from expunge.cli.main import main; main()"]
 Result = tuple[int, str, str]

@@ -1,4 +1,4 @@
-"""The command line: demo, run, status, report, methods, show, forecast."""
+"""The command line: demo, run, status, report, methods, show, deletions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from expunge.cli.console import (
     run_experiment,
     wide_console,
 )
-from expunge.cli.deletions import forecast
+from expunge.cli.deletions import deletions, forecast
 from expunge.cli.options import (
     STORE,
     Asked,
@@ -219,7 +219,10 @@ def show(
     methods([sentence], on, data)
 
 
-app.command()(forecast)
+app.command()(deletions)
+
+
+app.command("forecast", hidden=True)(forecast)
 
 
 app.command()(tune)

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from expunge.core.seeds import stream
 from expunge.errors import BadData, BadSentence, BudgetSpent
-from expunge.methods.exact.forecast import NONE
-from expunge.methods.exact.layout import Rows, requested
+from expunge.methods.exact.layout import NO_ROWS, Rows, requested
 
 MOST_STEPS = 100
 
@@ -151,7 +150,7 @@ class CertifiedHead:
             )
         self.statement, self.lam, self.std = statement.strip(), lam, std
         self.epsilon, self.delta, self.gamma = epsilon, delta, gamma
-        self.n, self.gone = len(features), NONE
+        self.n, self.gone = len(features), NO_ROWS
         self.rows = torch.arange(self.n)
         x = features.detach().cpu().double()
         self.x = x / x.norm(dim=1, keepdim=True).clamp_min(1)  # what rounding left above 1

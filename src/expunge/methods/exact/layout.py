@@ -18,6 +18,8 @@ from expunge.errors import BadData, BadSentence
 # A model cannot be trained on fewer: no statistics can be taken over one example.
 ENOUGH = 2
 
+NO_ROWS = torch.zeros(0, dtype=torch.int64)
+
 
 @dataclass(frozen=True)
 class Layout:

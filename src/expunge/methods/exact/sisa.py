@@ -27,8 +27,9 @@ from expunge.engine.group import SingleModel
 from expunge.engine.run import Run, frozen, run_steps
 from expunge.engine.training import Repeat, Train, unrolled
 from expunge.errors import BadData, BadSentence, OffLimits, Unsupported
-from expunge.methods.exact.forecast import NONE, stage_share, work_of
-from expunge.methods.exact.layout import ENOUGH, Layout, Rows, requested
+from expunge.methods.cost import epochs_of
+from expunge.methods.exact.deletions import deletion_share, stage_share
+from expunge.methods.exact.layout import ENOUGH, NO_ROWS, Layout, Rows, requested
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +69,6 @@ def shortened(problem: Problem, share: float) -> tuple[Step, ...]:
         )
     _check(problem.recipe)
     return tuple(_shorter(step, share) for step in problem.recipe.steps)
-
-
-def passes(steps: tuple[Step, ...]) -> float:
-    """Epochs that the steps take in all."""
-    return sum(step.epochs for _, _, step in unrolled(steps) if isinstance(step, Train))
 
 
 def train_stage(model: nn.Module, steps: tuple[Step, ...], stage: Stage, seed: int) -> int:
@@ -310,7 +306,7 @@ class Sisa:
         self.problem, self.data, self.seed = problem, problem.sets["train"], seed
         self.layout = Layout(len(self.data), shards, slices, seed)
         self.steps = shortened(problem, stage_share(self.layout))
-        self.gone = requested(without, self.layout.n, NONE) if len(without) else NONE
+        self.gone = requested(without, self.layout.n, NO_ROWS) if len(without) else NO_ROWS
         self.spec = f"{network_spec(problem)}; {in_full(self.steps)}; {self.layout!r}"
         self.kind = f"sisa-{hashlib.blake2b(self.spec.encode(), digest_size=8).hexdigest()}"
         self.checkpoints: Checkpoints = InMemory() if folder is None else OnDisk(folder, self.kind)
@@ -333,7 +329,7 @@ class Sisa:
 
     def forecast(self, rows: Rows) -> float:
         """Work of deleting these rows: a share of retraining on the rows that are then left."""
-        return work_of(self.layout, rows, self.gone)
+        return deletion_share(self.layout, rows, self.gone)
 
     def model(self, aggregate: type[Votes] | type[MeanSoftmax] = Votes) -> nn.Module:
         """The ensemble as one module from inputs to log-probabilities, in evaluation mode.
@@ -343,7 +339,7 @@ class Sisa:
         members = [copy.deepcopy(self.members[shard]) for shard in sorted(self.members)]
         return aggregate(members).eval().requires_grad_(False)
 
-    def _commit(self, gone: Tensor, shards: Iterable[int], asked: Tensor = NONE) -> Deletion:
+    def _commit(self, gone: Tensor, shards: Iterable[int], asked: Tensor = NO_ROWS) -> Deletion:
         """Retrain some shards without the rows that are gone, and then destroy what saw them."""
         jobs, members, read, stages = dict(self.jobs), dict(self.members), 0, 0
         affected = tuple(shards)
@@ -357,7 +353,7 @@ class Sisa:
             raise BadData(f"No shard has {ENOUGH} rows left, so no model would be left.")
         self.jobs, self.members, self.gone = jobs, members, gone
         self.checkpoints.keep_only(list(itertools.chain.from_iterable(jobs.values())))
-        epochs = passes(self.steps) / stage_share(self.layout)
+        epochs = epochs_of(self.steps) / stage_share(self.layout)  # of the recipe
         whole = epochs * (self.layout.n - len(gone))
         return Deletion(tuple(asked.tolist()), affected, stages, read, read / whole)
 
@@ -365,7 +361,7 @@ class Sisa:
         """The stages of a shard that have enough rows: each job, and the rows it trains on."""
         jobs, seen = [], []
         before: tuple[Job, ...] = ()
-        rows = NONE
+        rows = NO_ROWS
         for number, part in enumerate(self.layout.parts[shard]):
             own = part[~torch.isin(part, gone)]
             rows = torch.cat([rows, own])
