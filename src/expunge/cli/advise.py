@@ -41,7 +41,7 @@ def advise(purpose: Why, have: Have = "forget,retain,weights") -> None:
 def answers(
     forget: Annotated[Path, typer.Argument(help='JSON Lines of {"prompt", "answer"}.')],
     kind: Annotated[str, typer.Option(help="refusal or marking.")],
-    out: Annotated[Path, typer.Option(help="File to write; it must not be there yet.")],
+    out: Annotated[Path, typer.Option(help="File to write; it must not exist yet.")],
     seed: Annotated[int, typer.Option(help="Draws which refusal.")] = 0,
 ) -> None:
     """Write a refusal, or that it is false, beside each answer.

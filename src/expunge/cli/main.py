@@ -198,15 +198,15 @@ def methods(names: Asked = None, on: On = "digits", data: DataOption = "") -> No
 
     The list says what each needs and costs, what it guarantees, and where it is from.
     """
-    from expunge.cli.listing import explain, listed
+    from expunge.cli.listing import print_explanations, print_methods
     from expunge.experiments.planning import outline
 
     wanted = [None if name == "retrain" else as_method(name) for name in names or ()]
     plan = outline(adjusted(load(on), "", None, data=data or None))
     if wanted:
-        explain([method or plan.retrain for method in wanted], plan, wide_console())
+        print_explanations([method or plan.retrain for method in wanted], plan, wide_console())
     else:
-        listed(plan, wide_console())
+        print_methods(plan, wide_console())
 
 
 @app.command()
