@@ -54,7 +54,7 @@ def forecast(method: Method, problem: ProblemProtocol) -> CostForecast:
     Raises:
         OffLimits, BadData: the method names a set that it may not see or that is not there.
     """
-    read = _examples_read(method, problem)
+    read = examples_read(method, problem)
     work = _work(read)
     return CostForecast(
         examples={name: count for name, count in read.items() if name not in (ANSWERS, MADE)},
@@ -102,11 +102,11 @@ def _work(read: Counter[str]) -> float:
 
 def _retraining(problem: ProblemProtocol) -> Counter[str]:
     """Examples that retraining by the recipe reads."""
-    return _examples_read(from_scratch(problem, "retain", "retrain"), problem)
+    return examples_read(from_scratch(problem, "retain", "retrain"), problem)
 
 
-def _examples_read(method: Method, problem: ProblemProtocol) -> Counter[str]:
-    """Examples of each set that one run of a method reads, with `ANSWERS` and `MADE`."""
+def examples_read(method: Method, problem: ProblemProtocol) -> Counter[str]:
+    """Count the examples of each set that one run reads, with `ANSWERS` and `MADE`."""
     read: Counter[str] = Counter()
     seen: set[Part | Term] = set()
     for _, _, step in unrolled(method.steps):
