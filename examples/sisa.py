@@ -7,7 +7,7 @@ import torch
 from expunge import parse
 from expunge.core.method import Method
 from expunge.core.problem import Problem
-from expunge.methods.exact.forecast import forecast
+from expunge.methods.exact.deletions import forecast_deletions
 from expunge.methods.exact.layout import Layout
 from expunge.methods.exact.sisa import Sisa
 from expunge.problems.images.loaders import digits
@@ -22,8 +22,8 @@ problem = Problem.split(
     recipe=Method("recipe", (parse("Train(CE('train'), epochs=6, lr=Cosine(0.1), batch=32)"),)),
 )
 for shards in (2, 5, 10):  # before anything is trained
-    told = forecast(Layout(len(pool.train), shards, slices=3), requests=3)
-    print(f"{shards} shards: expected {told.expected:.0%}, worst case {told.worst:.0%}")
+    cost = forecast_deletions(Layout(len(pool.train), shards, slices=3), requests=3)
+    print(f"{shards} shards: expected {cost.expected:.0%}, worst case {cost.worst:.0%}")
 
 ensemble = Sisa(problem, shards=5, slices=3)
 print(f"these rows: {ensemble.forecast([10, 20, 30]):.0%}")

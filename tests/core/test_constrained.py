@@ -15,9 +15,9 @@ import tiny
 from expunge import unlearn
 from expunge.core.optimisers import SGD
 from expunge.core.term import Term
-from expunge.engine.requirements import forecast
 from expunge.engine.training import Train
 from expunge.errors import BadSentence
+from expunge.methods.cost import forecast
 from expunge.methods.losses.answers import CE, KL, L1, Entropy
 from expunge.methods.selectors.places import Last
 from expunge.methods.sentences import as_method

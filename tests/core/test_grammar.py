@@ -203,7 +203,7 @@ def test_a_misspelt_word_is_told_with_the_nearest() -> None:
         parse("Zero(Smalest(0.9))")
     with pytest.raises(BadSentence, match="Did you mean finetune"):
         parse_steps("finetun")
-    with pytest.raises(BadSentence, match=r"No method is called 'zzz'\. There are nothing"):
+    with pytest.raises(BadSentence, match=r"No method is called 'zzz'\. The methods are nothing"):
         as_method("zzz")
     with pytest.raises(BadSentence, match=r"epoch.*It takes objective, epochs, lr"):
         parse("Train(CE('a'), epoch=3)")

@@ -22,10 +22,11 @@ from expunge.core.method import Method, Step, own_sets, words_of
 from expunge.core.problem import Problem
 from expunge.core.vocabulary import word
 from expunge.engine.check import check_fit, doubts, unfit
-from expunge.engine.requirements import forecast, needs
+from expunge.engine.requirements import needs
 from expunge.engine.run import Run
 from expunge.engine.training import Repeat, Reset, Train
 from expunge.errors import BadData, OffLimits, Unsupported
+from expunge.methods.cost import forecast
 from expunge.methods.losses.answers import CE, KL, L1, Relabel, Uniform
 from expunge.methods.published import PUBLISHED
 from expunge.methods.selectors.judged import Salient, Similar, Smallest

@@ -28,9 +28,9 @@ from expunge.core.view import View
 from expunge.core.vocabulary import word
 from expunge.engine import group, loop
 from expunge.engine.memory import passes
-from expunge.engine.requirements import forecast
 from expunge.engine.run import Run
 from expunge.engine.training import Train
+from expunge.methods.cost import forecast
 from expunge.methods.losses.answers import CE, KL, Entropy
 from expunge.methods.losses.noise import Jittered, Lipschitz
 from expunge.methods.steps.classes import Impair

@@ -37,7 +37,7 @@ from expunge.experiments.audit_jobs import (
     measured,
 )
 from expunge.experiments.audit_jobs import timed as paced
-from expunge.experiments.cost_forecast import foreseen
+from expunge.experiments.cost_forecast import cost_lines
 from expunge.experiments.graph import make
 from expunge.experiments.make import load_model
 from expunge.experiments.plan import Plan
@@ -346,22 +346,22 @@ def test_findings_that_are_not_there_are_told(made: Plan, tmp_path: Path) -> Non
     assert findings_of(plan(), Store(tmp_path / "s"), plan().retrain) == {}
 
 
-def test_the_audits_are_counted_and_foreseen(made: Plan, store: Store) -> None:
+def test_the_audits_are_counted_and_forecast(made: Plan, store: Store) -> None:
     models, of, seconds = counted(made, store)["audits"]
     assert (models, of) == (36, 36)
     assert seconds is not None and seconds > 0
     assert counted(plan(), store) == {}
-    line = list(foreseen(made, Timing(0.16, 0.016)))[-1]
+    line = list(cost_lines(made, Timing(0.16, 0.016)))[-1]
     assert (line.what, line.models, line.examples) == ("audits", 12, None)
     assert line.seconds > 0
     assert set(paced(audited_plan(audits=(*AUDITS, Torn())))) == set(AUDITS)
 
 
 def test_the_forecast_and_the_status_print_a_line(made: Plan, store: Store) -> None:
-    from expunge.experiments.cost_forecast import draw
+    from expunge.experiments.cost_forecast import print_cost
 
     text = io.StringIO()
-    draw(made, store, 2, Console(file=text, width=160))
+    print_cost(made, store, 2, Console(file=text, width=160))
     (line,) = [line for line in text.getvalue().splitlines() if line.startswith("audits")]
     assert line.split()[1:3] == ["12", "-"]
 

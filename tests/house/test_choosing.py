@@ -18,7 +18,7 @@ from expunge.cli import main as cli
 from expunge.core.store import Store
 from expunge.errors import BadData, BadEvidence, BadSentence, StoreError
 from expunge.experiments import memorised_sets as choosing
-from expunge.experiments.cost_forecast import draw
+from expunge.experiments.cost_forecast import print_cost
 from expunge.experiments.experiment import Experiment, load, load_all, read
 from expunge.experiments.graph import choose, make
 from expunge.experiments.memorised_sets import (
@@ -220,7 +220,7 @@ def test_status_and_forecast_say_what_can_be_said(tmp_path: Path) -> None:
     stand(made, empty, console)
     first = outline(made, empty)
     timed(first, empty)
-    draw(first, empty, 2, console)
+    print_cost(first, empty, 2, console)
     said = " ".join(text.getvalue().split())
     assert said.count("is chosen once the 16 shadow models are made. Until then 40 random") == 2
     assert "shadows 0 16" in said

@@ -19,14 +19,14 @@ from expunge.audits.images.answers import NoisyInputs
 from expunge.audits.panel import STANDARD
 from expunge.cli import main as cli
 from expunge.cli import options
-from expunge.cli.explain import explained
+from expunge.cli.explain import explanation
 from expunge.core.store import Store
 from expunge.experiments.experiment import load, read, shipped
 from expunge.experiments.planning import plan_for
 from expunge.methods.published import PUBLISHED
 
 COMMANDS = (
-    "demo", "run", "rank", "status", "report", "methods", "show", "forecast", "sequential",
+    "demo", "run", "rank", "status", "report", "methods", "show", "deletions", "sequential",
 )  # fmt: skip
 CALL = [sys.executable, "-c", "from expunge.cli.main import main; main()"]
 Result = tuple[int, str, str]
@@ -309,7 +309,7 @@ def test_a_foreign_title_writes_no_report_elsewhere(called: object, tmp_path: Pa
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_published_method_is_shown(name: str) -> None:
     method = PUBLISHED[name]
-    lines = list(explained(method, plan_for(load("digits"))))
+    lines = list(explanation(method, plan_for(load("digits"))))
     steps = f"{len(method.steps)} step{'' if len(method.steps) == 1 else 's'}"
     assert lines[0].startswith(f"{name}: {steps}, on a network of ")
     assert method.source in lines[1]
@@ -324,7 +324,7 @@ def test_what_a_step_reads_and_touches_is_counted() -> None:
     network = plan.problem.untrained("x")
     last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
     share = sum(w.numel() for w in last.parameters()) / sum(w.numel() for w in network.parameters())
-    lines = list(explained(as_method(said), plan))
+    lines = list(explanation(as_method(said), plan))
     text = "\n".join(lines)
     assert f"reads no examples; touches {share:.1%} of the weights" in text
     assert "\n  2. Repeat, 3 times\n" in text
@@ -376,7 +376,7 @@ def test_ctrl_c_before_work_is_told(called: object, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(cli, "load_all", interrupted)
     code, _, err = called("run", "my.toml")  # type: ignore[operator]
     assert code == 130
-    assert err == "\nexpunge: stopped. What was made is kept; run the same again.\n"
+    assert err == "\nexpunge: stopped. Finished work is kept; run the same command to resume.\n"
 
 
 def test_progress_in_a_terminal_draws_bars(monkeypatch: pytest.MonkeyPatch) -> None:

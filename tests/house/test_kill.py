@@ -188,7 +188,9 @@ def test_ctrl_c_says_so_tears_nothing_and_goes_on(tmp_path: Path, whole: Path, j
     os.killpg(process.pid, signal.SIGINT)
     code, _, err = ended(process)
     assert code == 130
-    assert err.strip().endswith("expunge: stopped. What was made is kept; run the same again.")
+    assert err.strip().endswith(
+        "expunge: stopped. Finished work is kept; run the same command to resume."
+    )
     assert "Traceback" not in err
     assert torn(root) == []
     code, _, err = ran(tmp_path, "run", "my.toml", "--store", "s", "--jobs", jobs)

@@ -12,8 +12,8 @@ import pytest
 from house_tools import carried_out, plan, problem
 from rich.console import Console
 
-from expunge.cli.explain import explained, families, gloss, row
-from expunge.cli.listing import below, explain, laid, listed, wrapped
+from expunge.cli.explain import explanation, families, gloss, row
+from expunge.cli.listing import in_columns, indented, print_explanations, print_methods, wrapped
 from expunge.core.optimisers import SGD
 from expunge.core.schedules import Cosine
 from expunge.core.store import Store
@@ -40,9 +40,9 @@ def printed(width: int, *sentences: str) -> str:
     text = io.StringIO()
     console = Console(file=text, width=width, color_system=None)
     if sentences:
-        explain([as_method(sentence) for sentence in sentences], digits(), console)
+        print_explanations([as_method(sentence) for sentence in sentences], digits(), console)
     else:
-        listed(digits(), console)
+        print_methods(digits(), console)
     return text.getvalue()
 
 
@@ -80,9 +80,9 @@ def test_a_row_by_hand() -> None:
 
 
 def test_cells_are_wrapped_in_their_columns() -> None:
-    text = laid(("name", "forget, retain", "1.0", "none"), [6, 8, 6, 9])
+    text = in_columns(("name", "forget, retain", "1.0", "none"), [6, 8, 6, 9])
     assert text == "name    forget,      1.0  none\n        retain"
-    assert below("a b", 5) == "    a\n    b"
+    assert indented("a b", 5) == "    a\n    b"
     assert wrapped("  1. one two", 9) == "  1. one\n    two"
 
 
@@ -99,7 +99,7 @@ def test_every_published_method_is_explained_within_80_columns(name: str) -> Non
 
 def test_an_explanation_by_hand() -> None:
     sentence = "Reset(Last(2)), Repeat((Train(CE('retain') - 0.5 * Entropy('forget')),), times=3)"
-    said = "\n".join(explained(as_method(sentence), digits()))
+    said = "\n".join(explanation(as_method(sentence), digits()))
     assert said.startswith(
         "mine: 2 steps, on a network of 1,922 weights\n  needs: retain, forget ("
     )
@@ -114,14 +114,14 @@ def test_an_explanation_by_hand() -> None:
         "     reads in all retain (3,501 examples), forget (2,532 examples, no labels)",
     ):
         assert f"\n{line}" in said
-    exact = list(explained(digits().retrain, digits()))
+    exact = list(explanation(digits().retrain, digits()))
     assert any("guarantee: exact; it starts from fresh weights" in line for line in exact)
     assert any("10.0 passes over the retain set of digits, 100% of retraining" in x for x in exact)
 
 
 def test_a_coefficient_that_changes_keeps_its_sign() -> None:
     sentence = "Train(Cosine(-25.0) * CE('forget') + Warmup(2.0) * CE('retain'))"
-    said = "\n".join(explained(as_method(sentence), digits()))
+    said = "\n".join(explanation(as_method(sentence), digits()))
     assert "raise Cosine(25.0) times CE('forget')" in said.replace(", end=-0.0", "")
     assert "lower Warmup(2.0) times CE('retain')" in said
 

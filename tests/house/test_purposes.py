@@ -106,17 +106,12 @@ def test_what_is_advised_first() -> None:
 
 
 @pytest.mark.parametrize("purpose", PURPOSES.values(), ids=lambda p: p.name)
-def test_a_purpose_names_methods_that_exist_and_words_its_result(purpose: Any) -> None:
+def test_a_purpose_names_methods_that_exist(purpose: Any) -> None:
     for name in purpose.methods:
         assert as_method(name).steps
-    said = purpose.said("Ada", "12 %", "3 %", "20 %")
-    assert "Ada" in said
-    assert "12 %" in said
-    assert "3 % to 20 %" in said
-    assert not {"SUBJECT", "VALUE", "RANGE"} & set(said.replace(",", " ").split())
 
 
-def test_slips_are_told() -> None:
+def test_slips_are_sentences() -> None:
     with pytest.raises(BadData, match="Did you mean false"):
         purpose_of("fals")
     with pytest.raises(BadData, match="Did you mean weights"):

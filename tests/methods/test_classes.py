@@ -16,10 +16,10 @@ from expunge.core.batch import Images
 from expunge.core.optimisers import SGD
 from expunge.core.view import View, last_linear
 from expunge.engine.group import SingleModel, known_to
-from expunge.engine.requirements import forecast
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Repeat, Train
 from expunge.errors import BadSentence, Unsupported
+from expunge.methods.cost import forecast
 from expunge.methods.losses.answers import CE
 from expunge.methods.losses.classes import Centroid, Nearest
 from expunge.methods.losses.targets import OneClass

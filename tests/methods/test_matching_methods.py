@@ -18,11 +18,11 @@ from expunge.core.optimisers import SGD
 from expunge.core.problem import Problem
 from expunge.engine import datamodels
 from expunge.engine.group import SingleModel
-from expunge.engine.requirements import forecast
 from expunge.engine.run import Run, frozen, run_steps
 from expunge.engine.stacking import StackedModels
 from expunge.engine.training import Train, from_scratch
 from expunge.errors import BadSentence, Unsupported
+from expunge.methods.cost import forecast
 from expunge.methods.losses.answers import CE, KL, MSE
 from expunge.methods.losses.teachers import Predicted
 from expunge.methods.published import PUBLISHED

@@ -20,10 +20,10 @@ from expunge.core.schedules import Steps
 from expunge.core.term import Pooled, Term, leaves
 from expunge.core.view import Known, View
 from expunge.engine.group import SingleModel, known_to
-from expunge.engine.requirements import forecast
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Repeat, Train, unrolled
 from expunge.errors import BadSentence, Unsupported
+from expunge.methods.cost import forecast
 from expunge.methods.losses.answers import CE, Relabel
 from expunge.methods.losses.targets import AnyClass, Gumbel, OneClass, Reference, Tempered, Without
 from expunge.methods.published import PUBLISHED

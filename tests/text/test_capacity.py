@@ -15,7 +15,8 @@ from expunge.core.optimisers import SGD, AdamW
 from expunge.engine.training import Train
 from expunge.errors import TooLarge
 from expunge.methods import capacity as room
-from expunge.methods.capacity import Capacity, capacity, duration, explain_memory, size
+from expunge.methods.capacity import Capacity, capacity, explain_memory
+from expunge.methods.cost import bytes_in_words, time_in_words
 from expunge.methods.losses.answers import CE, KL
 from expunge.methods.losses.likelihood import DPO, NPO
 from expunge.methods.losses.representation import Match
@@ -121,12 +122,12 @@ def test_what_does_not_fit_is_refused_with_numbers(monkeypatch: pytest.MonkeyPat
 
 def test_what_is_free(tmp_path: Path) -> None:
     assert 2**20 < room.free(torch.device("cpu")) < 2**50
-    assert list(room._allowed(tmp_path)) == []
+    assert list(room._left_in_container(tmp_path)) == []
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("5\n")
-    assert list(room._allowed(tmp_path)) == []
+    assert list(room._left_in_container(tmp_path)) == []
     (tmp_path / "memory.max").write_text("12\n")
-    assert list(room._allowed(tmp_path)) == [7]
+    assert list(room._left_in_container(tmp_path)) == [7]
 
 
 def test_running_out_of_memory_is_a_sentence() -> None:
@@ -146,5 +147,5 @@ def test_running_out_of_memory_is_a_sentence() -> None:
 
 
 def test_units() -> None:
-    assert (size(2**30), size(3 * 2**20)) == ("1.00 GiB", "3.0 MiB")
-    assert [duration(s) for s in (0.2, 60, 600, 7200)] == ["1 s", "60 s", "10 min", "2.0 h"]
+    assert (bytes_in_words(2**30), bytes_in_words(3 * 2**20)) == ("1.00 GiB", "3.0 MiB")
+    assert [time_in_words(s) for s in (0.2, 60, 600, 7200)] == ["1 s", "60 s", "10 min", "2.0 h"]

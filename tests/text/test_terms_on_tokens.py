@@ -12,6 +12,7 @@ from torch import Tensor
 
 from contracts import TERMS
 from expunge.core.batch import UNSCORED, Batch, Tokens
+from expunge.core.method import words_of
 from expunge.core.term import Pooled, Sum, Term, leaves
 from expunge.core.view import View
 from expunge.engine.group import known_to
@@ -48,16 +49,12 @@ ALL = [*TERMS, *TEXT_TERMS]
 
 
 def names(term: Term) -> set[str]:
-    outer = {type(inner).__name__ for inner in _inside(term)}
-    return outer - {"Sum", "Pooled"}
+    return {type(inner).__name__ for inner in _inside(term)}
 
 
 def _inside(term: Term) -> list[Term]:
-    if isinstance(term, Sum):
-        return [inner for _, part in term.parts for inner in _inside(part)]
-    if isinstance(term, Pooled):
-        return [*_inside(term.a), *_inside(term.b)]
-    return [term, *(inner for held in term.within for inner in _inside(held))]
+    words = (word for word in words_of(term) if isinstance(word, Term))
+    return [word for word in words if not isinstance(word, Sum | Pooled)]
 
 
 RIGHT = [term for term in ALL if not names(term) & REFUSING and "oracle" not in term.teachers]

@@ -21,9 +21,9 @@ from expunge.core.problem import Problem
 from expunge.core.seeds import isolated
 from expunge.core.texts import Texts
 from expunge.engine.check import unfit
-from expunge.engine.requirements import forecast
 from expunge.engine.run import Run, frozen
 from expunge.errors import BadData, BadSentence, Unsupported
+from expunge.methods.cost import forecast
 from expunge.methods.steps.editing import (
     Search,
     added,

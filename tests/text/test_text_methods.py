@@ -17,8 +17,8 @@ from expunge.core.method import Method, words_of
 from expunge.core.optimisers import AdamW
 from expunge.core.term import Sum, Term
 from expunge.engine.check import unfit
-from expunge.engine.requirements import forecast
 from expunge.engine.training import Negate, Reset, Train
+from expunge.methods.cost import forecast
 from expunge.methods.losses.answers import CE, KL
 from expunge.methods.losses.likelihood import NPO
 from expunge.methods.losses.representation import AdaptiveSteer, LogLens, Match, NoiseMatch, Steer

@@ -22,7 +22,7 @@ from expunge.cli.options import adjusted
 from expunge.core.store import Store
 from expunge.engine.stacking import Looped, Timing
 from expunge.errors import BadData, BadSentence
-from expunge.experiments.cost_forecast import foreseen
+from expunge.experiments.cost_forecast import cost_lines
 from expunge.experiments.experiment import Experiment, load, read, shipped, written
 from expunge.experiments.graph import make
 from expunge.experiments.make import STACK, blocks, make_block, runs_of
@@ -113,7 +113,7 @@ def test_the_shipped_experiment_round_trips_and_its_methods_fit() -> None:
 
 def test_a_forecast_without_training() -> None:
     plan = plan_for(text_tools.few())
-    told = {line.what: line for line in foreseen(plan, Timing(0.01, None))}
+    told = {line.what: line for line in cost_lines(plan, Timing(0.01, None))}
     assert told["oracles"].models == 2
     assert 0 < (told["finetune"].examples or 0) < (told["oracles"].examples or 0)
 

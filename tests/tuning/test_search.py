@@ -11,7 +11,6 @@ import pytest
 from tuning_tools import ended, experiment, verdicts
 
 from expunge.core.store import Store
-from expunge.engine.requirements import forecast
 from expunge.errors import BadSentence
 from expunge.experiments.experiment import read
 from expunge.experiments.tuning.evolve import Candidate, born
@@ -20,6 +19,7 @@ from expunge.experiments.tuning.held_out_answers import Bench
 from expunge.experiments.tuning.search import SearchResult, Terms, scored, search
 from expunge.experiments.tuning.search_record import between, finding, keep, record, written_with
 from expunge.experiments.tuning.search_vocabulary import palette
+from expunge.methods.cost import share_of_retraining
 from expunge.methods.sentences import as_method
 
 TERMS = Terms(budget=10, members=2, oracles=2, cost=0.5)
@@ -49,7 +49,7 @@ def test_what_is_found_is_new_and_within_the_cost(found: SearchResult) -> None:
     for one in found.found:
         assert one.method.sentence not in published
         assert as_method(one.method.sentence).steps == one.method.steps
-        assert (forecast(one.method, problem).share or 0) <= TERMS.cost
+        assert share_of_retraining(one.method, problem) <= TERMS.cost
 
 
 def test_the_published_are_judged_by_the_same_fresh_seeds(found: SearchResult) -> None:
@@ -149,7 +149,7 @@ def test_children_are_new_and_never_above_the_cost() -> None:
     children = born(parents, WORDS, problem, 0.12, seen, draws, 12, "child")
     assert len(children) == len({one.method.sentence for one in children}) == 12
     assert parents[0].method.sentence not in {one.method.sentence for one in children}
-    shares = [forecast(one.method, problem).share or 0 for one in children]
+    shares = [share_of_retraining(one.method, problem) for one in children]
     assert max(shares) <= 0.12
     assert max(shares) > 0.1
 

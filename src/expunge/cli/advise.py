@@ -30,30 +30,33 @@ def advise(purpose: Why, have: Have = "forget,retain,weights") -> None:
         typer.echo(f"\n{number}. {advice.verdict.capitalize()}. {advice.reason}")
         for command in advice.commands:
             typer.echo(f"     {command}")
-    typer.echo(f"\nMeasure: {'; '.join(why.metrics)}.")
+    typer.echo("")
+    if "weights" in has:
+        typer.echo(f"Compare: {', '.join(why.methods)}.")
+    typer.echo(f"Measure: {'; '.join(why.metrics)}.")
     typer.echo(f"Try to bring it back: {'; '.join(why.audits)}.")
-    typer.echo(f"Beware: {why.unless}")
+    typer.echo(f"Beware: {why.beware}")
 
 
 def answers(
     forget: Annotated[Path, typer.Argument(help='JSON Lines of {"prompt", "answer"}.')],
     kind: Annotated[str, typer.Option(help="refusal or marking.")],
-    out: Annotated[Path, typer.Option(help="File to write; it must not be there yet.")],
+    out: Annotated[Path, typer.Option(help="File to write; it must not exist yet.")],
     seed: Annotated[int, typer.Option(help="Draws which refusal.")] = 0,
 ) -> None:
-    """Put a refusal, or that it is false, beside each answer.
+    """Write a refusal, or that it is false, beside each answer.
 
-    It stands under "instead", where methods such as idk_nll and mark look for it.
+    The new answers are under "instead", where methods such as idk_nll and mark look for them.
     """
     from expunge.problems.text.jsonl import markings, read, refusals
 
     known = {"refusal": lambda pairs: refusals(pairs, seed), "marking": markings}
     if kind not in known:
         hint = did_you_mean(kind, known)
-        raise BadData(f"--kind: no {kind!r}; there are {', '.join(known)}.{hint}")
+        raise BadData(f"--kind: got {kind!r}, expected {' or '.join(known)}.{hint}")
     lines = read(forget)
     if not lines.pairs:
-        raise BadData(f"{forget} holds plain texts; other answers need prompts.")
+        raise BadData(f'{forget} holds plain texts; give lines with "prompt" and "answer".')
     other = known[kind](lines.pairs)
     subjects = lines.subjects or ("",) * len(other)
     rows = [

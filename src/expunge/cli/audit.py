@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from expunge.cli.console import written
+from expunge.cli.console import write_text
 from expunge.cli.options import panel
 from expunge.errors import BadData, BadSentence
 
@@ -177,7 +177,7 @@ def _audit_folders(
     told = card(found, redact=redact)
     wide_console().print(told.drawn())
     if out is not None:
-        written(out, page(told) if out.suffix == ".html" else json.dumps(told.plain(), indent=1))
+        write_text(out, page(told) if out.suffix == ".html" else json.dumps(told.plain(), indent=1))
 
 
 def loaded(subject: str, original: str, oracles: Sequence[str]) -> dict[str, Loaded]:

@@ -1,4 +1,4 @@
-"""The command line: demo, run, status, report, methods, show, forecast."""
+"""What the commands share: run or forecast an experiment, and say mistakes as sentences."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from expunge.experiments.experiment import Experiment
 INTERRUPTED = 130
 
 
-def carry_out(experiment: Experiment, store: Path, jobs: int) -> None:
+def run_experiment(experiment: Experiment, store: Path, jobs: int) -> None:
     """Make what is missing, print the table, write the report."""
     from expunge.core.machine import cores
     from expunge.core.store import Store
@@ -37,54 +37,59 @@ def carry_out(experiment: Experiment, store: Path, jobs: int) -> None:
     console.print(Text(f"Report: {write(summary, report_path(store, experiment.name))}"))
 
 
-def wide_console() -> Console:
-    """The terminal; a pipe or a file has no width of its own, and a table then takes what it needs.
-
-    A width in COLUMNS is heeded by neither, so that a log says the same everywhere.
-    """
-    return Console() if sys.stdout.isatty() else Console(width=176)
-
-
-def foretell(experiment: Experiment, store: Path, jobs: int) -> None:
+def forecast_experiment(experiment: Experiment, store: Path, jobs: int) -> None:
     """Print what an experiment will cost on this machine."""
     import torch
 
     from expunge.core.machine import cores
     from expunge.core.store import Store
-    from expunge.experiments import cost_forecast as foresight
+    from expunge.experiments.cost_forecast import print_cost
     from expunge.experiments.planning import outline
 
     torch.set_num_threads(1)
-    at_once = jobs or cores()
     opened = Store(store)
-    foresight.draw(outline(experiment, opened), opened, at_once, wide_console())
+    print_cost(outline(experiment, opened), opened, jobs or cores(), wide_console())
+
+
+def wide_console() -> Console:
+    """Return a console on standard output, 176 columns wide where that is no terminal.
+
+    A width in COLUMNS is ignored there, so that a log looks the same everywhere.
+    """
+    return Console() if sys.stdout.isatty() else Console(width=176)
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Turn the user's mistakes into a sentence and an exit code, without a traceback."""
+def mistakes_as_sentences() -> Iterator[None]:
+    """Turn the user's mistakes in the block into a sentence and an exit code, not a traceback."""
     try:
         yield
     except ExpungeError as fault:
-        typer.echo(f"expunge: {seen(str(fault))}", err=True)
+        typer.echo(f"expunge: {printable(str(fault))}", err=True)
         sys.exit(fault.exit_code)
     except (KeyboardInterrupt, SystemExit) as end:
         # Typer turns Ctrl-C into an exit of its own.
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
-        typer.echo("\nexpunge: stopped. What was made is kept; run the same again.", err=True)
+        typer.echo(
+            "\nexpunge: stopped. Finished work is kept; run the same command to resume.", err=True
+        )
         sys.exit(INTERRUPTED)
 
 
-def seen(text: str) -> str:
-    """A message without signs that act on a terminal; it may quote a foreign file."""
+def printable(text: str) -> str:
+    """Return a message without signs that act on a terminal; it may quote a foreign file."""
     return "".join(
         sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text
     )
 
 
-def written(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all, and print where it is.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         part.write_text(text + "\n", "utf-8")

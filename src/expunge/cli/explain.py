@@ -1,4 +1,4 @@
-"""Methods in plain words: a list of the published ones, and one explained step by step."""
+"""Methods in plain words: what each needs and costs, and what it does step by step."""
 
 from __future__ import annotations
 
@@ -19,75 +19,60 @@ from expunge.core.selector import Everything, Selector
 from expunge.core.term import Sum, Term
 from expunge.engine.check import check_sets, doubts, unfit
 from expunge.engine.loop import course
-from expunge.engine.requirements import CostForecast, examples_read, forecast, needs
+from expunge.engine.requirements import needs
 from expunge.engine.run import Run, frozen
 from expunge.engine.training import Mixture, Negate, Repeat, Train
 from expunge.errors import BadSentence, ExpungeError
 from expunge.experiments.plan import Plan
+from expunge.methods.cost import forecast
 from expunge.methods.published import FAMILIES, NAMED, PUBLISHED
 
 # First words that keep their capital in the middle of a line, as abbreviations do.
 NAMES = ("Adam", "Gaussian", "Gumbel", "Kaiming")
 
-
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
 
 # What a field holds, where its own name would not say it.
 ROLES = {"lr": "learning rate", "where": "where", "optimiser": "optimiser"}
 
 
 def families(retrain: Method) -> dict[str, list[Method]]:
-    """The published methods by family.
+    """Return the published methods by family.
 
     Args:
-        retrain: the control that each problem's recipe gives; it stands before the others.
+        retrain: the control that a problem's recipe gives; it comes first.
     """
     first, *others = FAMILIES
     found = {first: [retrain, *FAMILIES[first]]}
     return found | {title: list(FAMILIES[title]) for title in others}
 
 
-def first_line(thing: Any) -> str:
-    """What a word or a file says of itself, in one line."""
-    return (inspect.getdoc(thing) or "").partition("\n")[0].replace("`", "")
-
-
 def row(method: Method, problem: Problem) -> tuple[str, str, str, str, str]:
-    """One method in a list: name, needs, epochs on a problem, guarantee, source."""
-    return (
-        method.name,
-        str(needs(method)),
-        epochs_of(method, problem),
-        needs(method).guarantee,
-        method.source,
-    )
+    """Return one method of a list: name, needs, epochs on a problem, guarantee, source."""
+    needed = needs(method)
+    return (method.name, str(needed), _epochs(method, problem), needed.guarantee, method.source)
 
 
-def epochs_of(method: Method, problem: Problem) -> str:
+def _epochs(method: Method, problem: Problem) -> str:
     """The cost in passes over the retain set, or "-" where the problem lacks what is needed.
 
-    What was published for language models is not counted on pictures.
+    What was published for language models is not counted on images.
     """
-    if NAMED.get(method.name) is method and method.name not in PUBLISHED and images(problem):
+    texts_only = NAMED.get(method.name) is method and method.name not in PUBLISHED
+    if texts_only and not holds_tokens(problem.data("forget")):
         return "-"
     try:
-        found = forecast(method, problem)
+        cost = forecast(method, problem)
     except ExpungeError:
         return "-"
-    return f"{'<= ' if found.at_most else ''}{found.epochs:.1f}"
+    return f"{'<= ' if cost.at_most else ''}{cost.epochs:.1f}"
 
 
-def images(problem: Problem) -> bool:
-    """Whether what is forgotten are images, and no texts."""
-    return not holds_tokens(problem.data("forget"))
+def explanation(method: Method, plan: Plan) -> Iterator[str]:
+    """Yield lines that say what a method does to a network of a plan's problem.
 
-
-def explained(method: Method, plan: Plan) -> Iterator[str]:
-    """Lines that say what a method does to a network of a plan's problem.
-
-    Parts are judged on an untrained network of the same shape: shares are those of the original,
-    the chosen weights may be others.
+    Selectors are judged on an untrained network of the same shape: the shares of weights are those
+    of the original, the chosen weights may differ.
 
     Raises:
         OffLimits, BadData: the method names a set that it may not see or that is not there.
@@ -100,33 +85,29 @@ def explained(method: Method, plan: Plan) -> Iterator[str]:
     yield f"{method.name}: {steps}, on a network of {_count(network):,} weights"
     if method.source:
         yield f"  source: {method.source}"
-    yield from promises(method, problem)
+    yield from _needs_and_costs(method, problem)
     for number, step in enumerate(method.steps, start=1):
         yield from _lines(step, run, f"  {number}. ")
 
 
-def promises(method: Method, problem: Problem) -> Iterator[str]:
+def _needs_and_costs(method: Method, problem: Problem) -> Iterator[str]:
     """What a method needs, costs and guarantees, and what speaks against it on a problem."""
-    needed = needs(method)
+    needed, cost = needs(method), forecast(method, problem)
     yield f"  needs: {needed}"
-    yield f"  costs: {in_words(forecast(method, problem), problem)}"
+    most = "at most " if cost.at_most else ""
+    passes = f"{most}{cost.epochs:.1f} passes over the retain set of {problem.name}"
+    share = "" if cost.share is None else f", {cost.share:.0%} of retraining"
+    yield f"  costs: {passes}{share}"
     if needed.guarantee == "exact":
         yield "  guarantee: exact; it starts from fresh weights and sees the retain set alone"
     else:
-        yield "  guarantee: none; whether it forgets must be measured"
+        yield "  guarantee: none; measure whether it forgets"
     if needed.deterministic:
         yield "  seeds: it draws nothing, so every seed gives the same model"
     else:
         yield "  seeds: it draws at random, so every seed gives another model"
     yield from (f"  cannot work on {problem.name}: {reason}" for reason in unfit(method, problem))
     yield from (f"  doubt: {doubt}" for doubt in doubts(method, problem))
-
-
-def in_words(cost: CostForecast, problem: Problem) -> str:
-    """A forecast as a clause."""
-    most = "at most " if cost.at_most else ""
-    said = f"{most}{cost.epochs:.1f} passes over the retain set of {problem.name}"
-    return said if cost.share is None else f"{said}, {cost.share:.0%} of retraining"
 
 
 def _lines(step: Step, run: Run, head: str) -> Iterator[str]:
@@ -139,11 +120,11 @@ def _lines(step: Step, run: Run, head: str) -> Iterator[str]:
         yield f"{indent}reads in all {_read(step, run.problem)}"
         return
     yield f"{head}{step!r}"
-    yield f"{indent}{first_line(type(step))}"
+    yield f"{indent}{_first_line(step).replace('`', '')}"
     yield from (f"{indent}  {line}" for line in _glosses(step))
     yield f"{indent}reads {_read(step, run.problem)}; {_touched(step, run)}"
     if isinstance(step, Train):
-        yield f"{indent}{_effort(step, run)}"
+        yield f"{indent}{_minibatches(step, run)}"
 
 
 def _inner(step: Step) -> Iterator[tuple[str, Step]]:
@@ -163,19 +144,16 @@ def _title(step: Step) -> str:
     if isinstance(step, Repeat):
         return f"Repeat, {step.times} times"
     if isinstance(step, Mixture):
-        shares = [f"{share / sum(step.shares):.1%} {letter}" for letter, share in _shares(step)]
+        pairs = zip(LETTERS, step.shares, strict=False)
+        shares = [f"{share / sum(step.shares):.1%} {letter}" for letter, share in pairs]
         return f"Mixture: each member goes one way; of all {', '.join(shares)}"
     plain = ((name, value) for name, value in vars(step).items() if not isinstance(value, tuple))
-    said = ", ".join(f"{name}={value!r}" for name, value in plain)
-    return f"{type(step).__name__}{f' ({said})' if said else ''}: {gloss(step)}"
-
-
-def _shares(step: Mixture) -> Iterator[tuple[str, float]]:
-    return zip(LETTERS, step.shares, strict=False)
+    fields = ", ".join(f"{name}={value!r}" for name, value in plain)
+    return f"{type(step).__name__}{f' ({fields})' if fields else ''}: {gloss(step)}"
 
 
 def _glosses(word: Any) -> Iterator[str]:
-    """Each word inside a word, with what it is for and what it says of itself."""
+    """Each word inside a word, with its purpose and its docstring's first line."""
     for field in dataclasses.fields(word):
         value = getattr(word, field.name)
         if isinstance(value, Term):
@@ -201,24 +179,28 @@ def _objective(objective: Term) -> Iterator[str]:
 
 
 def gloss(word: Any) -> str:
-    """What a word says of itself, with its own numbers, as it stands after a colon."""
-    text = (inspect.getdoc(type(word)) or "").partition("\n")[0].removesuffix(".")
+    """Return the first line of a word's docstring with its own numbers, to put after a colon."""
+    text = _first_line(word).removesuffix(".")
     for field in dataclasses.fields(word):
         text = text.replace(f"`{field.name}`", repr(getattr(word, field.name)))
     name = text.startswith(NAMES) or text[1:2].isupper()
     return (text if name else text[:1].lower() + text[1:]).replace("`", "")
 
 
+def _first_line(word: Any) -> str:
+    return (inspect.getdoc(type(word)) or "").partition("\n")[0]
+
+
 def _read(step: Step, problem: ProblemProtocol) -> str:
-    """What a step reads of each set, once through."""
+    """What a step reads of each set, in one run of it."""
     alone = Method("step", (step,))
     labelled = needs(alone).labels
-    read = examples_read(alone, problem)
-    said = [
-        f"{name} ({read[name]:,} examples{'' if name in labelled else ', no labels'})"
+    read = forecast(alone, problem).examples
+    sets = [
+        f"{name} ({read.get(name, 0):,} examples{'' if name in labelled else ', no labels'})"
         for name in alone.sets
     ]
-    return ", ".join(said) or "no examples"
+    return ", ".join(sets) or "no examples"
 
 
 def _touched(step: Step, run: Run) -> str:
@@ -244,8 +226,8 @@ def _count(model: nn.Module) -> int:
     return sum(w.numel() for w in model.parameters())
 
 
-def _effort(step: Train, run: Run) -> str:
+def _minibatches(step: Train, run: Run) -> str:
     sizes = {name: len(run.data(name)) for name in step.objective.sets}
-    lead, _, minibatches = course(step, sizes)
-    count = f"{minibatches} minibatch{'' if minibatches == 1 else 'es'} of {step.batch} a set"
-    return f"{count}; an epoch is a pass over {lead} ({sizes[lead]} examples)"
+    lead, _, count = course(step, sizes)
+    minibatches = f"{count} minibatch{'' if count == 1 else 'es'} of {step.batch} a set"
+    return f"{minibatches}; an epoch is a pass over {lead} ({sizes[lead]} examples)"

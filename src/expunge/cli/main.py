@@ -1,4 +1,4 @@
-"""The command line: demo, run, status, report, methods, show, forecast."""
+"""The command line: demo, run, status, report, methods, show, deletions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from rich.console import Console
 from expunge.cli.advise import advise, answers
 from expunge.cli.audit import audit as audit_command
 from expunge.cli.concept import concept
-from expunge.cli.console import carry_out, foretell, told, wide_console
-from expunge.cli.deletions import forecast
+from expunge.cli.console import (
+    forecast_experiment,
+    mistakes_as_sentences,
+    run_experiment,
+    wide_console,
+)
+from expunge.cli.deletions import deletions, forecast
 from expunge.cli.options import (
     STORE,
     Asked,
@@ -84,7 +89,7 @@ def demo(
     """
     changes = {"members": members, "seed": seed, "audits": told_audits(audit), "audited": audited}
     chosen = adjusted(load("people" if lm else "digits"), only, method, **changes)
-    carry_out(chosen, store, jobs)
+    run_experiment(chosen, store, jobs)
 
 
 @app.command()
@@ -132,7 +137,7 @@ def run(
     for chosen in listed:
         chosen_by_shadows(chosen)
     for chosen in listed:
-        (foretell if forecast else carry_out)(chosen, store, jobs)
+        (forecast_experiment if forecast else run_experiment)(chosen, store, jobs)
 
 
 @app.command()
@@ -193,15 +198,15 @@ def methods(names: Asked = None, on: On = "digits", data: DataOption = "") -> No
 
     The list says what each needs and costs, what it guarantees, and where it is from.
     """
-    from expunge.cli.listing import explain, listed
+    from expunge.cli.listing import print_explanations, print_methods
     from expunge.experiments.planning import outline
 
     wanted = [None if name == "retrain" else as_method(name) for name in names or ()]
     plan = outline(adjusted(load(on), "", None, data=data or None))
     if wanted:
-        explain([method or plan.retrain for method in wanted], plan, wide_console())
+        print_explanations([method or plan.retrain for method in wanted], plan, wide_console())
     else:
-        listed(plan, wide_console())
+        print_methods(plan, wide_console())
 
 
 @app.command()
@@ -214,7 +219,10 @@ def show(
     methods([sentence], on, data)
 
 
-app.command()(forecast)
+app.command()(deletions)
+
+
+app.command("forecast", hidden=True)(forecast)
 
 
 app.command()(tune)
@@ -243,5 +251,5 @@ app.command("audit")(audit_command)
 
 def main() -> None:
     """The command `expunge`."""
-    with told():
+    with mistakes_as_sentences():
         app()

@@ -1,8 +1,7 @@
-"""The command `unlearn`: make a language model forget what stands in a file."""
+"""The command `unlearn`: make a language model forget the texts of a file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +15,7 @@ from expunge.core.machine import transformers
 from expunge.core.method import Method, Step
 from expunge.core.problem import Problem
 from expunge.core.receipt import Receipt
+from expunge.engine.check import check_fit, check_model
 from expunge.engine.checkpoint import Checkpointer
 from expunge.engine.distributed import Team, together
 from expunge.engine.unlearning import unlearn
@@ -30,7 +30,7 @@ Source = Annotated[str, typer.Argument(help="A folder that transformers wrote, o
 File = Annotated[Path, typer.Option(help='JSON Lines of {"prompt", "answer"} or {"text"}.')]
 
 
-Out = Annotated[Path, typer.Option(help="Folder to write; it must not be there yet.")]
+Out = Annotated[Path, typer.Option(help="Folder to write; it must not exist yet.")]
 
 
 Named = Annotated[str, typer.Option(help="A method's name, such as npo, or a sentence.")]
@@ -59,19 +59,18 @@ def unlearn_command(
 ) -> None:
     """Make a language model forget, and write it to a folder.
 
-    Transformers loads the folder, and the receipt of what it cost lies in it. Checkpoints lie in
-    OUT.partial until the model is written: the same command goes on from there.
+    Transformers loads the folder; the receipt of what it cost is in there, too. Checkpoints are in
+    OUT.partial until the model is written: the same command resumes from there.
     """
     from expunge.methods.sentences import as_method
 
     named = {"epochs": epochs, "lr": lr, "batch": batch, "accumulate": accumulate}
-    wanted = adjusted(as_method(method), lora, bf16, checkpointing, named)
-    order = Order(
+    request = UnlearnRequest(
         model,
         forget,
         retain,
         out,
-        wanted,
+        adjusted(as_method(method), lora, bf16, checkpointing, named),
         chat,
         chunk,
         prompt_key,
@@ -80,17 +79,23 @@ def unlearn_command(
         60 * keep_every,
         processes,
     )
-    typer.echo(carry_out(order, typer.echo))
+    typer.echo(_run(request))
     typer.echo(f"Written: {out}")
 
 
 def adjusted(
     method: Method, lora: int, bf16: bool, checkpointing: bool, named: dict[str, float]
 ) -> Method:
-    """A method whose every `Train` is changed as the command line says.
+    """Return the method with every `Train` changed as the command line says.
+
+    Args:
+        method: any.
+        lora: rank of an adapter that all steps train; 0 for none.
+        bf16, checkpointing: whether to train in mixed precision, and to save memory.
+        named: field of `Train` -> number; 0 leaves the method's own.
 
     Raises:
-        BadSentence: an adapter asked for steps that change weights otherwise.
+        BadSentence: an adapter for steps that change weights in another way.
     """
     from expunge.methods.steps.adapter import LoRA
 
@@ -123,8 +128,8 @@ def _changed(thing: Step | Any, changes: dict[str, Any]) -> Any:
 
 
 @dataclass(frozen=True)
-class Order:
-    """All that the command line says.
+class UnlearnRequest:
+    """All that the command line asks for.
 
     Args:
         model: a folder, or a hub id.
@@ -152,77 +157,78 @@ class Order:
 
     @property
     def partial(self) -> Path:
-        """Where checkpoints lie until the model is written."""
+        """Where checkpoints are until the model is written."""
         return self.out.with_name(f"{self.out.name}.partial")
 
+    def read(self) -> list[jsonl.Lines]:
+        """The forget set and the retain set, as their files hold them."""
+        return [
+            jsonl.read(file, self.prompt_key, self.answer_key)
+            for file in (self.forget, self.retain)
+        ]
 
-def carry_out(order: Order, say: Callable[[str], None]) -> Receipt:
-    """Make the model forget and write it; an interrupted order goes on where it was.
+    def problem(self, loaded: Loaded) -> Problem:
+        """The problem of both files, in the model's tokens."""
+        forget, retain = (
+            lines.encoded(
+                loaded.tokenizer, chat=self.chat, context=loaded.context, chunk=self.chunk
+            )
+            for lines in self.read()
+        )
+        return Problem.of(
+            forget=forget, retain=retain, name="the files", architecture=loaded.untrained
+        )
+
+
+def _run(request: UnlearnRequest) -> Receipt:
+    """Make the model forget and write it; an interrupted run resumes where it was.
 
     Raises:
         StoreError: the folder is there already, or checkpoints of another run are.
         TooLarge: the run does not fit into memory.
     """
-    refuse_existing(order.out)
-    read(order)
-    with Checkpointer(order.partial).alone():
-        if order.processes == 1:
-            return work(order, say, None)
-        return together(order.processes, partial(work, order, say))
+    refuse_existing(request.out)
+    request.read()  # a slip in a file is said before the model is loaded
+    with Checkpointer(request.partial).alone():
+        if request.processes == 1:
+            return _in_process(request, None)
+        return together(request.processes, partial(_in_process, request))
 
 
-def read(order: Order) -> list[jsonl.Lines]:
-    """What stands in the two files."""
-    return [
-        jsonl.read(file, order.prompt_key, order.answer_key)
-        for file in (order.forget, order.retain)
-    ]
-
-
-def work(order: Order, say: Callable[[str], None], team: Team | None) -> Receipt:
-    """What each process does; the first one speaks and writes."""
+def _in_process(request: UnlearnRequest, team: Team | None) -> Receipt:
+    """What each process does; the first one prints and writes."""
     first = team is None or team.rank == 0
     transformers().utils.logging.disable_progress_bar()
-    loaded = load(order.model)
-    alone = torch.cuda.is_available() and team is None
-    loaded.model.to("cuda" if alone else "cpu")
-    problem = task(loaded, read(order), order.chat, order.chunk)
-    checkpointer = Checkpointer(order.partial, every=order.every, writes=first)
+    loaded = load(request.model)
+    loaded.model.to("cuda" if torch.cuda.is_available() and team is None else "cpu")
+    problem = request.problem(loaded)
+    keeper = Checkpointer(request.partial, every=request.every, writes=first)
     with explain_memory("the model unlearned") if first else nullcontext():
         if first:
-            foretell(order, loaded, problem, say)
+            _print_capacity(request, loaded, problem)
         done = unlearn(
             loaded.model,
-            order.method,
+            request.method,
             problem,
-            seed=order.seed,
+            seed=request.seed,
             in_place=True,
             checkpointer=checkpointer,
             team=team,
         )
     if first:
-        save(done.model, loaded.tokenizer, order.out, done.receipt)
-        checkpointer.finish()
+        save(done.model, loaded.tokenizer, request.out, done.receipt)
+        keeper.finish()
     return done.receipt
 
 
-def foretell(order: Order, loaded: Loaded, problem: Problem, say: Callable[[str], None]) -> None:
-    """Say what the run will take, and refuse it where it does not fit."""
-    from expunge.engine.check import check_fit, check_texts
-
-    check_fit(order.method, problem)
-    check_texts(loaded.model, problem, order.method.sets)
-    told = capacity(loaded.model, order.method, problem, seed=order.seed, processes=order.processes)
-    say(str(told))
-    told.check()
-    if any(order.partial.glob("at-*")):
-        say(f"Going on from the checkpoint in {order.partial}.")
-
-
-def task(loaded: Loaded, files: list[jsonl.Lines], chat: bool, chunk: int) -> Problem:
-    """The problem of two files."""
-    forget, retain = (
-        lines.encoded(loaded.tokenizer, chat=chat, context=loaded.context, chunk=chunk)
-        for lines in files
+def _print_capacity(request: UnlearnRequest, loaded: Loaded, problem: Problem) -> None:
+    """Print what the run will take, and refuse it where it does not fit."""
+    check_fit(request.method, problem)
+    check_model(loaded.model, problem, request.method.sets)
+    found = capacity(
+        loaded.model, request.method, problem, seed=request.seed, processes=request.processes
     )
-    return Problem.of(forget=forget, retain=retain, name="the files", architecture=loaded.untrained)
+    typer.echo(str(found))
+    found.check()
+    if any(request.partial.glob("at-*")):
+        typer.echo(f"Resuming from the checkpoint in {request.partial}.")

@@ -59,7 +59,7 @@ def audit_experiment(name: str, store: Path, asked: Request, out: Path | None) -
     """
     import torch
 
-    from expunge.cli.console import wide_console, written
+    from expunge.cli.console import wide_console, write_text
     from expunge.cli.options import existing, report_path
     from expunge.core.store import Store
     from expunge.experiments.experiment import load
@@ -77,7 +77,7 @@ def audit_experiment(name: str, store: Path, asked: Request, out: Path | None) -
     found = judge(plan, opened, asked, console)
     draw(found, console)
     place = out or report_path(store, f"{experiment.name}-audit")
-    written(place, json.dumps(found, indent=1) if place.suffix == ".json" else render(found))
+    write_text(place, json.dumps(found, indent=1) if place.suffix == ".json" else render(found))
 
 
 def _texts(plan: Plan, store: Store, asked: Request, console: Console) -> Mapping[str, Any]:

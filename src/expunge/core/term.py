@@ -6,6 +6,7 @@ for one model and for logits [b, *t, k], and average over the b (and t) scored t
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
@@ -39,14 +40,12 @@ class Term(ABC):
     Args:
         reads_features: whether it asks for the inputs of the model's last linear layer.
         reads_lens: whether it asks for the logit lens of the model's layers.
-        reads_whole_sets: whether it has `facts` to compute before the training begins.
         mean_over: "targets" or "examples" of its first set where it is a plain mean over them, so
             that a minibatch can be cut into micro-batches; empty where it is more than that.
     """
 
     reads_features: ClassVar[bool] = False
     reads_lens: ClassVar[bool] = False
-    reads_whole_sets: ClassVar[bool] = False
     mean_over: ClassVar[str] = ""
 
     @abstractmethod
@@ -65,9 +64,9 @@ class Term(ABC):
         return (name,) if name else ()
 
     @property
-    def within(self) -> tuple[Term, ...]:
-        """The terms that a term shows other minibatches, and whose facts and features it needs."""
-        return ()
+    def reads_whole_sets(self) -> bool:
+        """Whether it has `facts` of its own to compute before the training begins."""
+        return type(self).facts is not Term.facts
 
     @property
     def asks(self) -> tuple[tuple[str, str], ...]:
@@ -96,7 +95,7 @@ class Term(ABC):
         return ""
 
     def facts(self, run: RunProtocol) -> dict[str, Tensor]:
-        """What it computes from whole sets and the original; called if `reads_whole_sets`."""
+        """What it works out from whole sets and the original."""
         return {}
 
     def reads(self, problem: ProblemProtocol) -> Counter[str]:
@@ -151,10 +150,6 @@ class Around(Term):
     @property
     def teachers(self) -> tuple[str, ...]:
         return self.term.teachers
-
-    @property
-    def within(self) -> tuple[Term, ...]:
-        return (self.term,)
 
     @property
     def mean_over(self) -> str:  # type: ignore[override]
@@ -234,18 +229,18 @@ def _signed(part: tuple[Coefficient, Term], plus: str, minus: str) -> str:
     return f"{minus if coefficient < 0 else plus}{size}{term!r}"
 
 
-def leaves(term: Term) -> Iterator[Term]:
-    """The terms that a sum is made of."""
-    if isinstance(term, Sum):
-        for _, part in term.parts:
-            yield from leaves(part)
-    elif isinstance(term, Pooled):
-        yield from (*leaves(term.a), *leaves(term.b))
-    elif term.within:
-        for inner in term.within:
-            yield from leaves(inner)
-    else:
-        yield term
+def leaves(thing: Any) -> Iterator[Term]:
+    """Yield the terms inside a term, or inside each of several, that hold no other term."""
+    if isinstance(thing, tuple):
+        for item in thing:
+            yield from leaves(item)
+    elif isinstance(thing, Term):
+        yield from list(leaves(held_by(thing))) or [thing]
+
+
+def held_by(word: Any) -> tuple[Any, ...]:
+    """Return the values of a word's fields."""
+    return tuple(getattr(word, field.name) for field in dataclasses.fields(word))
 
 
 def check_teacher(owner: Any) -> None:

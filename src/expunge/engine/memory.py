@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import operator
 from collections import Counter
@@ -14,7 +13,7 @@ import torch
 from torch import nn
 
 from expunge.core.batch import Batch, Tokens
-from expunge.core.term import Coefficient, Sum, Term
+from expunge.core.term import Coefficient, Sum, Term, held_by, leaves
 from expunge.errors import BadSentence, Unsupported
 
 
@@ -139,24 +138,10 @@ def passes(objective: Term) -> Counter[str]:
     (`extra_passes`) come on top.
     """
     count = Counter(name for _, _, name in set(_asked(objective, "")))
-    for term in single_terms(objective):
+    for term in leaves(objective):
         if term.extra_passes:
             count[term.sets[0]] += term.extra_passes
     return count
-
-
-def single_terms(thing: Any) -> Iterator[Term]:
-    """The terms inside a term that hold no other term."""
-    if isinstance(thing, tuple):
-        for item in thing:
-            yield from single_terms(item)
-    elif isinstance(thing, Term):
-        inner = list(single_terms(_held(thing)))
-        yield from inner or [thing]
-
-
-def _held(word: Any) -> tuple[Any, ...]:
-    return tuple(getattr(word, field.name) for field in dataclasses.fields(word))
 
 
 def _asked(thing: Any, seen: str) -> Iterator[tuple[str, str, str]]:
@@ -165,7 +150,7 @@ def _asked(thing: Any, seen: str) -> Iterator[tuple[str, str, str]]:
         for item in thing:
             yield from _asked(item, seen)
     elif isinstance(thing, Term):
-        inner = list(_asked(_held(thing), seen + thing.alters))
+        inner = list(_asked(held_by(thing), seen + thing.alters))
         yield from inner or ((who, seen + thing.alters, name) for who, name in thing.asks)
 
 

@@ -27,6 +27,7 @@ from expunge.experiments.make import counts
 from expunge.experiments.memorised_sets import notice
 from expunge.experiments.plan import Plan
 from expunge.experiments.planning import chosen_by_shadows, outline, plan_for
+from expunge.methods.cost import time_in_words
 from expunge.metrics.row_label import LARGEST_COST
 
 
@@ -97,8 +98,9 @@ def stand(experiment: Experiment, store: Store, console: Console) -> None:
     if not plan.settled:
         console.print(Text(notice(plan)))
     if any(made < of for made, of, _ in found.values()):
-        minutes = left / (os.cpu_count() or 1) / 60
-        console.print(f"about {minutes:.1f} minutes to go for the models, one process a core")
+        missing = f"The missing models take about {time_in_words(left / (os.cpu_count() or 1))}"
+        unknown = "No model is finished yet, so the time is not known."
+        console.print(f"{missing} with one process a core." if left else unknown)
 
 
 def guessed(title: str, found: dict[str, tuple[int, int, float | None]]) -> float:

@@ -1,8 +1,7 @@
-"""Why something is to be forgotten: three purposes, each with its methods, measures and words.
+"""What to do about data that should not be in a model: three purposes, and a plan for each.
 
 Privacy wants a model as if it had never seen the data; danger wants a capability gone and hard to
-bring back; falsehood may be better corrected than removed. `plan` turns a purpose and what one has
-into a short reasoned list of what to do.
+bring back; falsehood may be better corrected than removed.
 """
 
 from __future__ import annotations
@@ -36,12 +35,11 @@ class Purpose:
 
     Args:
         name: as the command line takes it.
-        question: what is asked in the end.
-        methods: names of methods to compare, the first one first.
-        metrics: what is measured, the headline first.
-        audits: what is tried to bring it back.
-        headline: how the result is worded; SUBJECT, VALUE and RANGE stand for what it says.
-        unless: what would make the purpose fail though the numbers look well.
+        question: what the result must answer.
+        methods: names of methods to compare, the most promising first.
+        metrics: what to measure, the most telling first.
+        audits: ways to bring the data back.
+        beware: how the purpose may fail though the numbers look good.
     """
 
     name: str
@@ -49,16 +47,7 @@ class Purpose:
     methods: tuple[str, ...]
     metrics: tuple[str, ...]
     audits: tuple[str, ...]
-    headline: str
-    unless: str
-
-    def said(self, subject: str, value: str, low: str, high: str) -> str:
-        """The result in one sentence."""
-        words = {"SUBJECT": subject, "VALUE": value, "RANGE": f"{low} to {high}"}
-        text = self.headline
-        for place, word in words.items():
-            text = text.replace(place, word)
-        return text
+    beware: str
 
 
 CONFIDENTIAL = Purpose(
@@ -68,50 +57,44 @@ CONFIDENTIAL = Purpose(
     metrics=(
         "distance to models retrained without the data",
         "extraction strength",
-        "membership of the forgotten examples",
-        "spans of personal data written out",
-        "the same numbers before and after, against the oracle",
+        "membership inference on the forget set",
+        "spans of personal data that the model writes out",
+        "the same numbers before and after, beside those of the retrained models",
     ),
     audits=("membership", "extraction", "relearning", "leakage before and after"),
-    headline="Of SUBJECT, VALUE of what the original gives away beyond a retrained model is still "
-    "given away (95 % interval RANGE).",
-    unless="Silence is not removal: a model that is easier to tell from a retrained one than "
+    beware="Silence is not removal: a model that is easier to tell from a retrained one than "
     "before may show the data more.",
 )
 
 
 DANGEROUS = Purpose(
     name="dangerous",
-    question="Is the capability gone, and how dear is it to bring back?",
+    question="Is the capability gone, and what does it cost to bring it back?",
     methods=("rmu", "npo", "grad_diff", "simnpo"),
     metrics=(
         "cost to relearn: training steps until the original's score is back",
         "multiple choice on the topic, where chance is the goal",
         "open answers on the topic",
-        "neighbouring topics kept",
-        "general ability kept",
+        "neighbouring topics that the model keeps",
+        "general ability that it keeps",
     ),
     audits=("relearning", "prompts and prefilled answers", "rounding and pruning", "probes"),
-    headline="SUBJECT came back after VALUE steps of fine-tuning (95 % interval RANGE); a model "
-    "that never knew it is the measure.",
-    unless="A model that relearns faster than one that never knew it still holds the capability.",
+    beware="A model that relearns faster than one that never knew it still holds the capability.",
 )
 
 
 FALSE = Purpose(
     name="false",
-    question="Is the false thing no longer said, is the right one, and does what follows agree?",
+    question="Does the model say the right thing, not the false one, and does what follows agree?",
     methods=("correct", "memit", "rome", "mark", "idk_nll", "npo"),
     metrics=(
-        "efficacy: the answer is as meant",
-        "paraphrases: so it is in other words",
-        "locality: neighbours and the world are kept",
-        "portability: what follows from the right fact is said",
+        "efficacy: the model gives the answer that was meant",
+        "paraphrases: it gives it in other words, too",
+        "locality: it keeps neighbouring facts and all else",
+        "portability: it says what follows from the right fact",
     ),
-    audits=("prefilled answers", "relearning one half and asking the other"),
-    headline="Asked about SUBJECT in other words, VALUE of answers are as meant (95 % interval "
-    "RANGE).",
-    unless="An answer that is held back is there again when its first words are put before it.",
+    audits=("prefilled answers", "relearning one half and asking about the other"),
+    beware="A model that only holds an answer back gives it again once its first words are there.",
 )
 
 
@@ -127,7 +110,7 @@ class Advice:
     Args:
         verdict: one of `VERDICTS`, or "first" for what comes before them.
         reason: why, in a sentence.
-        commands: to be run in this order; MODEL and files stand for one's own.
+        commands: to run in this order; MODEL and the files are placeholders.
     """
 
     verdict: str
@@ -136,10 +119,10 @@ class Advice:
 
 
 def purpose_of(name: str) -> Purpose:
-    """A purpose by name.
+    """Return a purpose by name.
 
     Raises:
-        BadData: there is none of that name.
+        BadData: no purpose has that name.
     """
     if name not in PURPOSES:
         hint = did_you_mean(name, PURPOSES)
@@ -148,23 +131,24 @@ def purpose_of(name: str) -> Purpose:
 
 
 def owned(names: Iterable[str]) -> frozenset[str]:
-    """What one has, checked.
+    """Check what one has, and return it.
 
     Raises:
-        BadData: an unknown name; or both, or neither, of the weights and the answers alone.
+        BadData: an unknown name; both the weights and the answers alone; or nothing that says
+            what the target is.
     """
     found = frozenset(name.strip() for name in names if name.strip())
     for name in sorted(found):
         if name not in HAVES:
             hint = did_you_mean(name, HAVES)
             known = "; ".join(f"{one} ({said})" for one, said in HAVES.items())
-            raise BadData(f"--have: no {name!r}.{hint} One may have {known}.")
+            raise BadData(f"--have: there is no {name!r}.{hint} You may have {known}.")
     if "weights" in found and "api" in found:
         raise BadData("--have: weights and api exclude each other: api means the answers alone.")
     if not found & {"forget", "concept"}:
         raise BadData(
-            "--have: say how the target is known: forget (examples of it) or concept (a name or a "
-            "topic only)."
+            "--have: say how the target is known: forget (you have examples of it) or concept "
+            "(only a name or a topic)."
         )
     return found
 
@@ -173,7 +157,7 @@ CONCEPT = "expunge concept MODEL --about NAME --out probes"
 
 
 def unlearning(method: str, file: str = "forget") -> str:
-    """The command that carries out a method."""
+    """Return the command that runs a method."""
     return (
         f"expunge unlearn MODEL --forget {file}.jsonl --retain retain.jsonl --out by-{method} "
         f"--method {method}"
@@ -181,10 +165,10 @@ def unlearning(method: str, file: str = "forget") -> str:
 
 
 def plan(purpose: Purpose, has: frozenset[str]) -> tuple[Advice, ...]:
-    """What to do, in the order in which to consider it; never empty.
+    """Return what to do, in the order in which to consider it; never empty.
 
     Args:
-        purpose: why.
+        purpose: why something is to be forgotten.
         has: from `owned`.
     """
     if "weights" not in has and "data" not in has:
@@ -194,36 +178,36 @@ def plan(purpose: Purpose, has: frozenset[str]) -> tuple[Advice, ...]:
 
 
 def _from_outside(purpose: Purpose) -> tuple[Advice, ...]:
-    """For who has the answers alone: nothing can be removed."""
+    """For someone who has the model's answers alone."""
     return (
         Advice(
             "suppress",
-            "Without weights nothing can be removed from the model. A filter or an instruction "
-            "before it hides the answer, and what is hidden is still there; call it so.",
+            "Without weights you can remove nothing from the model. A filter or an instruction in "
+            "front of it hides the answer, which is still in there; call it hidden.",
         ),
         Advice(
             "retrain",
-            "Ask the model's owner: who holds weights and data alone can remove it. "
-            f"The question to put: {purpose.question}",
+            "Ask the model's owner: only someone with the weights and the data can remove it. "
+            f"The question to ask: {purpose.question}",
         ),
         Advice("do not train on it", "Keep it out of the next model's training data."),
     )
 
 
 def _before(has: frozenset[str]) -> Iterable[Advice]:
-    """What must be made before anything else."""
+    """What to make before anything else."""
     if "weights" in has and "forget" not in has:
         yield Advice(
             "first",
-            "Only a name or a topic is known: let the model write what it knows of it, read and "
-            "mend what it wrote, and take that for the forget set.",
+            "You have only a name or a topic: let the model write what it knows about it, read "
+            "and correct what it wrote, and take that as the forget set.",
             (CONCEPT,),
         )
     elif "weights" in has and "retain" not in has:
         yield Advice(
             "first",
-            "Without a retain set a model is unlearned at the cost of all else. Write texts near "
-            "the target that must be kept into retain.jsonl, or let the model write some.",
+            "Without a retain set unlearning harms everything else. Write texts near the target "
+            "that the model must keep into retain.jsonl, or let the model write some.",
             (CONCEPT,),
         )
 
@@ -236,13 +220,13 @@ def _by_purpose(purpose: Purpose, has: frozenset[str]) -> Iterable[Advice]:
     else:
         yield from _false(has)
     if "oracle" not in has:
-        yield Advice("do not train on it", "The next model is best spared: " + SPARE[purpose.name])
+        yield Advice("do not train on it", f"For the next model, {SPARE[purpose.name]}")
 
 
 SPARE = {
-    "confidential": "take the data out before training, with their copies and near copies.",
-    "dangerous": "a filtered training set leaves nothing to bring back.",
-    "false": "mend the source, or training teaches it again.",
+    "confidential": "take the data, their copies and near copies out before training.",
+    "dangerous": "filter the training set: that leaves nothing to bring back.",
+    "false": "correct the source, or training teaches it again.",
 }
 
 
@@ -250,19 +234,21 @@ def _confidential(has: frozenset[str]) -> Iterable[Advice]:
     if "data" in has:
         yield Advice(
             "retrain",
-            "Retraining without the data is the only answer that is exact for any model, and what "
-            "all others are measured against.",
+            "Retraining without the data is the only answer that is exact for any model, and all "
+            "others are compared with it.",
             ("expunge methods retrain",),
         )
         yield Advice(
             "exact",
-            "If requests will go on, train in shards from now on: a deletion then retrains one "
-            "shard. The forecast says what that costs.",
-            ("expunge forecast",),
+            "If you expect more requests, train in shards from now on: a deletion then retrains "
+            "one shard. The command forecasts what that costs.",
+            ("expunge deletions",),
         )
     if "weights" in has:
         known = (
-            "judge it by the oracle" if "oracle" in has else "without an oracle none can judge it"
+            "compare it with the retrained model"
+            if "oracle" in has
+            else "without a retrained model nobody can judge it"
         )
         yield Advice(
             "approximate",
@@ -275,7 +261,7 @@ def _dangerous(has: frozenset[str]) -> Iterable[Advice]:
     if "data" in has:
         yield Advice(
             "retrain",
-            "A model that was never taught it is the only one that must learn it from nothing.",
+            "Only a model that was never taught it has to learn it from nothing.",
             ("expunge methods retrain",),
         )
     if "weights" in has:
@@ -299,16 +285,16 @@ def _false(has: frozenset[str]) -> Iterable[Advice]:
     if "weights" in has:
         yield Advice(
             "correct",
-            'Teach the right fact in its place, written under "instead"; of all ways this one held '
-            "best in other words when we measured. Write the facts that follow from it into the "
-            'same file: they do not follow by themselves. Edits in place need a "subject" in each '
-            "line, and layers in the middle of your model.",
+            'Teach the right fact in its place, written under "instead"; in our measurements this '
+            "held best in other words. Write the facts that follow from it into the same file: the "
+            'model does not infer them. memit needs a "subject" in each line, and layers in the '
+            "middle of your model.",
             tuple(map(unlearning, ("correct", "memit"))),
         )
         yield Advice(
             "suppress",
-            "Where no right fact is known: refuse, or mark as false. Both hide it in the words "
-            "that were trained, and leave it inside.",
+            "Where you know no right fact: let the model refuse, or say that it is false. Both "
+            "hide the falsehood in the wording that you train on, and leave it inside.",
             (
                 "expunge answers forget.jsonl --kind marking --out marked.jsonl",
                 unlearning("mark", "marked"),
@@ -316,11 +302,13 @@ def _false(has: frozenset[str]) -> Iterable[Advice]:
         )
         yield Advice(
             "approximate",
-            "Forgetting leaves a gap that the model fills by guessing; compare it, do not begin "
-            "with it.",
+            "After forgetting, the model guesses instead; compare it with the others, and do not "
+            "begin with it.",
             (unlearning("npo"),),
         )
     if "data" in has:
         yield Advice(
-            "retrain", "With the source mended, at the next training.", ("expunge methods retrain",)
+            "retrain",
+            "With the source corrected, at the next training.",
+            ("expunge methods retrain",),
         )

@@ -1,4 +1,4 @@
-"""Reading methods: the words that a method's sentence may use, and the published names."""
+"""Read methods from sentences, with the published names."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from expunge.methods.published import NAMED
 
 @cache
 def method_words() -> Words:
-    """Every word that the sentence of a method or of a guardrail may use, by name."""
+    """Return every word that the sentence of a method or of a guardrail may use, by name."""
     shared = (init_rules, method, optimisers, schedules, selector, term, training)
     return words_in(*shared, losses, selectors, steps, guardrails)
 
 
 def as_method(source: Any, name: str = "mine") -> Method:
-    """Take a Method, a step, steps, a published method's name, or a sentence.
+    """Return the method that is meant by a Method, a step, steps, a published name or a sentence.
 
     Raises:
-        BadSentence: a name or a sentence that cannot be read, or none of these.
+        BadSentence: it is none of these, or a name or a sentence that cannot be read.
     """
     if isinstance(source, str):
         source = NAMED.get(source.strip()) or parse_steps(source)
@@ -33,13 +33,13 @@ def as_method(source: Any, name: str = "mine") -> Method:
 
 
 def parse_steps(text: str) -> Any:
-    """Read a method; a bare word that is no sentence is taken for a misspelt method's name.
+    """Read the steps of a sentence; a bare word is taken as a misspelt method's name.
 
     Raises:
-        BadSentence: there is no such method, or the sentence cannot be read.
+        BadSentence: no method has that name, or the sentence cannot be read.
     """
     if text.strip().isidentifier():
         known = ", ".join(NAMED)
         hint = did_you_mean(text.strip(), NAMED)
-        raise BadSentence(f"No method is called {text.strip()!r}.{hint} There are {known}.")
+        raise BadSentence(f"No method is called {text.strip()!r}.{hint} The methods are {known}.")
     return parse(text, method_words())

@@ -25,7 +25,7 @@ from expunge.experiments.tuning.held_out_answers import (
     losses,
     quality,
 )
-from expunge.experiments.tuning.limits import share
+from expunge.methods.cost import share_of_retraining
 
 # Raised when the distance is worked out in another way.
 VERSION = 1
@@ -122,7 +122,7 @@ def _measured(
         forgetting=forgetting(subject, oracle),
         losses=tuple(losses(subject, oracle).items()),
         quality=quality(subject, oracle, rule),
-        cost=share(method, bench.ground.problem),
+        cost=share_of_retraining(method, bench.ground.problem),
         seconds=receipt.seconds,
     )
 

@@ -1,7 +1,4 @@
-"""What a sentence costs before it is carried out, and shortening it until it costs what it may.
-
-Counted in examples and not timed, so that what is allowed does not hang on the machine.
-"""
+"""Shorten a sentence until it costs no more than a search allows."""
 
 from __future__ import annotations
 
@@ -10,9 +7,9 @@ from typing import Any
 
 from expunge.core.method import Method
 from expunge.core.problem import Problem
-from expunge.engine.requirements import forecast
 from expunge.errors import BadSentence
 from expunge.experiments.tuning.ranges import floored
+from expunge.methods.cost import share_of_retraining
 
 HALVINGS = 12
 
@@ -21,26 +18,26 @@ class TooDear(BadSentence):
     """A sentence that costs more than is allowed even with hardly any training."""
 
 
-def share(method: Method, problem: Problem) -> float:
-    """Examples that a method reads, as a share of those that retraining reads."""
-    return forecast(method, problem).share or 0.0
-
-
 def within(method: Method, problem: Problem, cap: float) -> Method:
-    """The method itself if it costs no more than allowed; else with all epochs scaled down.
+    """Return the method itself if it costs no more than allowed; else with all epochs scaled down.
 
     Where every turn already takes one minibatch, there are half as many turns, and half again.
+
+    Args:
+        method: any.
+        problem: with a recipe.
+        cap: the most that it may cost, as a share of retraining.
 
     Raises:
         TooDear: what it reads besides training is above the cap already.
         OffLimits, BadData: the method names a set that it may not see or that is not there.
     """
-    if share(method, problem) <= cap:
+    if share_of_retraining(method, problem) <= cap:
         return method
     low, high = 0.0, 1.0
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        fits = share(shortened(method, middle), problem) <= cap
+        fits = share_of_retraining(shortened(method, middle), problem) <= cap
         low, high = (middle, high) if fits else (low, middle)
     if low:
         return shortened(method, low)
@@ -54,7 +51,7 @@ def within(method: Method, problem: Problem, cap: float) -> Method:
 
 
 def shortened(method: Method, factor: float) -> Method:
-    """All epochs times a factor, in so many digits as one would write."""
+    """Return the method with all epochs times a factor, in so many digits as one would write."""
     return dataclasses.replace(method, steps=_scaled(method.steps, factor))
 
 

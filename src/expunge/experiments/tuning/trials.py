@@ -13,9 +13,10 @@ from expunge.core.seeds import derived
 from expunge.errors import BadSentence, ExpungeError, Unsupported
 from expunge.experiments.tuning.evaluate import Evaluation, failure, judged
 from expunge.experiments.tuning.held_out_answers import Bench
-from expunge.experiments.tuning.limits import share, within
+from expunge.experiments.tuning.limits import within
 from expunge.experiments.tuning.ranges import TENFOLD, Log, Number, OneOf
 from expunge.experiments.tuning.space import Knob, configured, knobs
+from expunge.methods.cost import share_of_retraining
 
 # Trials before the estimator takes over; the given sentence and its scalings are among them.
 STARTUP = 10
@@ -314,6 +315,8 @@ def _again(trial: Trial, bench: Bench, budget: Budget) -> Finalist:
 def _epochs_limited(knob: Knob, method: Method, problem: Problem, cap: float) -> Knob:
     # Between these two, since fewer epochs may round to no minibatch less.
     low, high = (configured(method, [(knob, e)]) for e in (knob.value, knob.value * 10))
-    rate = (share(high, problem) - share(low, problem)) / (knob.value * 9)
+    rate = (share_of_retraining(high, problem) - share_of_retraining(low, problem)) / (
+        knob.value * 9
+    )
     end = min(cap / rate, knob.value * 10) if rate > 0 else knob.value * 10
     return replace(knob, range=Log(knob.value / 10, max(end, knob.value / 5)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from expunge.methods.exact.certified import CertifiedHead, Removal, UnitRows, unit_rows
-from expunge.methods.exact.forecast import DeletionForecast, forecast, work_of
+from expunge.methods.exact.deletions import DeletionForecast, deletion_share, forecast_deletions
 from expunge.methods.exact.layout import Layout, forget_rows
 from expunge.methods.exact.retraining import Retrained, retrain
 from expunge.methods.exact.sisa import Deletion, MeanSoftmax, Sisa, Votes
@@ -19,9 +19,9 @@ __all__ = [
     "Sisa",
     "UnitRows",
     "Votes",
-    "forecast",
+    "deletion_share",
+    "forecast_deletions",
     "forget_rows",
     "retrain",
     "unit_rows",
-    "work_of",
 ]

@@ -1,4 +1,4 @@
-"""Certified removal: a linear head whose noise covers what a Newton step leaves of a row."""
+"""Certified removal: a linear head whose noise hides what a Newton step leaves of a row."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from torch import Tensor, nn
 
 from expunge.core.seeds import stream
 from expunge.errors import BadData, BadSentence, BudgetSpent
-from expunge.methods.exact.forecast import NONE
-from expunge.methods.exact.layout import Rows, requested
+from expunge.methods.exact.layout import NO_ROWS, Rows, requested
 
 MOST_STEPS = 100
-
-
 SMALLEST_STEP = 2.0**-40
 
 
 def gradient(weights: Tensor, x: Tensor, signs: Tensor, lam: float) -> Tensor:
-    """The gradient without the perturbation, [d, k]; of some rows, their share of the whole.
+    """Return the gradient without the perturbation, [d, k]; of some rows, their share of it.
 
     Args:
         weights: float64 [d, k].
@@ -34,7 +31,7 @@ def gradient(weights: Tensor, x: Tensor, signs: Tensor, lam: float) -> Tensor:
 
 
 def hessian(weights: Tensor, x: Tensor, lam: float) -> Tensor:
-    """The Hessian of each class, [k, d, d]; it does not depend on the labels."""
+    """Return the Hessian of each class, [k, d, d]; it does not depend on the labels."""
     answers = torch.sigmoid(x @ weights)
     bends = answers * (1 - answers)
     ridge = len(x) * lam * torch.eye(x.shape[1], dtype=x.dtype)
@@ -42,12 +39,12 @@ def hessian(weights: Tensor, x: Tensor, lam: float) -> Tensor:
 
 
 def solve(hessians: Tensor, slopes: Tensor) -> Tensor:
-    """The Newton step of each class: H_k^-1 g_k for hessians [k, d, d] and slopes [d, k]."""
+    """Return the Newton step of each class: H_k^-1 g_k for hessians [k, d, d] and slopes [d, k]."""
     return torch.linalg.solve(hessians, slopes.T[..., None])[..., 0].T
 
 
 def minimum(x: Tensor, signs: Tensor, lam: float, linear: Tensor) -> Tensor:
-    """The minimiser, [d, k], by Newton's method with halved steps where a full one overshoots.
+    """Find the minimiser, [d, k], by Newton's method, halving steps that overshoot.
 
     It stops where no step makes the gradient much smaller, which is at the last digits.
     """
@@ -78,10 +75,10 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Removal:
-    """What some removals took of the budget.
+    """How much of the budget some removals spent.
 
     Args:
-        rows: what was removed, in this order.
+        rows: the rows removed, in this order.
         bounds: after each, the bound on the norm of the gradient over all removals so far.
         budget: what the bound may grow to.
     """
@@ -98,7 +95,7 @@ class Removal:
 
 
 class CertifiedHead:
-    """One-vs-rest logistic regression on frozen features, from which rows can be removed.
+    """Train one-vs-rest logistic regression on frozen features, and remove rows from it.
 
     Training adds a random linear term b to the loss. A removal is one Newton step of the loss over
     the rows that stay; what it leaves of the gradient is bounded, the bounds add up, and while
@@ -107,15 +104,15 @@ class CertifiedHead:
     Args:
         features: [n, d], each row of length 1 at most (see `unit_rows`).
         targets: whole numbers [n], the class of each row.
-        statement: how the features came about, and that no row which may be removed was used for
+        statement: how the features were made, and that no row which may be removed was used for
             them; the guarantee quotes it.
-        classes: outputs; fixed beforehand, since a removed row may be the last of its class.
+        classes: outputs; fixed before, since a removed row may be the last of its class.
         lam: L2 penalty of each row; the objective has n lam / 2 |w|^2.
         std: standard deviation of b.
         epsilon, delta: the guarantee, 0 < epsilon <= 1 and 0 < delta < 1.
         gamma: bound on the curvature's change; 1/4 is the authors', 1 / (12 sqrt 3) the smallest
             that can be proved.
-        seed: draws b; whoever knows it can undo the noise. None takes one from the system.
+        seed: draws b; anyone who knows it can subtract the noise. None takes one from the system.
 
     Raises:
         BadData: features or targets that are empty, not finite, too long or out of range.
@@ -146,12 +143,12 @@ class CertifiedHead:
         _check_examples(features, targets, classes)
         if not statement.strip():
             raise BadSentence(
-                "The statement is empty. Say how the features came about, and that no row which "
-                "may be removed was used for them: the guarantee is about the head alone."
+                "The statement is empty. Say how the features were made, and that no row which may "
+                "be removed was used for them: the guarantee is about the head alone."
             )
         self.statement, self.lam, self.std = statement.strip(), lam, std
         self.epsilon, self.delta, self.gamma = epsilon, delta, gamma
-        self.n, self.gone = len(features), NONE
+        self.n, self.gone = len(features), NO_ROWS
         self.rows = torch.arange(self.n)
         x = features.detach().cpu().double()
         self.x = x / x.norm(dim=1, keepdim=True).clamp_min(1)  # what rounding left above 1
@@ -185,44 +182,44 @@ class CertifiedHead:
         )
 
     def forget(self, rows: Rows) -> Removal:
-        """Remove rows one after the other, a Newton step each; all of them or none.
+        """Remove rows, one Newton step each: all of them or none.
 
         Raises:
             BadData: rows that are unknown, named twice or removed before, or none would be left.
             BudgetSpent: the noise does not cover all of them; `possible` says how many it does.
         """
-        asked = requested(rows, self.n, self.gone)
+        wanted = requested(rows, self.n, self.gone)
         weights, spent = self.weights, self.spent
         kept = torch.ones(len(self.rows), dtype=torch.bool)
         bounds: list[float] = []
-        for row in asked.tolist():
+        for row in wanted.tolist():
             place = int((self.rows == row).nonzero())
             kept[place] = False
             weights, more = self._step(weights, kept, place)
             spent = spent + more
             bounds.append(float(spent.norm()))
             if not bounds[-1] <= self.budget:
-                raise self._refusal(len(bounds) - 1, len(asked))
+                raise self._refusal(len(bounds) - 1, len(wanted))
         self.x, self.signs, self.rows = self.x[kept], self.signs[kept], self.rows[kept]
         self.weights, self.spent = weights, spent
-        self.gone = torch.cat([self.gone, asked]).sort()[0]
-        return Removal(tuple(asked.tolist()), tuple(bounds), self.budget)
+        self.gone = torch.cat([self.gone, wanted]).sort()[0]
+        return Removal(tuple(wanted.tolist()), tuple(bounds), self.budget)
 
     def retrain(self, rows: Rows = (), *, seed: int | None = None) -> None:
-        """Train anew without some rows, with fresh noise: the budget is whole again.
+        """Train again without some rows, with fresh noise: the whole budget is there again.
 
         Raises:
             BadData: as for `forget`.
         """
         if len(rows):
-            asked = requested(rows, self.n, self.gone)
-            kept = ~torch.isin(self.rows, asked)
+            wanted = requested(rows, self.n, self.gone)
+            kept = ~torch.isin(self.rows, wanted)
             self.x, self.signs, self.rows = self.x[kept], self.signs[kept], self.rows[kept]
-            self.gone = torch.cat([self.gone, asked]).sort()[0]
+            self.gone = torch.cat([self.gone, wanted]).sort()[0]
         self.weights, self.spent = self._trained(secrets.randbits(63) if seed is None else seed)
 
     def model(self, extractor: nn.Module | None = None) -> nn.Module:
-        """The head behind an extractor, as one module from inputs to logits, float32.
+        """Return an extractor and the head as one module from inputs to logits, float32.
 
         Args:
             extractor: inputs -> features [b, d] as the head was trained on; for features of length
@@ -235,7 +232,7 @@ class CertifiedHead:
         return nn.Sequential(extractor or nn.Flatten(), last).eval().requires_grad_(False)
 
     def _trained(self, seed: int) -> tuple[Tensor, Tensor]:
-        """The minimiser under fresh noise, and what is left of each class's gradient."""
+        """The minimiser under fresh noise, and the norm of each class's remaining gradient."""
         linear = self.std * noise(seed, self.x.shape[1], self.signs.shape[1])
         weights = minimum(self.x, self.signs, self.lam, linear)
         left = gradient(weights, self.x, self.signs, self.lam) + linear
@@ -256,9 +253,9 @@ class CertifiedHead:
         remainder = self.gamma * spectral * step.norm(dim=0) * (x @ step).norm(dim=0)
         return weights + step, remainder + unsolved
 
-    def _refusal(self, possible: int, asked: int) -> BudgetSpent:
+    def _refusal(self, possible: int, wanted: int) -> BudgetSpent:
         return BudgetSpent(
-            f"The noise covers {possible} of these {asked} removals, after {len(self.gone)} "
+            f"The noise covers {possible} of these {wanted} removals, after {len(self.gone)} "
             f"before (budget {self.budget:.3g}, {self.bound:.3g} of it spent). Nothing was "
             "removed. Retrain without all of them, or train with more noise (std) or a larger lam.",
             possible,
@@ -274,15 +271,15 @@ class UnitRows(nn.Module):
 
 
 def unit_rows(features: Tensor) -> Tensor:
-    """Features [n, d] with each row scaled to length 1 by itself; a row of zeros stays.
+    """Scale each row of features [n, d] to length 1 by itself; a row of zeros stays.
 
-    No statistic of other rows enters, which would outlive their removal.
+    No statistic of other rows is used, since it would outlive their removal.
     """
     return features / features.norm(dim=-1, keepdim=True).clamp_min(1e-30)
 
 
 def noise(seed: int, width: int, classes: int) -> Tensor:
-    """Standard normal numbers, float64 [d, k]."""
+    """Draw standard normal numbers, float64 [d, k]."""
     draws = stream("certified removal", seed, "loss perturbation")
     return torch.randn(width, classes, generator=draws, dtype=torch.float64)
 
@@ -294,8 +291,8 @@ def _check_constants(**given: float) -> None:
             raise BadSentence(f"{name} must be a finite number above 0, got {value}.")
     if given["epsilon"] > 1:
         raise BadSentence(
-            f"epsilon must be 1 at most, got {given['epsilon']}: the Gaussian tail that the "
-            "guarantee rests on is proved up to there."
+            f"epsilon must be at most 1, got {given['epsilon']}: the bound on the Gaussian tail "
+            "that the guarantee uses is proved only up to there."
         )
     if given["delta"] >= 1:
         raise BadSentence(f"delta must lie between 0 and 1, got {given['delta']}.")
@@ -318,7 +315,7 @@ def _check_examples(features: Tensor, targets: Tensor, classes: int) -> None:
     longest = float(features.double().norm(dim=1).max())
     if longest > 1 + (ROUNDING if features.dtype == torch.float64 else 1e-6):
         raise BadData(
-            f"A row of the features has length {longest:.6g}; the bound needs 1 at most. "
+            f"A row of the features has length {longest:.6g}; the bound allows 1 at most. "
             "Scale each row by itself: unit_rows(features)."
         )
     whole = not (targets.is_floating_point() or targets.dtype == torch.bool)

@@ -1,4 +1,4 @@
-"""Shards and slices: which part of an ensemble may see which training example."""
+"""Shards and slices: which model of an ensemble may see which training example."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from expunge.errors import BadData, BadSentence
 # A model cannot be trained on fewer: no statistics can be taken over one example.
 ENOUGH = 2
 
+NO_ROWS = torch.zeros(0, dtype=torch.int64)
+
 
 @dataclass(frozen=True)
 class Layout:
-    """An assignment of rows to shards and slices, drawn once; no deletion changes it.
+    """Assign rows to shards and slices at random, once; no deletion changes the assignment.
 
     Args:
         n: training examples before any deletion.
         shards: models, each trained on its own rows alone.
         slices: parts of a shard, added one after the other with a checkpoint after each.
-        seed: draws the assignment; nothing of the examples is looked at.
+        seed: draws the assignment, without a look at the examples.
 
     Raises:
         BadSentence: shards or slices below 1.
@@ -80,7 +82,7 @@ Rows = Sequence[int] | Tensor | np.ndarray
 
 
 def requested(rows: Rows, n: int, gone: Tensor) -> Tensor:
-    """The rows of a deletion request, sorted, int64 [r].
+    """Check a deletion request, and return its rows, sorted, int64 [r].
 
     Args:
         rows: positions in the training set, any order.
@@ -88,14 +90,14 @@ def requested(rows: Rows, n: int, gone: Tensor) -> Tensor:
         gone: int64 [g], rows that were deleted before.
 
     Raises:
-        BadData: none, one twice or deleted before, unknown rows, or nothing would be left.
+        BadData: no row, one twice or deleted before, unknown rows, or nothing would be left.
     """
     found = check_indices(rows, n)
     again = found[torch.isin(found, gone)]
     if len(again):
         raise BadData(
             f"Row {int(again[0])} was deleted before ({len(again)} of the {len(found)} rows were). "
-            "Ask only for rows that are still there."
+            "Name only rows that are still there."
         )
     if len(found) + len(gone) >= n:
         raise BadData(
@@ -105,7 +107,7 @@ def requested(rows: Rows, n: int, gone: Tensor) -> Tensor:
 
 
 def forget_rows(problem: Problem) -> Tensor:
-    """The rows of a problem's set "train" that make up its forget set, int64 [f].
+    """Return the rows of a problem's set "train" that are its forget set, int64 [f].
 
     Raises:
         BadData: the forget set is not part of the set "train".

@@ -1,4 +1,4 @@
-"""Retraining from scratch, and the check that it was: nothing kept, no forgotten row read."""
+"""Retrain from scratch, and check it: nothing of the original kept, no forgotten row read."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ BY_CHANCE = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Retrained:
-    """A model retrained without the forget set, and what was checked.
+    """A model retrained without the forget set, and what the check found.
 
     Args:
         model: in evaluation mode.
         receipt: what it cost.
         rows: int64 [r], every row that was read, by its `index` in the batch, sorted.
-        shared: weights that the architecture brings along, the same in the original: frozen,
+        shared: weights that come with the architecture and are the same in the original: frozen,
             pretrained ones, which the guarantee leaves out.
     """
 
@@ -54,7 +54,7 @@ class Retrained:
 
 @dataclass(frozen=True, eq=False)
 class Watched:
-    """A set that remembers which rows were read of it."""
+    """A set that records which of its rows are read."""
 
     data: Data
     seen: list[Tensor] = field(default_factory=list)
@@ -74,12 +74,12 @@ class Watched:
 
 
 def retrain(original: nn.Module, problem: Problem, *, seed: int = 0) -> Retrained:
-    """Retrain from scratch on the retain set, and refuse the result unless it owes nothing.
+    """Retrain from scratch on the retain set, and refuse a model that owes the original anything.
 
-    For the same seed it is the model that `unlearn` gives for the recipe on the retain set.
+    With the same seed it is the model that `unlearn` gives for the recipe on the retain set.
 
     Args:
-        original: the model that must be forgotten from; it is only compared with.
+        original: the model that must forget; only compared with.
         problem: with an architecture and a recipe.
         seed: draws the first weights and every order.
 
@@ -107,12 +107,12 @@ def _fresh(original: nn.Module, problem: Problem, purpose: str) -> nn.Module:
 
 
 def _refuse_forgotten(problem: Problem, read: dict[str, Tensor]) -> None:
-    """Refuse a run that read the forget set, by its name or by its rows."""
+    """Refuse a run that read the forget set, by the set's name or by its rows."""
     for name in ("forget", "train"):
         if len(read.get(name, ())):
             raise BadSentence(
                 f"Retraining read {len(read[name])} rows of the set {name!r}, which must be "
-                "forgotten. A recipe may name no set but 'train'."
+                "forgotten. A recipe may read only the set 'train'."
             )
     forget, retain = problem.sets["forget"], problem.sets["retain"]
     if isinstance(forget, Subset) and isinstance(retain, Subset) and forget.base is retain.base:
@@ -122,10 +122,11 @@ def _refuse_forgotten(problem: Problem, read: dict[str, Tensor]) -> None:
 
 
 def _shared(original: nn.Module, model: nn.Module, fresh: nn.Module) -> tuple[str, ...]:
-    """Names of weights that the architecture brings along and that no training moved.
+    """Names of weights that come with the architecture and that no training moved.
 
-    Refuses a model that has anything else of the original. A value that is still as it was first
-    made, as a bias of a unit that never fired, tells nothing; nor do counters of minibatches.
+    A model that has anything else of the original is refused. A value that is still as it was
+    initialised, as a bias of a unit that never fired, proves nothing; nor do counters of
+    minibatches.
     """
     before, first, shared = original.state_dict(), fresh.state_dict(), []
     for name, now in model.state_dict().items():
@@ -139,7 +140,7 @@ def _shared(original: nn.Module, model: nn.Module, fresh: nn.Module) -> tuple[st
         if (brought and not torch.equal(now, was)) or kept > BY_CHANCE:
             raise BadSentence(
                 f"{name} comes from the original, so the model was not trained from scratch. Give "
-                "Problem an architecture that makes a new, untrained model; if it does, retrain "
-                "with another seed than the original's."
+                "Problem an architecture that makes a new, untrained model; if it does so already, "
+                "retrain with another seed than the original's."
             )
     return tuple(shared)

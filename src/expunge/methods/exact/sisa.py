@@ -1,4 +1,4 @@
-"""SISA: an ensemble of shards, of which a deletion retrains only those that saw the rows."""
+"""SISA: an ensemble in shards; a deletion retrains only the shards that saw the rows."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ from expunge.engine.group import SingleModel
 from expunge.engine.run import Run, frozen, run_steps
 from expunge.engine.training import Repeat, Train, unrolled
 from expunge.errors import BadData, BadSentence, OffLimits, Unsupported
-from expunge.methods.exact.forecast import NONE, stage_share, work_of
-from expunge.methods.exact.layout import ENOUGH, Layout, Rows, requested
+from expunge.methods.cost import epochs_of
+from expunge.methods.exact.deletions import deletion_share, stage_share
+from expunge.methods.exact.layout import ENOUGH, NO_ROWS, Layout, Rows, requested
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """What a run may see of a problem while one stage trains: some rows, called "train".
+    """What a run may read of a problem while one stage trains: some rows, called "train".
 
     Args:
-        name: what errors call it.
+        name: as errors call it.
         rows: the rows of the stage.
     """
 
@@ -44,18 +45,18 @@ class Stage:
     rows: Data
 
     def data(self, name: str) -> Data:
-        """The rows of the stage; no other set may be seen.
+        """Return the rows of the stage.
 
         Raises:
-            OffLimits: another set was asked for.
+            OffLimits: for any set but "train".
         """
         if name != "train":
-            raise OffLimits(f"{self.name} sees its own rows of 'train' alone, not {name!r}.")
+            raise OffLimits(f"{self.name} reads its own rows of 'train' alone, not {name!r}.")
         return self.rows
 
 
 def shortened(problem: Problem, share: float) -> tuple[Step, ...]:
-    """The steps of a problem's recipe, every `Train` for a share of its epochs.
+    """Return the steps of a problem's recipe, every `Train` for a share of its epochs.
 
     Raises:
         Unsupported: the problem has no recipe.
@@ -70,13 +71,8 @@ def shortened(problem: Problem, share: float) -> tuple[Step, ...]:
     return tuple(_shorter(step, share) for step in problem.recipe.steps)
 
 
-def passes(steps: tuple[Step, ...]) -> float:
-    """Epochs that the steps take in all."""
-    return sum(step.epochs for _, _, step in unrolled(steps) if isinstance(step, Train))
-
-
 def train_stage(model: nn.Module, steps: tuple[Step, ...], stage: Stage, seed: int) -> int:
-    """Train a model in place on the rows of a stage; return the examples that were read.
+    """Train a model in place on the rows of a stage; return the number of examples read.
 
     Raises:
         Diverged: a loss or a weight became infinite or not a number.
@@ -91,7 +87,7 @@ def train_stage(model: nn.Module, steps: tuple[Step, ...], stage: Stage, seed: i
 
 
 def content(data: Data, rows: Tensor, chunk: int = 512) -> str:
-    """A hash of some examples: their rows, inputs and targets."""
+    """Hash some examples: their rows, inputs and targets."""
     total = hashlib.blake2b(digest_size=16)
     for part in rows.split(chunk):
         batch = data.batch(part)
@@ -108,8 +104,9 @@ def _check(recipe: Method) -> None:
     plain = all(isinstance(step, Train) and not step.objective.teachers for step in steps)
     if not steps or not plain or set(recipe.sets) != {"train"}:
         raise BadSentence(
-            f"recipe = {recipe.sentence!r}: each stage of an ensemble repeats the recipe in short, "
-            "so it must consist of Train steps on the set 'train' alone, without a teacher."
+            f"recipe = {recipe.sentence!r}: each stage of an ensemble trains by the recipe with "
+            "fewer epochs, so it must consist of Train steps on the set 'train' alone, without a "
+            "teacher."
         )
 
 
@@ -121,7 +118,7 @@ def _shorter(step: Step, share: float) -> Step:
 
 
 class MeanSoftmax(nn.Module):
-    """The logarithm of the mean of the members' probabilities.
+    """Answer with the logarithm of the mean of the members' probabilities.
 
     Source: Bourtoule et al., arXiv 1912.03817; `--output_type softmax` in
     cleverhans-lab/machine-unlearning at 50a3ada.
@@ -137,7 +134,7 @@ class MeanSoftmax(nn.Module):
 
 
 class Votes(nn.Module):
-    """Each member votes for its likeliest class; the mean probabilities have one vote besides.
+    """Let each member vote for its likeliest class; the mean probabilities have one more vote.
 
     That vote breaks ties and keeps every class's log-probability finite; it cannot overrule a
     majority of one.
@@ -171,11 +168,11 @@ State = dict[str, Tensor]
 
 
 class Checkpoints(ABC):
-    """Model states by the job that made them; abstract."""
+    """Keeps model states by the job that made them; abstract."""
 
     @abstractmethod
     def get(self, job: Job) -> State | None:
-        """A state, or None where there is none that can be read."""
+        """Return a state, or None where none can be read."""
 
     @abstractmethod
     def put(self, job: Job, state: State) -> None:
@@ -183,11 +180,11 @@ class Checkpoints(ABC):
 
     @abstractmethod
     def keep_only(self, jobs: Collection[Job]) -> None:
-        """Destroy all states but these: the others have seen rows that were deleted since."""
+        """Destroy all states but these: the others saw rows that were deleted since."""
 
 
 class InMemory(Checkpoints):
-    """States that are gone when the process is."""
+    """Checkpoints in memory, lost when the process ends."""
 
     def __init__(self) -> None:
         self.states: dict[str, State] = {}
@@ -204,11 +201,11 @@ class InMemory(Checkpoints):
 
 
 class OnDisk(Checkpoints):
-    """States in a store, each whole or not there; an interrupted training goes on from them.
+    """Checkpoints in a store, each whole or not there; interrupted training resumes from them.
 
     Args:
         folder: the store's folder.
-        kind: the kind of the ensemble's jobs, its own, so that several may share a folder.
+        kind: of this ensemble's jobs alone, so that several ensembles may share a folder.
     """
 
     def __init__(self, folder: Path | str, kind: str) -> None:
@@ -247,14 +244,14 @@ GUARANTEE = (
 
 @dataclass(frozen=True)
 class Deletion:
-    """What a request cost, as measured.
+    """What a request cost, measured.
 
     Args:
-        rows: what was deleted.
-        shards: those that were retrained.
-        stages: stages that were trained, of all that the ensemble has.
-        examples: examples read, each pass over an example counted once.
-        share: the examples as a share of one retraining of the recipe on the rows that are left.
+        rows: the rows deleted.
+        shards: the shards retrained.
+        stages: number of stages trained.
+        examples: examples read, counted once for each pass.
+        share: the examples as a share of one retraining by the recipe on the rows that are left.
     """
 
     rows: tuple[int, ...]
@@ -272,7 +269,7 @@ class Deletion:
 
 
 class Sisa:
-    """Sharded, isolated, sliced and aggregated training.
+    """Train an ensemble in shards and slices, and delete rows from it exactly.
 
     Each shard's model is trained slice by slice: on the first, then on the first two, and so on,
     with a checkpoint after each. A deletion goes back to the checkpoint before the row's slice.
@@ -282,7 +279,7 @@ class Sisa:
         shards: models in the ensemble.
         slices: checkpoints a shard.
         seed: draws the assignment, the first weights and every order.
-        without: rows that were deleted before, to take up an ensemble again.
+        without: rows that were deleted before, to load an ensemble again.
         folder: a store for the checkpoints; in memory when None.
 
     Raises:
@@ -310,7 +307,7 @@ class Sisa:
         self.problem, self.data, self.seed = problem, problem.sets["train"], seed
         self.layout = Layout(len(self.data), shards, slices, seed)
         self.steps = shortened(problem, stage_share(self.layout))
-        self.gone = requested(without, self.layout.n, NONE) if len(without) else NONE
+        self.gone = requested(without, self.layout.n, NO_ROWS) if len(without) else NO_ROWS
         self.spec = f"{network_spec(problem)}; {in_full(self.steps)}; {self.layout!r}"
         self.kind = f"sisa-{hashlib.blake2b(self.spec.encode(), digest_size=8).hexdigest()}"
         self.checkpoints: Checkpoints = InMemory() if folder is None else OnDisk(folder, self.kind)
@@ -326,24 +323,24 @@ class Sisa:
         Raises:
             BadData: rows that are unknown, named twice or deleted before, or none would be left.
         """
-        asked = requested(rows, self.layout.n, self.gone)
-        gone = torch.cat([self.gone, asked]).sort()[0]
-        shards = self.layout.shard_of[asked].unique().tolist()
-        return self._commit(gone, shards, asked)
+        wanted = requested(rows, self.layout.n, self.gone)
+        gone = torch.cat([self.gone, wanted]).sort()[0]
+        shards = self.layout.shard_of[wanted].unique().tolist()
+        return self._commit(gone, shards, wanted)
 
     def forecast(self, rows: Rows) -> float:
-        """Work of deleting these rows: a share of retraining on the rows that are then left."""
-        return work_of(self.layout, rows, self.gone)
+        """Compute the work of deleting these rows: a share of retraining on those then left."""
+        return deletion_share(self.layout, rows, self.gone)
 
     def model(self, aggregate: type[Votes] | type[MeanSoftmax] = Votes) -> nn.Module:
-        """The ensemble as one module from inputs to log-probabilities, in evaluation mode.
+        """Return the ensemble as one module from inputs to log-probabilities, in evaluation mode.
 
         Shards with fewer than two rows left have no model and no vote.
         """
         members = [copy.deepcopy(self.members[shard]) for shard in sorted(self.members)]
         return aggregate(members).eval().requires_grad_(False)
 
-    def _commit(self, gone: Tensor, shards: Iterable[int], asked: Tensor = NONE) -> Deletion:
+    def _commit(self, gone: Tensor, shards: Iterable[int], wanted: Tensor = NO_ROWS) -> Deletion:
         """Retrain some shards without the rows that are gone, and then destroy what saw them."""
         jobs, members, read, stages = dict(self.jobs), dict(self.members), 0, 0
         affected = tuple(shards)
@@ -357,15 +354,15 @@ class Sisa:
             raise BadData(f"No shard has {ENOUGH} rows left, so no model would be left.")
         self.jobs, self.members, self.gone = jobs, members, gone
         self.checkpoints.keep_only(list(itertools.chain.from_iterable(jobs.values())))
-        epochs = passes(self.steps) / stage_share(self.layout)
+        epochs = epochs_of(self.steps) / stage_share(self.layout)  # of the recipe
         whole = epochs * (self.layout.n - len(gone))
-        return Deletion(tuple(asked.tolist()), affected, stages, read, read / whole)
+        return Deletion(tuple(wanted.tolist()), affected, stages, read, read / whole)
 
     def _stages(self, shard: int, gone: Tensor) -> tuple[list[Job], list[Tensor]]:
-        """The stages of a shard that have enough rows: each job, and the rows it trains on."""
+        """The stages of a shard that have enough rows: their jobs, and the rows of each."""
         jobs, seen = [], []
         before: tuple[Job, ...] = ()
-        rows = NONE
+        rows = NO_ROWS
         for number, part in enumerate(self.layout.parts[shard]):
             own = part[~torch.isin(part, gone)]
             rows = torch.cat([rows, own])
@@ -380,10 +377,7 @@ class Sisa:
     def _trained(
         self, shard: int, jobs: list[Job], rows: list[Tensor]
     ) -> tuple[nn.Module, list[int]]:
-        """A shard's model and the examples that each new stage read.
-
-        It goes on from the last checkpoint that is there.
-        """
+        """Train a shard's model from its last checkpoint; with the examples of each new stage."""
         model, first = self.problem.untrained("sisa", self.seed, shard).to(device()), 0
         for number in reversed(range(len(jobs))):
             if (state := self.checkpoints.get(jobs[number])) is not None:

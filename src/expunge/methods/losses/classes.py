@@ -60,7 +60,6 @@ class BalancedCE(Term):
     Source: fourth prize of the NeurIPS 2023 challenge (Sebastian Oleszko), power -0.1.
     """
 
-    reads_whole_sets: ClassVar[bool] = True
     set: str
     power: float = -0.1
 
@@ -148,7 +147,6 @@ class Centroid(Term):
 
     mean_over: ClassVar[str] = "examples"
     reads_features: ClassVar[bool] = True
-    reads_whole_sets: ClassVar[bool] = True
 
     set: str = "forget"
     against: str = "retain"

@@ -105,7 +105,6 @@ class Predicted(Term):
     """
 
     mean_over: ClassVar[str] = "examples"
-    reads_whole_sets: ClassVar[bool] = True
     reads_labels: ClassVar[tuple[str, ...]] = ("forget", "retain")
 
     set: str = "forget"
@@ -169,7 +168,6 @@ class TopKL(Term):
     """
 
     mean_over: ClassVar[str] = "targets"
-    reads_whole_sets: ClassVar[bool] = True
     reads_labels: ClassVar[tuple[str, ...]] = ()
     set: str
     likeliest: int = 64

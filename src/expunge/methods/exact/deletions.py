@@ -1,4 +1,7 @@
-"""What deletions will cost under SISA, worked out before anything is trained."""
+"""What deletions cost under SISA, computed before anything is trained.
+
+Work is examples times epochs, always as a share of retraining once on the rows that are left.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,14 @@ import torch
 from scipy.stats import hypergeom
 
 from expunge.errors import BadData
-from expunge.methods.exact.layout import ENOUGH, Layout, Rows, requested
+from expunge.methods.exact.layout import ENOUGH, NO_ROWS, Layout, Rows, requested
 
 Floats = np.ndarray
-
-
-NONE = torch.zeros(0, dtype=torch.int64)
 
 
 @dataclass(frozen=True)
 class DeletionForecast:
     """Work after some requests, each number a share of one retraining on the rows that are left.
-
-    Work is examples times epochs; 1.0 is as much as retraining once.
 
     Args:
         layout: the shards and slices.
@@ -29,7 +27,7 @@ class DeletionForecast:
         expected: mean over uniformly random rows, all in one batch.
         worst: the most that any choice of so many rows can cost, all in one batch; reached unless a
             stage is left with a single row, which trains none.
-        one_at_a_time: mean over uniformly random rows, each carried out before the next is known.
+        one_at_a_time: mean over uniformly random rows, each deleted before the next is known.
         retraining_one_at_a_time: the same where each request retrains everything.
         checkpoints: model states that are kept.
     """
@@ -43,8 +41,8 @@ class DeletionForecast:
     checkpoints: int
 
 
-def forecast(layout: Layout, requests: int) -> DeletionForecast:
-    """Expected and largest work for so many deletion requests, in closed form.
+def forecast_deletions(layout: Layout, requests: int) -> DeletionForecast:
+    """Compute the expected and the largest work of so many deletion requests, in closed form.
 
     A stage that trains on M rows is repeated when some of its rows are deleted. With D of K
     deletions among them, D is hypergeometric and the stage costs M - D unless D = 0, so its mean
@@ -64,20 +62,19 @@ def forecast(layout: Layout, requests: int) -> DeletionForecast:
     n, left = layout.n, layout.n - requests
     unit = stage_share(layout) / left
     seen = layout.sizes().cumsum(1).numpy().astype(np.float64)
-    turns = sum(n - done for done in range(1, requests + 1))
     return DeletionForecast(
         layout,
         requests,
-        unit * float(_batch(seen, n, requests).sum()),
-        unit * _largest(layout.sizes().numpy(), requests),
-        unit * float(_one_by_one(seen, n, requests).sum()),
-        turns / left,
-        layout.shards * layout.slices,
+        expected=unit * float(_mean_in_one_batch(seen, n, requests).sum()),
+        worst=unit * _largest(layout.sizes().numpy(), requests),
+        one_at_a_time=unit * float(_mean_one_by_one(seen, n, requests).sum()),
+        retraining_one_at_a_time=sum(n - done for done in range(1, requests + 1)) / left,
+        checkpoints=layout.shards * layout.slices,
     )
 
 
-def work_of(layout: Layout, rows: Rows, gone: torch.Tensor = NONE) -> float:
-    """Work of deleting these rows in one batch: a share of retraining on the rows that are left.
+def deletion_share(layout: Layout, rows: Rows, gone: torch.Tensor = NO_ROWS) -> float:
+    """Compute the work of deleting these rows in one batch.
 
     Args:
         layout: the shards and slices.
@@ -87,30 +84,30 @@ def work_of(layout: Layout, rows: Rows, gone: torch.Tensor = NONE) -> float:
     Raises:
         BadData: as for a deletion.
     """
-    asked = requested(rows, layout.n, gone)
+    wanted = requested(rows, layout.n, gone)
     before = layout.sizes(gone).cumsum(1)
-    after = layout.sizes(torch.cat([gone, asked])).cumsum(1)
+    after = layout.sizes(torch.cat([gone, wanted])).cumsum(1)
     repeated = (after < before) & (after >= ENOUGH)
     examples = float((after * repeated).sum())
-    return examples * stage_share(layout) / (layout.n - len(gone) - len(asked))
+    return examples * stage_share(layout) / (layout.n - len(gone) - len(wanted))
 
 
 def stage_share(layout: Layout) -> float:
-    """How much of the recipe's epochs each stage gets, so that all stages cost as much as one run.
+    """Return each stage's share of the recipe's epochs, so that all stages cost as much as one run.
 
     Source: `avg_epochs_per_slice` in sisa.py of cleverhans-lab/machine-unlearning at 50a3ada.
     """
     return 2 / (layout.slices + 1)
 
 
-def _batch(seen: Floats, n: int, requests: int) -> Floats:
+def _mean_in_one_batch(seen: Floats, n: int, requests: int) -> Floats:
     """Mean examples of each stage; one that keeps a single row is left out, as it trains none."""
     untouched = hypergeom.pmf(0, n, seen, requests)
     single = hypergeom.pmf(seen - 1, n, seen, requests)
     return seen * (1 - requests / n) - seen * untouched - single
 
 
-def _one_by_one(seen: Floats, n: int, requests: int) -> Floats:
+def _mean_one_by_one(seen: Floats, n: int, requests: int) -> Floats:
     """The sum over requests t of P(t is in the stage) times the rows that are then left in it."""
     shrunk = requests - requests * (requests - 1) / (2 * (n - 1))
     single = hypergeom.sf(seen - 2, n, seen, requests)

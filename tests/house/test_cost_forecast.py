@@ -11,7 +11,7 @@ from rich.console import Console
 
 from expunge.core.store import Store
 from expunge.engine.stacking import Timing
-from expunge.experiments.cost_forecast import draw, foreseen, seconds_an_example
+from expunge.experiments.cost_forecast import cost_lines, print_cost, seconds_per_example
 
 # 60 pictures of which 5 are forgotten, two epochs of retraining: 110 examples.
 FULL, MEMBERS = 110, 4
@@ -20,7 +20,7 @@ TIMING = Timing(looped=0.16, vmapped=0.016)
 
 def test_the_lines_count_models_and_examples() -> None:
     made = plan(methods=ONE, members=MEMBERS, shadows=2)
-    lines = {line.what: line for line in foreseen(made, TIMING)}
+    lines = {line.what: line for line in cost_lines(made, TIMING)}
     assert [*lines] == ["originals", "oracles", "shadows", "retrain", "finetune"]
     assert (lines["originals"].models, lines["oracles"].models) == (1, MEMBERS)
     assert lines["oracles"].examples == lines["retrain"].examples == FULL
@@ -30,27 +30,27 @@ def test_the_lines_count_models_and_examples() -> None:
 
 def test_seconds_follow_the_faster_way_and_the_batch() -> None:
     made = plan(methods=ONE)
-    assert seconds_an_example(made, TIMING) == pytest.approx(0.001)  # 0.016 s for 16 examples
-    assert seconds_an_example(made, Timing(0.16, None, "no")) == pytest.approx(0.01)
-    line = next(line for line in foreseen(made, TIMING) if line.what == "oracles")
+    assert seconds_per_example(made, TIMING) == pytest.approx(0.001)  # 0.016 s for 16 examples
+    assert seconds_per_example(made, Timing(0.16, None, "no")) == pytest.approx(0.01)
+    line = next(line for line in cost_lines(made, TIMING) if line.what == "oracles")
     assert line.seconds == pytest.approx(FULL * 0.001)
 
 
 def test_each_original_of_a_paired_experiment_is_counted() -> None:
-    lines = foreseen(plan(methods=ONE, members=MEMBERS, protocol="paired"), TIMING)
+    lines = cost_lines(plan(methods=ONE, members=MEMBERS, protocol="paired"), TIMING)
     assert next(lines).models == MEMBERS
 
 
 def test_a_method_that_names_what_is_not_there_is_told() -> None:
     made = plan(methods={"closed": "Train(CE('test'))", **ONE})
-    line = next(line for line in foreseen(made, TIMING) if line.what == "closed")
+    line = next(line for line in cost_lines(made, TIMING) if line.what == "closed")
     assert "for measuring only" in line.why
     assert line.models == 0
 
 
 def test_the_table_is_printed_and_no_model_is_made(tmp_path: Path) -> None:
     made, store, text = plan(methods=ONE), Store(tmp_path / "s"), io.StringIO()
-    draw(made, store, 2, Console(file=text, width=160))
-    assert "About 0.00 hours for the models with 2 at once" in text.getvalue()
+    print_cost(made, store, 2, Console(file=text, width=160))
+    assert "The models take about 1 s with 2 at once" in text.getvalue()
     kinds = {place.name for place in store.root.iterdir()}
     assert not kinds & {"original", "oracle", "unlearned"}

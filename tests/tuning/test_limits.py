@@ -6,7 +6,8 @@ import pytest
 from tuning_tools import bench
 
 from expunge.core.problem import Problem
-from expunge.experiments.tuning.limits import TooDear, share, shortened, within
+from expunge.experiments.tuning.limits import TooDear, shortened, within
+from expunge.methods.cost import share_of_retraining
 from expunge.methods.sentences import as_method
 
 
@@ -24,7 +25,7 @@ def test_what_is_cheap_enough_stays_as_it_is(problem: Problem) -> None:
 def test_what_is_too_dear_is_cut_to_just_below(problem: Problem, cap: float) -> None:
     method = as_method("Train(CE('retain'), epochs=3, batch=16), Train(-CE('forget'), epochs=9)")
     cut = within(method, problem, cap)
-    assert 0.9 * cap < share(cut, problem) <= cap
+    assert 0.9 * cap < share_of_retraining(cut, problem) <= cap
     first, second = (step.epochs for step in cut.steps)  # type: ignore[attr-defined]
     assert first / 3 == pytest.approx(second / 9, rel=0.02)
 
@@ -33,7 +34,7 @@ def test_turns_that_cannot_be_shorter_become_fewer(problem: Problem) -> None:
     method = as_method("Repeat((Train(CE('retain'), epochs=1, batch=512),), times=16)")
     cut = within(method, problem, 0.9)
     assert cut.steps[0].times < 16  # type: ignore[attr-defined]
-    assert share(cut, problem) <= 0.9
+    assert share_of_retraining(cut, problem) <= 0.9
 
 
 def test_turns_inside_other_steps_become_fewer_too(problem: Problem) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expunge.errors import BadData, BadSentence
-from expunge.methods.exact.forecast import forecast, work_of
+from expunge.methods.exact.deletions import deletion_share, forecast_deletions
 from expunge.methods.exact.layout import Layout
 
 SMALL = [(9, 2, 1), (9, 2, 2), (8, 1, 3), (10, 3, 1), (12, 2, 2), (7, 3, 1)]
@@ -36,13 +36,13 @@ def test_expected_and_worst_are_those_of_all_choices(
 ) -> None:
     layout = Layout(n, shards, slices)
     works = [by_hand(layout, rows) for rows in itertools.combinations(range(n), requests)]
-    told = forecast(layout, requests)
+    cost = forecast_deletions(layout, requests)
     left = n - requests
-    assert told.expected == pytest.approx(sum(works) / len(works) / left)
-    assert told.worst >= max(works) / left - 1e-12
+    assert cost.expected == pytest.approx(sum(works) / len(works) / left)
+    assert cost.worst >= max(works) / left - 1e-12
     if requests <= shards and layout.sizes().min() > 2:  # no stage is left with one row
-        assert told.worst == pytest.approx(max(works) / left)
-    assert told.checkpoints == shards * slices
+        assert cost.worst == pytest.approx(max(works) / left)
+    assert cost.checkpoints == shards * slices
 
 
 @pytest.mark.parametrize(("n", "shards", "slices"), [(6, 1, 2), (7, 2, 1), (6, 3, 1)])
@@ -55,10 +55,10 @@ def test_one_at_a_time_is_the_mean_over_all_orders(
     total = sum(
         by_hand(layout, (row,), order[:turn]) for order in orders for turn, row in enumerate(order)
     )
-    told = forecast(layout, requests)
-    assert told.one_at_a_time == pytest.approx(total / len(orders) / (n - requests))
+    cost = forecast_deletions(layout, requests)
+    assert cost.one_at_a_time == pytest.approx(total / len(orders) / (n - requests))
     whole = sum(n - turn for turn in range(1, requests + 1))
-    assert told.retraining_one_at_a_time == whole / (n - requests)
+    assert cost.retraining_one_at_a_time == whole / (n - requests)
 
 
 @settings(max_examples=40, deadline=None)
@@ -71,9 +71,9 @@ def test_the_work_of_given_rows(data: st.DataObject) -> None:
     layout = Layout(n, shards, slices, seed=data.draw(st.integers(0, 5)))
     picked = data.draw(st.sets(st.integers(0, n - 1), min_size=2, max_size=n - 1))
     gone, rows = tuple(sorted(picked)[::2]), tuple(sorted(picked)[1::2])
-    told = work_of(layout, rows, torch.tensor(gone))
-    assert told == pytest.approx(by_hand(layout, rows, gone) / (n - len(picked)))
-    largest = forecast(layout, len(rows)).worst * (n - len(rows))
+    cost = deletion_share(layout, rows, torch.tensor(gone))
+    assert cost == pytest.approx(by_hand(layout, rows, gone) / (n - len(picked)))
+    largest = forecast_deletions(layout, len(rows)).worst * (n - len(rows))
     assert by_hand(layout, rows) <= largest + 1e-9
 
 
@@ -83,21 +83,21 @@ def test_the_work_of_given_rows(data: st.DataObject) -> None:
 )
 def test_a_batch_destroys_the_gain(shards: int, requests: int, share: float) -> None:
     """Golden: 1 - (1 - 1 / S)^K, which the mean tends to in a large training set."""
-    told = forecast(Layout(1_000_000, shards), requests).expected
-    assert told == pytest.approx(1 - (1 - 1 / shards) ** requests, abs=1e-3)
-    assert round(told, 2) == share
+    cost = forecast_deletions(Layout(1_000_000, shards), requests).expected
+    assert cost == pytest.approx(1 - (1 - 1 / shards) ** requests, abs=1e-3)
+    assert round(cost, 2) == share
 
 
 def test_slices_save_a_third_at_most() -> None:
-    one, many = (forecast(Layout(100_000, 5, slices), 1).expected for slices in (1, 100))
+    one, many = (forecast_deletions(Layout(100_000, 5, slices), 1).expected for slices in (1, 100))
     assert one == pytest.approx(1 / 5, abs=1e-4)
     assert many == pytest.approx(2 / 3 / 5, rel=0.01)
 
 
 def test_one_shard_in_one_slice_is_retraining() -> None:
-    told = forecast(Layout(100, 1, 1), 10)
-    assert told.expected == told.worst == 1
-    assert told.one_at_a_time == pytest.approx(told.retraining_one_at_a_time)
+    cost = forecast_deletions(Layout(100, 1, 1), 10)
+    assert cost.expected == cost.worst == 1
+    assert cost.one_at_a_time == pytest.approx(cost.retraining_one_at_a_time)
 
 
 def test_the_layout_is_a_partition_and_even() -> None:
@@ -133,7 +133,7 @@ def test_too_few_examples_are_refused() -> None:
 @pytest.mark.parametrize("requests", [0, -1, 10, 11])
 def test_requests_out_of_range(requests: int) -> None:
     with pytest.raises(BadData, match="needs 1 to 9 requests"):
-        forecast(Layout(10, 2), requests)
+        forecast_deletions(Layout(10, 2), requests)
 
 
 @pytest.mark.parametrize(
@@ -142,4 +142,4 @@ def test_requests_out_of_range(requests: int) -> None:
 )
 def test_rows_that_cannot_be_deleted(rows: list[int], message: str) -> None:
     with pytest.raises(BadData, match=message):
-        work_of(Layout(10, 2), rows, torch.tensor([3]))
+        deletion_share(Layout(10, 2), rows, torch.tensor([3]))

@@ -1,4 +1,4 @@
-"""The command `forecast`, and its mistakes as sentences."""
+"""The command `deletions`, and its mistakes as sentences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from expunge.cli import main as cli
-from expunge.methods.exact.forecast import forecast, work_of
+from expunge.methods.exact.deletions import deletion_share, forecast_deletions
 from expunge.methods.exact.layout import Layout
 
 Called = Callable[..., tuple[int, str, str]]
@@ -21,7 +21,7 @@ def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     monkeypatch.delenv("EXPUNGE_DATA", raising=False)
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["expunge", "forecast", *arguments])
+        monkeypatch.setattr(sys, "argv", ["expunge", "deletions", *arguments])
         with pytest.raises(SystemExit) as end:
             cli.main()
         said = capsys.readouterr()
@@ -41,8 +41,8 @@ def test_the_table_holds_the_forecast(called: Called) -> None:
     assert "7 of the 1297 training examples" in out
     assert all(word in out for word in ("expected", "worst case", "retraining"))
     for shards, slices in ((4, 1), (4, 3), (9, 1), (9, 3)):
-        told = forecast(Layout(1297, shards, slices), 7)
-        shares = [100 * share for share in (told.expected, told.worst, told.one_at_a_time)]
+        cost = forecast_deletions(Layout(1297, shards, slices), 7)
+        shares = [100 * share for share in (cost.expected, cost.worst, cost.one_at_a_time)]
         found = numbers(out, f"{shards} shards, {slices} slices")
         assert found == pytest.approx([*shares, shards * slices], abs=0.051)
     assert numbers(out, "retraining")[:2] == [100, 100]
@@ -53,7 +53,7 @@ def test_given_rows(called: Called) -> None:
     code, out, _ = called("digits", *chosen)
     assert code == 0
     assert "3 of the 1297" in out
-    share = 100 * work_of(Layout(1297, 5, 4, 2), [3, 12, 700])
+    share = 100 * deletion_share(Layout(1297, 5, 4, 2), [3, 12, 700])
     assert numbers(out, "5 shards, 4 slices")[0] == pytest.approx(share, abs=0.051)
 
 
@@ -93,9 +93,25 @@ def test_mistakes(called: Called, arguments: list[str], code: int, message: str)
 
 
 def test_the_help() -> None:
-    shown = CliRunner().invoke(cli.app, ["forecast", "--help"], terminal_width=100)
+    shown = CliRunner().invoke(cli.app, ["deletions", "--help"], terminal_width=100)
     assert shown.exit_code == 0
     assert "None" not in shown.output
     options = [line for line in shown.output.splitlines() if line.lstrip().startswith("--")]
     assert len(options) >= 6
     assert all(len(line.split()) > 2 for line in options), "an option without words"
+
+
+def test_the_old_name_works_and_says_the_new_one(
+    called: Called, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ["digits", "--requests", "3", "--shards", "4", "--slices", "2"]
+    _, new, _ = called(*chosen)
+    monkeypatch.setattr(sys, "argv", ["expunge", "forecast", *chosen])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    old = capsys.readouterr()
+    assert (end.value.code or 0, old.out) == (0, new)
+    assert old.err == "expunge: `expunge forecast` is now called `expunge deletions`.\n"
+    shown = CliRunner().invoke(cli.app, ["--help"], terminal_width=100).output
+    assert "  deletions " in shown
+    assert "  forecast " not in shown
