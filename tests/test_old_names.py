@@ -17,7 +17,7 @@ TABLE = json.loads((ROOT / "src" / "expunge" / "old_names.json").read_text("utf-
 LIKELY = {
     "expunge.terms": ("CE", "KL", "Term", "Relabel", "NPO"),
     "expunge.terms.term": ("Term", "Sum", "leaves"),
-    "expunge.parts": ("Everything", "Last", "Salient", "Part"),
+    "expunge.parts": ("Everything", "Last", "Salient", "Selector"),
     "expunge.steps": ("Train", "Repeat", "Reset", "Noise", "unrolled"),
     "expunge.batch": ("Tensors", "Subset", "all_targets"),
     "expunge.problem": ("Problem",),

@@ -15,7 +15,7 @@ from expunge.core.machine import transformers
 from expunge.core.method import Method, Step
 from expunge.core.problem import Problem
 from expunge.core.receipt import Receipt
-from expunge.engine.check import check_fit, check_model
+from expunge.engine.check import check_fit, check_texts
 from expunge.engine.checkpoint import Checkpointer
 from expunge.engine.distributed import Team, together
 from expunge.engine.unlearning import unlearn
@@ -202,7 +202,7 @@ def _in_process(request: UnlearnRequest, team: Team | None) -> Receipt:
     loaded = load(request.model)
     loaded.model.to("cuda" if torch.cuda.is_available() and team is None else "cpu")
     problem = request.problem(loaded)
-    keeper = Checkpointer(request.partial, every=request.every, writes=first)
+    checkpointer = Checkpointer(request.partial, every=request.every, writes=first)
     with explain_memory("the model unlearned") if first else nullcontext():
         if first:
             _print_capacity(request, loaded, problem)
@@ -217,14 +217,14 @@ def _in_process(request: UnlearnRequest, team: Team | None) -> Receipt:
         )
     if first:
         save(done.model, loaded.tokenizer, request.out, done.receipt)
-        keeper.finish()
+        checkpointer.finish()
     return done.receipt
 
 
 def _print_capacity(request: UnlearnRequest, loaded: Loaded, problem: Problem) -> None:
     """Print what the run will take, and refuse it where it does not fit."""
     check_fit(request.method, problem)
-    check_model(loaded.model, problem, request.method.sets)
+    check_texts(loaded.model, problem, request.method.sets)
     found = capacity(
         loaded.model, request.method, problem, seed=request.seed, processes=request.processes
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 from expunge.core.method import Method, Step, words_of
 from expunge.core.run import ProblemProtocol
-from expunge.core.selector import Part
+from expunge.core.selector import Selector
 from expunge.core.term import Term
 from expunge.engine.memory import ANSWERS, MADE
 from expunge.engine.requirements import teachers_of, whole_set_terms
@@ -108,7 +108,7 @@ def _retraining(problem: ProblemProtocol) -> Counter[str]:
 def examples_read(method: Method, problem: ProblemProtocol) -> Counter[str]:
     """Count the examples of each set that one run reads, with `ANSWERS` and `MADE`."""
     read: Counter[str] = Counter()
-    seen: set[Part | Term] = set()
+    seen: set[Selector | Term] = set()
     for _, _, step in unrolled(method.steps):
         read.update(step.reads(problem))
         for part in _outermost_parts(step):
@@ -120,16 +120,20 @@ def examples_read(method: Method, problem: ProblemProtocol) -> Counter[str]:
     return read
 
 
-def _read_to_judge(part: Part, problem: ProblemProtocol, seen: set[Part | Term]) -> Counter[str]:
+def _read_to_judge(
+    part: Selector, problem: ProblemProtocol, seen: set[Selector | Term]
+) -> Counter[str]:
     """Examples read to judge a selector and those inside it: once a run, unless it redraws."""
     read = part.reads(problem) if part.redraws else _read_once(part, problem, seen)
     for inner in vars(part).values():
-        if isinstance(inner, Part):
+        if isinstance(inner, Selector):
             read.update(_read_to_judge(inner, problem, seen))
     return read
 
 
-def _read_once(word: Part | Term, problem: ProblemProtocol, seen: set[Part | Term]) -> Counter[str]:
+def _read_once(
+    word: Selector | Term, problem: ProblemProtocol, seen: set[Selector | Term]
+) -> Counter[str]:
     """Examples that a word reads the first time that a run meets it."""
     if word in seen:
         return Counter()
@@ -137,9 +141,9 @@ def _read_once(word: Part | Term, problem: ProblemProtocol, seen: set[Part | Ter
     return Counter(word.reads(problem))
 
 
-def _outermost_parts(word: Any) -> Iterator[Part]:
+def _outermost_parts(word: Any) -> Iterator[Selector]:
     """The selectors that a word and the words inside it name, but not those inside a selector."""
-    if isinstance(word, Part):
+    if isinstance(word, Selector):
         yield word
     elif isinstance(word, tuple):
         for item in word:
