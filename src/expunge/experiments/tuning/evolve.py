@@ -18,12 +18,12 @@ from expunge.core.problem import Problem
 from expunge.core.seeds import derived
 from expunge.engine.check import check_fit
 from expunge.errors import BadSentence, ExpungeError
+from expunge.experiments.executors import Executor, completed
 from expunge.experiments.tuning.evaluate import Evaluation, judged
 from expunge.experiments.tuning.held_out_answers import Bench
 from expunge.experiments.tuning.limits import within
 from expunge.experiments.tuning.mutations import Draws, crossed, mutated
 from expunge.experiments.tuning.search_vocabulary import Palette
-from expunge.experiments.tuning.workers import Team
 
 # Groups of members that a rung's candidates have been judged by, in all.
 RUNGS = (1, 2, 4)
@@ -84,11 +84,15 @@ class Candidate:
 
 
 def seen_by(
-    crew: Team, candidates: Sequence[Candidate], members: int, draws: Sequence[int], fresh: bool
+    crew: Executor[Bench],
+    candidates: Sequence[Candidate],
+    members: int,
+    draws: Sequence[int],
+    fresh: bool,
 ) -> list[Candidate]:
     """The candidates judged by further groups of members."""
     tasks = [Judge(c.method, members, draw, fresh) for c in candidates for draw in draws]
-    found = dict(crew.each(tasks))
+    found = dict(completed(crew, tasks))
     wide = len(draws)
     return [
         replace(one, verdicts=one.verdicts + tuple(found[i * wide + j] for j in range(wide)))
@@ -96,7 +100,7 @@ def seen_by(
     ]
 
 
-def halved(crew: Team, candidates: Sequence[Candidate], members: int) -> list[Candidate]:
+def halved(crew: Executor[Bench], candidates: Sequence[Candidate], members: int) -> list[Candidate]:
     """Successive halving: those that come through all rungs, the nearest first."""
     alive, before = list(candidates), 0
     for groups in RUNGS:
@@ -115,7 +119,7 @@ def nearness(candidate: Candidate) -> float:
 
 
 def started(
-    crew: Team, methods: Sequence[Method], problem: Problem, members: int, cost: float
+    crew: Executor[Bench], methods: Sequence[Method], problem: Problem, members: int, cost: float
 ) -> tuple[list[Candidate], list[tuple[str, str]]]:
     """The published sentences, judged by all groups, and those that cannot take part, with why."""
     fit: list[Candidate] = []
@@ -161,7 +165,7 @@ def born(
 
 
 def generations(
-    crew: Team,
+    crew: Executor[Bench],
     population: list[Candidate],
     palette: Palette,
     problem: Problem,

@@ -24,6 +24,7 @@ from expunge.core.method import Method
 from expunge.core.problem import Problem
 from expunge.core.store import Store
 from expunge.errors import BadSentence
+from expunge.experiments.executors import Executor
 from expunge.experiments.experiment import Experiment
 from expunge.experiments.graph import Progress, make
 from expunge.experiments.planning import plan_for
@@ -40,8 +41,7 @@ from expunge.experiments.tuning.held_out import held_out
 from expunge.experiments.tuning.held_out_answers import Bench
 from expunge.experiments.tuning.limits import TooDear, within
 from expunge.experiments.tuning.search_vocabulary import Palette
-from expunge.experiments.tuning.tune import anchors, prepared
-from expunge.experiments.tuning.workers import Team, team
+from expunge.experiments.tuning.tune import anchors, prepared, workers
 
 FINALISTS = 8
 
@@ -143,7 +143,7 @@ def search(
     """
     bench = Bench(held_out(experiment, terms.oracles, forget), store)
     problem = bench.ground.problem
-    with team(experiment, terms.oracles, forget, bench, jobs) as crew:
+    with workers(experiment, terms.oracles, forget, bench, jobs) as crew:
         yield from prepared(crew, bench, terms.members)
         cost = terms.cost
         methods = [method for method in experiment.methods if method.name != "sham"]
@@ -165,7 +165,10 @@ def search(
 
 
 def finals(
-    crew: Team, population: Sequence[Candidate], entries: Sequence[Candidate], terms: Terms
+    crew: Executor[Bench],
+    population: Sequence[Candidate],
+    entries: Sequence[Candidate],
+    terms: Terms,
 ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
     """The nearest that were found and the nearest published, judged anew with fresh seeds."""
     names = {candidate.method.name for candidate in entries}

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
 
 from expunge.core.method import Method
 from expunge.core.store import Store
+from expunge.experiments.executors import Executor, completed, executor
 from expunge.experiments.experiment import Experiment
 from expunge.experiments.graph import Progress
 from expunge.experiments.tuning.held_out import held_out
 from expunge.experiments.tuning.held_out_answers import Bench, HeldOutAnswers, distance, first
 from expunge.experiments.tuning.space import check_held
 from expunge.experiments.tuning.trials import AGAIN, Budget, Tune, Tuned, optuna
-from expunge.experiments.tuning.workers import Team, team
 
 
 @dataclass(frozen=True)
@@ -92,11 +97,11 @@ def tune(
     optuna()
     check_held(experiment.methods, budget.hold)
     bench = Bench(held_out(experiment, budget.oracles, forget), store)
-    with team(experiment, budget.oracles, forget, bench, jobs) as crew:
+    with workers(experiment, budget.oracles, forget, bench, jobs) as crew:
         yield from prepared(crew, bench, budget.members)
         found: dict[int, Tuned] = {}
         tasks = [Tune(method, budget) for method in experiment.methods]
-        for number, result in crew.each(tasks):
+        for number, result in completed(crew, tasks):
             found[number] = result
             yield Progress("tuned", tasks[number].method.name, len(found), len(tasks))
     methods = tuple(found[number] for number in sorted(found))
@@ -110,13 +115,38 @@ def tune(
     )
 
 
-def prepared(crew: Team, bench: Bench, members: int) -> Iterator[Progress]:
+@contextmanager
+def workers(
+    experiment: Experiment, oracles: int, forget: str, bench: Bench, jobs: int
+) -> Iterator[Executor[Bench]]:
+    """What tasks of tuning run on: this process for one job, a pool of processes for more.
+
+    Args:
+        experiment, oracles, forget: what `held_out` makes the tuning split from, in each process.
+        bench: the same split in this process, with its store.
+        jobs: processes.
+
+    Raises:
+        StoreError: a process died.
+    """
+    # One thread a process, so that results do not depend on how many processes there are.
+    torch.set_num_threads(1)
+    build = partial(_bench, experiment, oracles, forget, bench.store.root)
+    with executor(bench, build, jobs) as crew:
+        yield crew
+
+
+def _bench(experiment: Experiment, oracles: int, forget: str, root: Path) -> Bench:
+    return Bench(held_out(experiment, oracles, forget), Store(root))
+
+
+def prepared(crew: Executor[Bench], bench: Bench, members: int) -> Iterator[Progress]:
     """Train originals and oracles of the ground, where they are missing."""
     seeds = [seed for draw in range(AGAIN + 1) for seed in bench.ground.members(members, draw)]
-    for _ in crew.each([MakeOriginals(tuple(seeds))]):
+    for _ in completed(crew, [MakeOriginals(tuple(seeds))]):
         yield Progress("originals", "originals", 1, 1)
     tasks = [MakeOracles(group) for group in bench.oracle_blocks()]
-    for done, _ in enumerate(crew.each(tasks), start=1):
+    for done, _ in enumerate(completed(crew, tasks), start=1):
         yield Progress("oracles", "oracles", done, len(tasks))
 
 
