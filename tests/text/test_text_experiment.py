@@ -29,9 +29,9 @@ from expunge.experiments.text import task as room
 from expunge.experiments.text.evidence import answered, recalled, written
 from expunge.experiments.text.normalised_metrics import MetricRow, RecordedAnswers
 from expunge.experiments.text.scoring import samples
+from expunge.problems.text.by_name import REFUSAL
 from expunge.problems.text.encode import of_pairs
 from expunge.problems.text.people import asked_otherwise
-from expunge.problems.text.problems import REFUSAL
 from expunge.report.language_terminal import markdown
 from expunge.report.page import write
 from expunge.report.terminal import draw

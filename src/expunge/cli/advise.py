@@ -45,7 +45,8 @@ def answers(
 
     It stands under "instead", where methods such as idk_nll and mark look for it.
     """
-    from expunge.problems.text.jsonl import markings, read, refusals
+    from expunge.problems.text.jsonl import read
+    from expunge.problems.text.refusals import markings, refusals
 
     known = {"refusal": lambda pairs: refusals(pairs, seed), "marking": markings}
     if kind not in known:
