@@ -72,8 +72,8 @@ class Tuning:
         if winner is None:
             return method
         how = "as given, no trial was nearer" if winner.trial.number == 0 else "numbers tuned"
-        told = f"{how}: expunge tune, {self.budget.trials} trials of {self.budget.members} members"
-        source = f"{method.source}; {told}" if method.source else told
+        note = f"{how}: expunge tune, {self.budget.trials} trials of {self.budget.members} members"
+        source = f"{method.source}; {note}" if method.source else note
         return replace(method, steps=winner.trial.method.steps, source=source)
 
 
@@ -83,7 +83,7 @@ def tune(
     """Tune every method of an experiment; the last thing yielded is what was found.
 
     Args:
-        experiment: its methods are tuned, its forget set and seeds are kept out; see `ground`.
+        experiment: its methods are tuned, its forget set and seeds are kept out; see `held_out`.
         store: keeps every trial, so that a run that was stopped goes on.
         budget: the same for every method.
         jobs: processes.
@@ -107,8 +107,8 @@ def tune(
     methods = tuple(found[number] for number in sorted(found))
     yield Tuning(
         experiment,
-        bench.ground.said,
-        bench.ground.overlap,
+        bench.split.said,
+        bench.split.overlap,
         budget,
         *anchors(bench, budget.members),
         methods,
@@ -141,8 +141,8 @@ def _bench(experiment: Experiment, oracles: int, forget: str, root: Path) -> Ben
 
 
 def prepared(crew: Executor[Bench], bench: Bench, members: int) -> Iterator[Progress]:
-    """Train originals and oracles of the ground, where they are missing."""
-    seeds = [seed for draw in range(AGAIN + 1) for seed in bench.ground.members(members, draw)]
+    """Train originals and oracles of the tuning split, where they are missing."""
+    seeds = [seed for draw in range(AGAIN + 1) for seed in bench.split.members(members, draw)]
     for _ in completed(crew, [MakeOriginals(tuple(seeds))]):
         yield Progress("originals", "originals", 1, 1)
     tasks = [MakeOracles(group) for group in bench.oracle_blocks()]
@@ -154,6 +154,4 @@ def anchors(bench: Bench, members: int) -> tuple[float, float]:
     """The distance of held-out retrained models, and of the original: what numbers lie between."""
     oracles = bench.oracles()
     held: HeldOutAnswers = first(bench.oracles(fresh=True), members)
-    return distance(held, oracles), distance(
-        bench.untouched(bench.ground.members(members)), oracles
-    )
+    return distance(held, oracles), distance(bench.untouched(bench.split.members(members)), oracles)
