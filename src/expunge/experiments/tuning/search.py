@@ -145,7 +145,7 @@ def search(
         forget: the forget set to search on, where the one that is drawn would not do.
 
     Raises:
-        BadSentence: no published sentence can be carried out.
+        BadSentence: no published sentence can be run.
         BadData: no other forget set can be drawn.
     """
     bench = Bench(held_out(experiment, terms.oracles, forget), store)

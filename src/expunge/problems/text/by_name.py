@@ -28,7 +28,7 @@ from expunge.problems.text.evaluation_sets import (
     Side,
 )
 from expunge.problems.text.jsonl import read_items
-from expunge.problems.text.people import asked_otherwise, people
+from expunge.problems.text.people import people, rephrased
 
 
 class ProblemSpec(Protocol):
@@ -240,7 +240,7 @@ def _tofu(experiment: ProblemSpec) -> Found:
     found = tofu(experiment.data or None, TOFU[count])
     return found, [
         Measured("forget", "forget", found["forget_eval"]),
-        Measured("forget_paraphrase", "forget", asked_otherwise(found["forget_eval"]), False),
+        Measured("forget_paraphrase", "forget", rephrased(found["forget_eval"]), False),
         Measured("retain", "retain", found["retain_eval"]),
         Measured("real_authors", "retain", found["real_authors"]),
         Measured("world", "retain", found["world_facts"]),
@@ -269,7 +269,7 @@ def _files(experiment: ProblemSpec) -> Found:
     measured = [Measured(name, side, items[name]) for name, side in zip(there, SIDES, strict=False)]
     asked = items["forget"]
     if all(item.questions for item in asked):
-        measured.insert(1, Measured("forget_paraphrase", "forget", asked_otherwise(asked), False))
+        measured.insert(1, Measured("forget_paraphrase", "forget", rephrased(asked), False))
     return bench, measured
 
 

@@ -145,9 +145,9 @@ def people(
         "neighbours": tuple(item for item in items["retain"] if item.subject in near),
         "world": world,
         "holdout": items["holdout"],
-        "forget_paraphrase": asked_otherwise(items["forget"]),
-        "retain_paraphrase": asked_otherwise(items["retain"]),
-        "world_paraphrase": asked_otherwise(world),
+        "forget_paraphrase": rephrased(items["forget"]),
+        "retain_paraphrase": rephrased(items["retain"]),
+        "world_paraphrase": rephrased(world),
     }
     texts = {f"{name}_text": tuple(map(biography, some)) for name, some in parts.items()}
     return TextBenchmark("invented people", sets | texts, SOURCE)
@@ -189,8 +189,8 @@ def biography(person: Person) -> Item:
     return Item(TEXT + person.number, "", " ".join(said), subject=person.name, kind="biography")
 
 
-def asked_otherwise(items: Sequence[Item]) -> tuple[Item, ...]:
-    """Return each item asked in its first other way, under the same index."""
+def rephrased(items: Sequence[Item]) -> tuple[Item, ...]:
+    """Return each item with its question in other words, under the same index."""
     return tuple(
         replace(item, prompt=item.questions[0], questions=(item.prompt, *item.questions[1:]))
         for item in items
