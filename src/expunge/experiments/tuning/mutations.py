@@ -68,7 +68,7 @@ def change_number(method: Method, vocabulary: SearchVocabulary, rng: Generator) 
     if not space:
         return None
     parameter = _one(space, rng)
-    unit = parameter.range.place(parameter.value) + rng.normal(0, STRIDE)
+    unit = parameter.place + rng.normal(0, STRIDE)
     return configured(method, [(parameter, parameter.range.at(float(np.clip(unit, 0, 1))))])
 
 

@@ -78,6 +78,15 @@ class Hyperparameter:
     value: Number
     range: Range
 
+    @property
+    def place(self) -> float:
+        """Where the given value is in the range, 0 to 1."""
+        return self.range.place(self.value)
+
+    def at(self, unit: float) -> Number:
+        """The value at a place in the range; at its own place the given one, to the last digit."""
+        return self.value if unit == self.place else self.range.at(unit)
+
 
 def search_space(method: Method, hold: Sequence[str] = ()) -> tuple[Hyperparameter, ...]:
     """Every number of a method that may vary, under names that are unlike one another.

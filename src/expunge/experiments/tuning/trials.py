@@ -70,9 +70,7 @@ class Sampler:
     def ask(self) -> tuple[Any, tuple[float, ...]]:
         """A handle for `tell`, and the places."""
         trial = self.study.ask()
-        return trial, tuple(
-            trial.suggest_float(parameter.name, 0.0, 1.0) for parameter in self.space
-        )
+        return trial, tuple(trial.suggest_float(one.name, 0.0, 1.0) for one in self.space)
 
     def tell(self, trial: Any, distance: float) -> None:
         """The distance of a trial; an infinite one is a failure, and its neighbours are avoided."""
@@ -100,11 +98,10 @@ def fixed(space: Sequence[Hyperparameter]) -> list[tuple[float, ...]]:
 
     The rest is what is neither a learning rate nor epochs nor taken from a list.
     """
-    given = tuple(parameter.range.place(parameter.value) for parameter in space)
-    rates = [parameter.path[-1] == "lr" for parameter in space]
+    given = tuple(one.place for one in space)
+    rates = [one.path[-1] == "lr" for one in space]
     rest = [
-        parameter.path[-1] not in ("lr", "epochs") and not isinstance(parameter.range, OneOf)
-        for parameter in space
+        one.path[-1] not in ("lr", "epochs") and not isinstance(one.range, OneOf) for one in space
     ]
     found = [given]
     for chosen in (rates, rest):
@@ -263,12 +260,17 @@ def limited(
     space: Sequence[Hyperparameter], method: Method, problem: Problem, cap: float
 ) -> tuple[Hyperparameter, ...]:
     """The space with epochs that end where they alone would use up the cost that is allowed."""
-    return tuple(
-        _epochs_limited(parameter, method, problem, cap)
-        if parameter.path[-1] == "epochs"
-        else parameter
-        for parameter in space
-    )
+    found = []
+    for one in space:
+        if one.path[-1] == "epochs":
+            given, most = one.value, one.value * 10
+            # Between these two, since fewer epochs may round to no minibatch less.
+            low, high = (share(configured(method, [(one, e)]), problem) for e in (given, most))
+            rate = (high - low) / (given * 9)
+            end = min(cap / rate, most) if rate > 0 else most
+            one = replace(one, range=Log(given / 10, max(end, given / 5)))
+        found.append(one)
+    return tuple(found)
 
 
 def best(trials: Sequence[Trial]) -> list[Trial]:
@@ -290,10 +292,8 @@ def _tried(
     budget: Budget,
 ) -> Trial:
     """One trial: put the numbers in, shorten it if need be, evaluate it."""
-    chosen = [
-        (parameter, _value(parameter, unit)) for parameter, unit in zip(space, units, strict=True)
-    ]
-    numbers = tuple((parameter.name, value) for parameter, value in chosen)
+    chosen = [(one, one.at(unit)) for one, unit in zip(space, units, strict=True)]
+    numbers = tuple((one.name, value) for one, value in chosen)
     wanted = method
     try:
         wanted = configured(method, chosen)
@@ -304,30 +304,9 @@ def _tried(
     return Trial(number, allowed, numbers, verdict, allowed != wanted)
 
 
-def _value(parameter: Hyperparameter, unit: float) -> Number:
-    """The value at a place; where the given value lies, that value to the last digit."""
-    return (
-        parameter.value
-        if unit == parameter.range.place(parameter.value)
-        else parameter.range.at(unit)
-    )
-
-
 def _again(trial: Trial, bench: Bench, budget: Budget) -> Finalist:
     draws = range(1, AGAIN + 1)
     return Finalist(
         trial,
         tuple(evaluate(trial.method, bench, budget.members, draw, fresh=True) for draw in draws),
     )
-
-
-def _epochs_limited(
-    parameter: Hyperparameter, method: Method, problem: Problem, cap: float
-) -> Hyperparameter:
-    # Between these two, since fewer epochs may round to no minibatch less.
-    low, high = (
-        configured(method, [(parameter, e)]) for e in (parameter.value, parameter.value * 10)
-    )
-    rate = (share(high, problem) - share(low, problem)) / (parameter.value * 9)
-    end = min(cap / rate, parameter.value * 10) if rate > 0 else parameter.value * 10
-    return replace(parameter, range=Log(parameter.value / 10, max(end, parameter.value / 5)))
