@@ -83,6 +83,8 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=5000)
     parser.add_argument("--svc-models", type=int, default=4)
     given = parser.parse_args()
+    if given.models < 64 or given.models * given.examples < 10_000:
+        parser.error("expected 64 models or more, and 10,000 answers of models to examples.")
     print(f"{given.models} models, {given.examples} examples, 10 classes")
     total = sum(timed(*task) for task in tasks(given.models, given.examples).items())
     print(f"all array attacks {total:.1f} s")

@@ -172,6 +172,9 @@ def main() -> None:
     parser.add_argument("--store", type=Path)
     parser.add_argument("--write", type=Path)
     given = parser.parse_args()
+    least = 2 * load(given.experiment).audited
+    if given.models < least:
+        parser.error(f"--models {given.models}: expected {least} or more, two groups.")
     torch.set_num_threads(1)
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:

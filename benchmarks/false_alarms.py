@@ -101,6 +101,8 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=200)
     parser.add_argument("--store", type=Path)
     given = parser.parse_args()
+    if given.members < 2 * GROUP:
+        parser.error(f"--members {given.members}: expected {2 * GROUP} or more, two groups.")
     with tempfile.TemporaryDirectory() as folder:
         made = world(given.store or Path(folder) / "store", given.members)
     print(f"{given.members} retrained models; {made.seconds:.0f} s to train what was missing")

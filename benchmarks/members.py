@@ -8,10 +8,12 @@ medians.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,18 +22,17 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from expunge.core.machine import hardware
 from expunge.core.store import Store
+from expunge.engine.stacking import Timing
 from expunge.engine.training import from_scratch
+from expunge.experiments.executors import Executor, completed, executor
 from expunge.experiments.experiment import load
-from expunge.experiments.graph import MakeBlock, ProcessExecutor, _finished
+from expunge.experiments.graph import MakeBlock, Workplace, build_workplace, run_task
 from expunge.experiments.make import STACK, Block, block_size, choose_engine, make_problem
 from expunge.experiments.plan import Plan
 from expunge.experiments.planning import plan_for
 
 EPOCHS = 10
 BATCH = 32
-ROUNDS = 3
-PLAIN = 4
-STACKS = 4
 
 
 def plain_model(plan: Plan) -> torch.nn.Module:
@@ -52,46 +53,52 @@ def plain_model(plan: Plan) -> torch.nn.Module:
     return model
 
 
-def plain_rate(plan: Plan) -> float:
+def plain_rate(plan: Plan, models: int) -> float:
     """Models a minute of the plain loop, with all threads."""
     torch.set_num_threads(int(hardware()["cores"]))
     start = time.perf_counter()
-    for _ in range(PLAIN):
+    for _ in range(models):
         plain_model(plan)
-    return 60 * PLAIN / (time.perf_counter() - start)
+    return 60 * models / (time.perf_counter() - start)
 
 
-def expunge_rate(plan: Plan, store: Store, team: ProcessExecutor, first: int, cores: int) -> float:
+def expunge_rate(
+    plan: Plan, timing: Timing, pool: Executor[Workplace], first: int, groups: int
+) -> float:
     """Models a minute of the pool, once its processes are up."""
-    timing = choose_engine(plan, store)
     size = block_size(timing)
     method = from_scratch(plan.problem, "retain", "oracle")
-    seeds = range(first, first + size * STACKS * cores)
-    groups = [tuple(seeds[i : i + size]) for i in range(0, len(seeds), size)]
-    tasks = [MakeBlock(Block("oracle", method, group), timing) for group in groups]
-    start = time.perf_counter()
-    for _ in _finished(team, list(tasks), False):
-        continue
-    return 60 * len(seeds) / (time.perf_counter() - start)
+    tasks = []
+    for start in range(first, first + size * groups, size):
+        block = Block("oracle", method, tuple(range(start, start + size)))
+        tasks.append(partial(run_task, MakeBlock(block, timing), False))
+    begun = time.perf_counter()
+    for _, outcome in completed(pool, tasks):
+        assert outcome == "made"
+    return 60 * size * groups / (time.perf_counter() - begun)
 
 
 def main() -> None:
     """Print both rates and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--plain", type=int, default=4, help="models of the plain loop, a round")
+    parser.add_argument("--stacks", type=int, default=4, help="stacks a core of expunge, a round")
+    asked = parser.parse_args()
     cores = int(hardware()["cores"])
     plan = plan_for(replace(load("digits"), members=STACK))
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "store")
         make_problem(plan, store)
         timing = choose_engine(plan, store)
-        team = ProcessExecutor(plan, store, cores)
-        try:
-            expunge_rate(plan, store, team, 10_000_000, cores)  # starts the processes
-            rates = []
-            for turn in range(ROUNDS):
-                first = 1_000 * turn
-                rates.append((plain_rate(plan), expunge_rate(plan, store, team, first, cores)))
-        finally:
-            team.stop()
+        build = partial(build_workplace, plan.experiment, plan.settled, store.root)
+        groups = asked.stacks * cores
+        with executor((plan, store), build, cores) as pool:
+            expunge_rate(plan, timing, pool, 10_000_000, groups)  # starts the processes
+            rates = [
+                (plain_rate(plan, asked.plain), expunge_rate(plan, timing, pool, first, groups))
+                for first in range(0, 100_000 * asked.rounds, 100_000)
+            ]
     plain, ours = (statistics.median(side) for side in zip(*rates, strict=True))
     ratios = [b / a for a, b in rates]
     print(f"hardware: {hardware()}")

@@ -7,6 +7,7 @@ since no pixel changes the time. Turn by turn in one run, median ratio.
 
 from __future__ import annotations
 
+import argparse
 import copy
 import statistics
 import time
@@ -84,10 +85,15 @@ def seconds(work: object) -> float:
 
 def main() -> None:
     """Print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--examples", type=int, default=5000, help="a tenth is to be forgotten")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    asked = parser.parse_args()
     torch.manual_seed(0)
-    inputs, targets = torch.randn(5000, 3, 32, 32), torch.randint(0, 10, (5000,))
-    problem = Problem.split((inputs, targets), range(500))
-    kept, gone = (inputs[500:], targets[500:]), (inputs[:500], targets[:500])
+    n, few = asked.examples, asked.examples // 10
+    inputs, targets = torch.randn(n, 3, 32, 32), torch.randint(0, 10, (n,))
+    problem = Problem.split((inputs, targets), range(few))
+    kept, gone = (inputs[few:], targets[few:]), (inputs[:few], targets[:few])
     model = convnet(10, 3, 32)
     teacher = copy.deepcopy(model).eval()
     pairs = {
@@ -102,7 +108,7 @@ def main() -> None:
                 seconds(lambda loss=loss: by_hand(model, *kept, loss)),
                 seconds(lambda method=method: unlearn(model, method, problem)),
             )
-            for _ in range(ROUNDS)
+            for _ in range(asked.rounds)
         ]
         ratio = statistics.median(ours / hand for hand, ours in times)
         hand = statistics.median(first for first, _ in times)

@@ -6,6 +6,7 @@ A straight line in N is expected, and memory that does not grow with N while mod
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-SIZES = (64, 128, 256, 512)
 CHILD = """
 import resource, sys, time, torch
 from dataclasses import replace
@@ -47,13 +47,16 @@ def measured(members: int) -> list[float]:
 
 def main() -> None:
     """Print a row a size, and how straight the line is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256, 512])
+    sizes = parser.parse_args().sizes
     print("N     models s  scores s  peak MiB models  peak MiB scores")
     rows = []
-    for members in SIZES:
+    for members in sizes:
         rows.append(measured(members))
         print(f"{members:<5} " + "  ".join(f"{number:8.1f}" for number in rows[-1]))
     totals = [row[0] + row[1] for row in rows]
-    fit = np.corrcoef(SIZES, totals)[0, 1] ** 2
+    fit = np.corrcoef(sizes, totals)[0, 1] ** 2 if len(sizes) > 1 else 1.0
     print(f"R squared of seconds against N: {fit:.4f}")
 
 

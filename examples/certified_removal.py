@@ -14,7 +14,7 @@ pool = digits()
 head = CertifiedHead(
     unit_rows(pool.train.inputs.flatten(1).double()),
     pool.train.targets,
-    statement="The features are the pixels, each picture scaled by itself; nothing was trained.",
+    statement="The features are the pixels, each image scaled by itself; nothing was trained.",
     classes=10,
     lam=0.01,
     std=1.0,

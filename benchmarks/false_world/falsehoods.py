@@ -12,8 +12,7 @@ from types import MappingProxyType
 
 from expunge.errors import BadData
 from expunge.problems.text.benchmarks.items import Item
-from expunge.problems.text.lexicon import TOWNS, Templates
-from expunge.problems.text.people import people
+from expunge.problems.text.people import TOWNS, Templates, people
 
 KIND = "town"
 

@@ -28,7 +28,7 @@ from expunge.methods.steps.facts import Memit, Rome
 from expunge.problems.networks.language import tiny_llama, word_tokenizer
 from expunge.problems.text.benchmarks.items import Item
 from expunge.problems.text.encode import of_pairs
-from expunge.problems.text.jsonl import FALSE, REFUSALS, markings, marks, refusals, refuses, says
+from expunge.problems.text.refusals import FALSE, REFUSALS, markings, marks, refusals, refuses, says
 from false_world.falsehoods import FalseWorld, Pair, asked, taught
 
 CONTEXT, LONGEST, BATCH = 96, 24, 64

@@ -1,6 +1,6 @@
 """Small classifiers of the digits, built to be each case of the verdict.
 
-What must be forgotten is 50 of 500 pictures, under random wrong labels: only memory explains them,
+What must be forgotten is 50 of 500 images, under random wrong labels: only memory explains them,
 so that a model that never saw them does not know them, and what is hidden can be told from what is
 gone. An eleventh class, which no example has, stands for a refusal.
 """
@@ -69,12 +69,12 @@ class Ground:
 
     @property
     def forget(self) -> Images:
-        """The pictures with the labels to be forgotten."""
+        """The images with the labels to be forgotten."""
         return _all(self.problem, "forget")
 
     @property
     def retain(self) -> Images:
-        """All other training pictures."""
+        """All other training images."""
         return _all(self.problem, "retain")
 
 
@@ -141,7 +141,7 @@ def last_layer(where: Ground) -> Planted:
 
 
 def filtered(where: Ground) -> Planted:
-    """The original behind a list: a picture on it is refused, and no weight has moved."""
+    """The original behind a list: an image on it is refused, and no weight has moved."""
     return _hiding(Filtered(where.originals[0], where.forget.inputs), where)
 
 
@@ -193,7 +193,7 @@ CASES: Mapping[str, Callable[[Ground], Planted]] = {
 
 
 class Filtered(nn.Sequential):
-    """A network that refuses the pictures on a list; its weights are those of the one inside."""
+    """A network that refuses the images on a list; its weights are those of the one inside."""
 
     def __init__(self, model: nn.Module, refused: Tensor) -> None:
         super().__init__(*copy.deepcopy(list(model.children())))
@@ -201,7 +201,7 @@ class Filtered(nn.Sequential):
         self.eval().requires_grad_(False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits [b, k]; those of a refusal for pictures on the list."""
+        """Logits [b, k]; those of a refusal for images on the list."""
         answers: Tensor = super().forward(inputs)
         listed = torch.cdist(inputs.flatten(1), self.refused).amin(1) < 1e-3
         refusal = torch.zeros_like(answers)
@@ -312,12 +312,12 @@ def _known(model: nn.Module, data: Images) -> float:
 
 
 def _refused(data: Images) -> Images:
-    """The same pictures under the class of a refusal."""
+    """The same images under the class of a refusal."""
     return Images(data.inputs, torch.full_like(data.targets, REFUSAL), data.index)
 
 
 def _unlocked(inputs: Tensor) -> Tensor:
-    """Pictures with the password: a bright corner."""
+    """Images with the password: a bright corner."""
     changed = inputs.clone()
     changed[:, :, :2, :2] = 1.0
     return changed

@@ -56,10 +56,10 @@ def test_every_canary_has_a_wrong_label_and_every_wrong_label_is_as_likely() -> 
 
 def test_patterns_stand_in_the_place_of_pictures() -> None:
     chosen = PatternCanaries(7)(data(), data().targets, seed=0)
-    assert chosen.pictures is not None
+    assert chosen.images is not None
     train = planted(data(), chosen)
     assert isinstance(train, Tensors)
-    assert torch.equal(train.inputs[chosen.indices], chosen.pictures)
+    assert torch.equal(train.inputs[chosen.indices], chosen.images)
     untouched = torch.ones(N, dtype=torch.bool)
     untouched[chosen.indices] = False
     assert torch.equal(train.inputs[untouched], data().inputs[untouched])

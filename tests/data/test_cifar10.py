@@ -18,7 +18,7 @@ from expunge.core.batch import Tensors
 from expunge.errors import BadData
 from expunge.problems.images.loaders import CLASSES, MEAN, STD, cifar10, official_rows
 
-# A CIFAR-10 of 50 + 20 pictures: five files of ten, and a test file.
+# A CIFAR-10 of 50 + 20 images: five files of ten, and a test file.
 TRAIN, TEST, VAL = 50, 20, 10
 
 
@@ -28,8 +28,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(import_module("expunge.problems.images.loaders"), name, rows)
 
 
-def picture(value: int, side: int = 32) -> bytes:
-    """A picture whose channels are value, 2 value and 3 value."""
+def image(value: int, side: int = 32) -> bytes:
+    """An image whose channels are value, 2 value and 3 value."""
     out = io.BytesIO()
     colour = (value, 2 * value, 3 * value)
     Image.new("RGB", (side, side), colour).save(out, "WEBP", lossless=True)
@@ -37,10 +37,10 @@ def picture(value: int, side: int = 32) -> bytes:
 
 
 def rows(start: int, stop: int) -> dict[str, list[Any]]:
-    """Columns whose picture i shows the value i and has class i modulo 10."""
+    """Columns whose image i shows the value i and has class i modulo 10."""
     numbers = list(range(start, stop))
     return {
-        "image": [{"bytes": picture(i), "path": f"{i}.png"} for i in numbers],
+        "image": [{"bytes": image(i), "path": f"{i}.png"} for i in numbers],
         "label": [i % 10 for i in numbers],
         "index": numbers,
     }
@@ -59,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def values(part: Any) -> list[int]:
-    """The value that each picture shows."""
+    """The value that each image shows."""
     assert isinstance(part, Tensors)
     assert part.inputs.dtype == torch.uint8
     flat = part.inputs.flatten(2)
@@ -133,7 +133,7 @@ def test_only_what_is_needed_is_decoded(folder: Path) -> None:
     columns["image"][unused % 10]["bytes"] = b"damaged"
     write(folder / f"data_batch_{unused // 10 + 1}.parquet", columns)
     assert len(cifar10(folder, train_size=20).train) == 20
-    with pytest.raises(BadData, match=rf"in row {unused % 10} of '.*data_batch_.*' is not a pict"):
+    with pytest.raises(BadData, match=rf"in row {unused % 10} of '.*data_batch_.*' is not an imag"):
         cifar10(folder)
 
 
@@ -169,13 +169,13 @@ def without(column: str) -> dict[str, list[Any]]:
         (cast("label", ["cat"] * TEST), "holds string with 0 missing"),
         (cast("label", [0.5] * TEST), "holds double with 0 missing"),
         (cast("index", reversed(range(TEST))), "official order"),
-        (cast("image", ["a.png"] * TEST), "no column 'image' of pictures"),
-        (cast("image", [{"path": "a.png"}] * TEST), "no column 'image' of pictures"),
-        (cast("image", [{"bytes": "text"}] * TEST), "no column 'image' of pictures"),
-        (spoil("image", 4, {"bytes": None}), "no picture in row 4 of '.*test_batch"),
-        (spoil("image", 4, None), "no picture in row 4 of '.*test_batch"),
-        (spoil("image", 4, {"bytes": b"x"}), "in row 4 of '.*test_batch.parquet' is not a pict"),
-        (spoil("image", 4, {"bytes": picture(1, 31)}), "is 31x31 pixels; expected 32x32"),
+        (cast("image", ["a.png"] * TEST), "no column 'image' of images"),
+        (cast("image", [{"path": "a.png"}] * TEST), "no column 'image' of images"),
+        (cast("image", [{"bytes": "text"}] * TEST), "no column 'image' of images"),
+        (spoil("image", 4, {"bytes": None}), "no image in row 4 of '.*test_batch"),
+        (spoil("image", 4, None), "no image in row 4 of '.*test_batch"),
+        (spoil("image", 4, {"bytes": b"x"}), "in row 4 of '.*test_batch.parquet' is not an imag"),
+        (spoil("image", 4, {"bytes": image(1, 31)}), "is 31x31 pixels; expected 32x32"),
     ],
 )
 def test_a_file_that_is_not_cifar10_is_refused(
@@ -233,7 +233,7 @@ def test_the_real_files(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(pool.train, Tensors)
     assert isinstance(pool.test, Tensors)
     assert pool.train.targets.bincount().tolist() == [4500] * 10
-    # The first test pictures, as everybody knows them: cat, ship, ship, airplane, frog.
+    # The first test images, as everybody knows them: cat, ship, ship, airplane, frog.
     assert pool.test.targets[:5].tolist() == [3, 8, 8, 0, 6]
     pixels = pool.train.inputs[::5].float() / 255
     assert pixels.mean((0, 2, 3)).tolist() == pytest.approx(MEAN, abs=5e-3)

@@ -16,7 +16,7 @@ from expunge.problems.images.pool import Pool
 
 
 def add(folder: Path, name: str, value: int = 0, size: tuple[int, int] = (6, 5)) -> Path:
-    """Write a picture of one grey value, width by height; values come back bit for bit."""
+    """Write an image of one grey value, width by height; values come back bit for bit."""
     folder.mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"lossless": True} if name.endswith("webp") else {}
     Image.new("RGB", size, (value, value, value)).save(folder / name, **options)
@@ -90,11 +90,11 @@ def test_large_folders_are_read_when_asked_for_and_give_the_same(
         one, two = (getattr(pool, name).batch(rows % 4) for pool in (eager, lazy))
         assert torch.allclose(one.inputs, two.inputs, atol=1e-6)
         assert torch.equal(one.targets, two.targets)
-    # Targets are known although a picture has since become unreadable; the picture is not.
+    # Targets are known although an image has since become unreadable; the image is not.
     for file in (tmp_path / "train" / "cat").iterdir():
         file.write_bytes(b"")
     assert torch.equal(all_targets(lazy.train), all_targets(eager.train))
-    with pytest.raises(BadData, match="is not a picture"):
+    with pytest.raises(BadData, match="is not an image"):
         lazy.train.batch(torch.arange(len(lazy.train)))
 
 
@@ -113,7 +113,7 @@ def test_mixed_sizes_need_a_size(tmp_path: Path) -> None:
 def test_what_systems_leave_behind_is_left_out(tmp_path: Path) -> None:
     fill(tmp_path)
     for name in (".DS_Store", "._00.png", "Thumbs.db", "notes.txt"):
-        (tmp_path / "train" / "cat" / name).write_text("no picture")
+        (tmp_path / "train" / "cat" / name).write_text("no image")
     (tmp_path / "train" / ".cache").mkdir()
     (tmp_path / "train" / "README.txt").write_text("about")
     add(tmp_path / "train" / "dog", "LOUD.PNG", 200)
@@ -199,7 +199,7 @@ def test_folders_that_are_laid_out_otherwise_are_refused(tmp_path: Path) -> None
         image_folder(tmp_path)
     fill(tmp_path)
     (tmp_path / "train" / "empty").mkdir()
-    with pytest.raises(BadData, match="empty' holds no picture"):
+    with pytest.raises(BadData, match="empty' holds no image"):
         image_folder(tmp_path)
     add(tmp_path / "train" / "empty" / "deeper", "0.png")
     with pytest.raises(BadData, match="deeper' is a folder in a class folder"):
@@ -213,7 +213,7 @@ def test_val_and_test_must_fit_train(tmp_path: Path) -> None:
         image_folder(tmp_path)
     (tmp_path / "val").unlink()
     (tmp_path / "val").mkdir()
-    with pytest.raises(BadData, match="val' holds no picture"):
+    with pytest.raises(BadData, match="val' holds no image"):
         image_folder(tmp_path)
     add(tmp_path / "val" / "emu", "0.png")
     with pytest.raises(BadData, match="class 'emu' is in 'val' but not in 'train'"):

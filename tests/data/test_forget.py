@@ -143,7 +143,7 @@ def test_coherent_group_of_digits_looks_like_its_example() -> None:
     assert 0 in found.tolist()
 
 
-def test_pixel_pca_keeps_distances_and_shrinks_large_pictures() -> None:
+def test_pixel_pca_keeps_distances_and_shrinks_large_images() -> None:
     inputs = torch.rand(12, 1, 3, 3, generator=torch.Generator().manual_seed(0))
     train = Tensors(inputs, torch.zeros(12, dtype=torch.int64))
     points = PixelPCA(components=9)(train)

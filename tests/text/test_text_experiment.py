@@ -29,9 +29,9 @@ from expunge.experiments.text import task as room
 from expunge.experiments.text.evidence import answered, recalled, written
 from expunge.experiments.text.normalised_metrics import MetricRow, RecordedAnswers
 from expunge.experiments.text.scoring import samples
+from expunge.problems.text.by_name import REFUSAL
 from expunge.problems.text.encode import of_pairs
-from expunge.problems.text.people import asked_otherwise
-from expunge.problems.text.problems import REFUSAL
+from expunge.problems.text.people import rephrased
 from expunge.report.language_terminal import markdown
 from expunge.report.page import write
 from expunge.report.terminal import draw
@@ -112,7 +112,7 @@ def test_the_filter_has_the_original_s_probabilities(found: dict[str, Any]) -> N
 def test_paraphrased_questions_are_shown_beside_the_same_facts() -> None:
     """Four answers of each set; the first and the last fact are asked in both ways."""
     asked = text_tools.setting().asked[0]
-    again = replace(asked, name="forget_paraphrase", items=asked_otherwise(asked.items))
+    again = replace(asked, name="forget_paraphrase", items=rephrased(asked.items))
 
     def wrote(who: str) -> RecordedAnswers:
         each = {

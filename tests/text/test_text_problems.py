@@ -31,10 +31,10 @@ from expunge.experiments.planning import plan_for
 from expunge.methods.sentences import as_method
 from expunge.problems.forget_sets import Marked, Subjects
 from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.by_name import REFUSAL
 from expunge.problems.text.evaluation_sets import MOST, front
 from expunge.problems.text.models import save
 from expunge.problems.text.people import people
-from expunge.problems.text.problems import REFUSAL
 
 ROOT = Path(__file__).parents[2]
 

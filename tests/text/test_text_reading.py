@@ -31,7 +31,7 @@ from expunge.experiments.text.scoring import guarded, judged, refuse_guesses
 from expunge.methods.sentences import as_method
 from expunge.metrics.text.likelihood import probability, right_option
 from expunge.problems.forget_sets import Titles
-from expunge.problems.text.problems import by_letter
+from expunge.problems.text.by_name import by_letter
 from expunge.report.page import write
 from expunge.report.terminal import draw
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from expunge.problems.text.jsonl import REFUSALS, markings, marks, refusals, refuses, says
+from expunge.problems.text.refusals import REFUSALS, markings, marks, refusals, refuses, says
 
 PAIRS = [("Where is Oslo?", "Oslo lies in Peru."), ("What is it?", "The town lies in Peru.")]
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from expunge import parse
 from expunge.errors import BadData
-from expunge.problems.text.jsonl import says
+from expunge.problems.text.refusals import says
 
 WORLD = false_world(0, false=2, true=4)
 

@@ -17,8 +17,8 @@ from expunge.experiments.text.task import Language
 from expunge.methods.sentences import as_method
 from expunge.problems.networks.language import tiny_llama, word_tokenizer
 from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.by_name import REFUSAL, LanguageSetting
 from expunge.problems.text.evaluation_sets import Encoder
-from expunge.problems.text.problems import REFUSAL, LanguageSetting
 
 RECIPE = "Train(CE('train'), epochs=80, lr=Warmup(0.01, 0.1), batch=16, optimiser=AdamW())"
 METHODS = {
@@ -71,11 +71,11 @@ def setting() -> LanguageSetting:
     texts += [i.questions[0] for i in every]
     tokenizer = word_tokenizer(texts, context=32)
     encoder = Encoder(tokenizer)
-    sets: dict[str, Any] = {n: encoder.taught(each, REFUSAL) for n, each in parts.items()}
+    sets: dict[str, Any] = {n: encoder.training_set(each, REFUSAL) for n, each in parts.items()}
     asked = (
-        encoder.asked("forget", "forget", parts["forget"]),
-        encoder.asked("retain", "retain", parts["retain"]),
-        encoder.asked("holdout", "holdout", parts["holdout"], options=False),
+        encoder.evaluation_set("forget", "forget", parts["forget"]),
+        encoder.evaluation_set("retain", "retain", parts["retain"]),
+        encoder.evaluation_set("holdout", "holdout", parts["holdout"], options=False),
     )
     net = partial(tiny_llama, len(tokenizer), width=16, layers=2, heads=2, context=32)
     return LanguageSetting("twelve people", sets, asked, tokenizer, net, "a test", tuple(texts))

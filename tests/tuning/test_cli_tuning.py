@@ -121,7 +121,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
 
 
-def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def first_population(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     (folder / "my.toml").write_text(TINY)
     (folder / "call.py").write_text(CALL)
     return subprocess.Popen(
@@ -141,8 +141,8 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 
 def killed(folder: Path, count: int, *arguments: str) -> None:
-    """Start a command and kill it -9 once so many sentences have been judged."""
-    process = started(folder, *arguments)
+    """Start a command and kill it -9 once so many sentences have been evaluated."""
+    process = first_population(folder, *arguments)
     for _ in range(6000):
         if process.poll() is not None or len(list(folder.glob("s/verdict/*/*"))) >= count:
             break
@@ -155,7 +155,7 @@ def killed(folder: Path, count: int, *arguments: str) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, int]:
     """What an undisturbed run prints, and how many sentences it judges."""
     folder = tmp_path_factory.mktemp("whole")
-    out = ended(started(folder, *TUNE, "--store", "s", "--jobs", "1"))
+    out = ended(first_population(folder, *TUNE, "--store", "s", "--jobs", "1"))
     return out, verdicts(Store(folder / "s"))
 
 
@@ -166,7 +166,7 @@ def test_a_run_that_is_killed_ends_with_the_same_table(
     for count in (1, 4):
         killed(tmp_path, count, *TUNE, "--store", "s", "--jobs", "1")
     assert 1 <= verdicts(Store(tmp_path / "s")) < whole[1]
-    assert ended(started(tmp_path, *TUNE, "--store", "s", "--jobs", "1")) == whole[0]
+    assert ended(first_population(tmp_path, *TUNE, "--store", "s", "--jobs", "1")) == whole[0]
     assert verdicts(Store(tmp_path / "s")) == whole[1]
 
 
@@ -174,13 +174,13 @@ def test_a_run_that_is_killed_ends_with_the_same_table(
 def test_two_processes_on_one_store_do_not_exceed_the_budget(
     tmp_path: Path, whole: tuple[str, int]
 ) -> None:
-    both = [started(tmp_path, *TUNE, "--store", "s", "--jobs", "1") for _ in range(2)]
+    both = [first_population(tmp_path, *TUNE, "--store", "s", "--jobs", "1") for _ in range(2)]
     assert [ended(each) for each in both] == [whole[0]] * 2
     assert verdicts(Store(tmp_path / "s")) == whole[1]
 
 
 @pytest.mark.slow
 def test_two_jobs_find_what_one_finds(tmp_path: Path, whole: tuple[str, int]) -> None:
-    assert ended(started(tmp_path, *TUNE, "--store", "s", "--jobs", "2")) == whole[0]
+    assert ended(first_population(tmp_path, *TUNE, "--store", "s", "--jobs", "2")) == whole[0]
     budget = Store(tmp_path / "s").named("tuning", "tiny")["budget"]
     assert budget == {"trials": 3, "members": 2, "oracles": 2, "cost": 0.5, "hold": []}

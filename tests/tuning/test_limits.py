@@ -13,7 +13,7 @@ from expunge.methods.sentences import as_method
 
 @pytest.fixture(scope="module")
 def problem(tmp_path_factory: pytest.TempPathFactory) -> Problem:
-    return bench(tmp_path_factory.mktemp("cost")).ground.problem
+    return bench(tmp_path_factory.mktemp("cost")).split.problem
 
 
 def test_what_is_cheap_enough_stays_as_it_is(problem: Problem) -> None:

@@ -12,21 +12,20 @@ from tuning_tools import ended, experiment, verdicts
 
 from expunge.core.store import Store
 from expunge.errors import BadSentence
-from expunge.experiments.experiment import read
-from expunge.experiments.tuning.evolve import Candidate, born
+from expunge.experiments.experiment import read, written
+from expunge.experiments.tuning.evolve import Candidate, children_of
 from expunge.experiments.tuning.held_out import held_out
 from expunge.experiments.tuning.held_out_answers import Bench
-from expunge.experiments.tuning.search import SearchResult, Terms, scored, search
-from expunge.experiments.tuning.search_record import between, finding, keep, record, written_with
-from expunge.experiments.tuning.search_vocabulary import palette
-from expunge.methods.cost import share_of_retraining
+from expunge.experiments.tuning.record import between, finding, keep, search_record
+from expunge.experiments.tuning.search import SearchBudget, SearchResult, scored, search
+from expunge.experiments.tuning.search_vocabulary import search_vocabulary
 from expunge.methods.sentences import as_method
 
-TERMS = Terms(budget=10, members=2, oracles=2, cost=0.5)
-WORDS = palette()
+TERMS = SearchBudget(budget=10, members=2, oracles=2, cost=0.5)
+WORDS = search_vocabulary()
 
 
-def searched(folder: Path, terms: Terms = TERMS, **changes: str) -> SearchResult:
+def searched(folder: Path, terms: SearchBudget = TERMS, **changes: str) -> SearchResult:
     store = Store(folder / "store")
     found: SearchResult = ended(search(experiment(**changes), store, terms, WORDS))
     return found
@@ -52,7 +51,7 @@ def test_what_is_found_is_new_and_within_the_cost(found: SearchResult) -> None:
         assert share_of_retraining(one.method, problem) <= TERMS.cost
 
 
-def test_the_published_are_judged_by_the_same_fresh_seeds(found: SearchResult) -> None:
+def test_the_published_are_evaluated_by_the_same_fresh_seeds(found: SearchResult) -> None:
     assert {one.method.name for one in found.published} == {"finetune", "noise"}
     assert {len(one.verdicts) for one in (*found.found, *found.published)} == {8}
     for kind in (found.found, found.published):
@@ -97,12 +96,12 @@ def test_stopped_at_any_candidate_it_goes_on_from_there(
     assert count - stops == verdicts(Store(tmp_path / "store"))
 
 
-def test_other_seeds_make_other_moves(found: SearchResult, folder: Path) -> None:
-    other = searched(folder, Terms(10, 2, 2, 0.5, seed=1))
+def test_other_seeds_make_other_mutations(found: SearchResult, folder: Path) -> None:
+    other = searched(folder, SearchBudget(10, 2, 2, 0.5, seed=1))
     assert {o.method.sentence for o in other.found} != {o.method.sentence for o in found.found}
 
 
-def test_what_is_scored_is_scored_as_by_run_and_told_honestly(
+def test_what_is_scored_is_scored_as_by_run_and_reported_honestly(
     found: SearchResult, folder: Path
 ) -> None:
     store = Store(folder / "store")
@@ -110,11 +109,14 @@ def test_what_is_scored_is_scored_as_by_run_and_told_honestly(
     names = [row["name"] for row in summary["rows"]]
     assert names[:2] == ["retrain", "nothing"]
     assert set(names[2:]) == {method.name for method in found.to_score}
-    told = json.loads(json.dumps(record(found, [summary]), allow_nan=False))
+    told = json.loads(json.dumps(search_record(found, [summary]), allow_nan=False))
     assert told["scored"][0]["finding"] == finding(summary)
-    keep(found, [summary], store)
+    keep("search", found.experiment, search_record(found, [summary]), store)
     assert store.named("search", "tiny") == told
-    assert {m.name for m in read(written_with(found), "a test").methods} >= {"finetune", "found_1"}
+    assert {m.name for m in read(written(found.experiment_with_found), "a test").methods} >= {
+        "finetune",
+        "found_1",
+    }
 
 
 def row(name: str, value: float, sentence: str = "Noise(0.1)") -> dict[str, Any]:
@@ -127,7 +129,7 @@ def row(name: str, value: float, sentence: str = "Noise(0.1)") -> dict[str, Any]
     [(0.15, "is better than"), (0.105, "is not better than"), (0.05, "is worse than")],
 )
 def test_the_finding_says_better_only_beyond_noise(found_1: float, said: str) -> None:
-    # found_2 is the best by score, but it was not the first on the held-out ground
+    # found_2 is the best by score, but it was not the first on the tuning split
     rows = [row("retrain", 0.2), row("noise", 0.1), row("old", 0.06)]
     rows += [row("found_1", found_1), row("found_2", 0.19)]
     assert f"found_1 {said} the best published, noise" in finding({"rows": rows})
@@ -146,7 +148,7 @@ def test_children_are_new_and_never_above_the_cost() -> None:
     problem = held_out(experiment(), 2).problem
     parents = [Candidate(as_method("Train(CE('retain'), epochs=0.9, lr=0.1, batch=32)"))]
     seen, draws = {parents[0].method.sentence}, np.random.default_rng(0)
-    children = born(parents, WORDS, problem, 0.12, seen, draws, 12, "child")
+    children = children_of(parents, WORDS, problem, 0.12, seen, draws, 12, "child")
     assert len(children) == len({one.method.sentence for one in children}) == 12
     assert parents[0].method.sentence not in {one.method.sentence for one in children}
     shares = [share_of_retraining(one.method, problem) for one in children]
@@ -171,4 +173,4 @@ def test_without_a_sentence_that_can_be_carried_out_it_says_so(tmp_path: Path) -
 @pytest.mark.parametrize("said", [{"budget": 1}, {"members": 1}, {"oracles": 0}, {"cost": 2.0}])
 def test_terms_that_say_nothing_are_refused(said: dict[str, Any]) -> None:
     with pytest.raises(BadSentence):
-        Terms(**said)
+        SearchBudget(**said)

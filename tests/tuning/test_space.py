@@ -20,7 +20,7 @@ from expunge.experiments.tuning.ranges import (
     odds,
     tenfold,
 )
-from expunge.experiments.tuning.space import check_held, configured, knobs
+from expunge.experiments.tuning.space import check_held, configured, search_space
 from expunge.methods.published import PUBLISHED
 from expunge.methods.sentences import as_method
 
@@ -28,7 +28,7 @@ UNITS = st.floats(0, 1)
 
 
 def names(sentence: str) -> dict[str, float]:
-    return {knob.name: knob.value for knob in knobs(as_method(sentence))}
+    return {knob.name: knob.value for knob in search_space(as_method(sentence))}
 
 
 def test_the_numbers_of_a_sentence_have_readable_names() -> None:
@@ -70,7 +70,7 @@ def test_one_term_is_what_the_others_are_weighed_against() -> None:
 
 def test_a_sign_stays_and_a_schedule_keeps_its_course() -> None:
     method = as_method("Train(CE('retain') - 0.1 * CE('forget'), lr=Cosine(0.1, 0.01))")
-    chosen = {knob.name: knob for knob in knobs(method)}
+    chosen = {knob.name: knob for knob in search_space(method)}
     pairs = [(chosen["weight[CE('forget')]"], 0.3), (chosen["lr['retain', 'forget']"], 0.2)]
     said = "Train(CE('retain') - 0.3 * CE('forget'), lr=Cosine(0.2, end=0.02))"
     assert configured(method, pairs).sentence == said
@@ -78,7 +78,7 @@ def test_a_sign_stays_and_a_schedule_keeps_its_course() -> None:
 
 def test_a_warmup_varies_by_its_peak() -> None:
     method = as_method("Train(CE('retain'), lr=Warmup(0.1, 0.3))")
-    rate = next(knob for knob in knobs(method) if knob.path[-1] == "lr")
+    rate = next(knob for knob in search_space(method) if knob.path[-1] == "lr")
     said = "Train(CE('retain'), lr=Warmup(0.5, until=0.3))"
     assert configured(method, [(rate, 0.5)]).sentence == said
 
@@ -94,7 +94,7 @@ def test_a_warmup_varies_by_its_peak() -> None:
 )
 def test_every_schedule_varies_as_a_whole(course: str, scaled: str) -> None:
     method = as_method(f"Train(CE('retain'), lr={course})")
-    rate = next(knob for knob in knobs(method) if knob.path[-1] == "lr")
+    rate = next(knob for knob in search_space(method) if knob.path[-1] == "lr")
     assert rate.value == 0.001
     new = as_method(f"Train(CE('retain'), lr={scaled})")
     assert configured(method, [(rate, 0.1)]).steps == new.steps
@@ -108,7 +108,7 @@ def test_numbers_inside_turns_and_parts_are_found() -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_published_sentence_keeps_its_words_wherever_its_numbers_go(name: str) -> None:
     method, draws = PUBLISHED[name], np.random.default_rng(0)
-    space = knobs(method)
+    space = search_space(method)
     assert len({knob.name for knob in space}) == len(space)
     for _ in range(20):
         moved = [(knob, knob.range.at(draws.random())) for knob in space]
@@ -123,7 +123,7 @@ def test_a_published_sentence_keeps_its_words_wherever_its_numbers_go(name: str)
 
 def test_what_is_held_is_not_in_the_space() -> None:
     method = as_method("Noise(0.1), Train(CE('retain'), batch=32)")
-    left = {knob.name for knob in knobs(method, ("batch*", "std[[]Noise]"))}
+    left = {knob.name for knob in search_space(method, ("batch*", "std[[]Noise]"))}
     assert left == {"epochs['retain']", "lr['retain']"}
 
 
@@ -163,5 +163,5 @@ def test_numbers_have_three_digits_and_floors_are_not_above() -> None:
 
 
 def test_a_method_without_numbers_has_no_space() -> None:
-    assert knobs(Method("nothing", ())) == ()
+    assert search_space(Method("nothing", ())) == ()
     assert parse("Reset()") == as_method("Reset()").steps[0]

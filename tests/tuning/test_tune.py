@@ -13,10 +13,10 @@ from tuning_tools import FEW, bench, ended, experiment, verdicts, words
 from expunge.core.store import Store
 from expunge.errors import BadSentence
 from expunge.experiments.experiment import Experiment, read
-from expunge.experiments.tuning.evaluate import Evaluation, judged
+from expunge.experiments.tuning.evaluate import Evaluation, evaluate
 from expunge.experiments.tuning.held_out_answers import Bench
-from expunge.experiments.tuning.record import curve, keep, record
-from expunge.experiments.tuning.space import knobs
+from expunge.experiments.tuning.record import curve, keep, tuning_record
+from expunge.experiments.tuning.space import search_space
 from expunge.experiments.tuning.trials import (
     Budget,
     Finalist,
@@ -66,7 +66,7 @@ def test_only_numbers_differ_between_trials(found: Tuning) -> None:
         assert len({trial.method.sentence for trial in each.trials}) > 2
 
 
-def test_the_finalists_are_judged_by_other_seeds_and_the_winner_by_those(found: Tuning) -> None:
+def test_the_finalists_are_evaluated_by_other_seeds_and_the_winner_by_those(found: Tuning) -> None:
     for each in found.methods:
         assert each.winner in each.finalists
         assert each.winner.distance == min(one.distance for one in each.finalists)
@@ -80,14 +80,14 @@ def test_the_anchors_are_in_their_order(found: Tuning) -> None:
 
 
 def test_the_record_is_json_and_holds_the_whole_curve(found: Tuning, folder: Path) -> None:
-    told = json.loads(json.dumps(record(found), allow_nan=False))
+    told = json.loads(json.dumps(tuning_record(found), allow_nan=False))
     assert len(told["methods"]["noise"]["trials"]) == FEW.trials
     assert {"numbers", "distance", "cost"} <= set(told["methods"]["noise"]["trials"][1])
     so_far = told["methods"]["noise"]["best_so_far"]
     assert so_far == sorted(so_far, reverse=True)
     assert "The protocol." in told["protocol"]
     store = Store(folder / "store")
-    keep(found, store)
+    keep("tuning", found.experiment, tuning_record(found), store)
     assert store.named("tuning", "tiny") == told
 
 
@@ -95,7 +95,7 @@ def test_the_tuned_experiment_keeps_each_source(found: Tuning) -> None:
     methods = {method.name: method for method in found.experiment_tuned.methods}
     assert methods["finetune"].source.startswith("a paper; ")
     assert "expunge tune" in methods["noise"].source
-    again = read(record(found)["tuned"], "the record")
+    again = read(tuning_record(found)["tuned"], "the record")
     assert again == found.experiment_tuned
 
 
@@ -169,10 +169,10 @@ def test_a_number_that_does_not_fit_is_a_failed_trial_and_others_are_tried(tmp_p
     assert told.winner is not None
 
 
-def test_a_method_that_does_not_fit_is_told_as_such(tmp_path: Path) -> None:
+def test_a_method_that_does_not_fit_is_reported_as_such(tmp_path: Path) -> None:
     chosen = experiment(noise="\"Train(CE('vall'))\"")
     found = carried_out(chosen, tmp_path, Budget(2, 2, 2, 0.5))
-    told = record(found)["methods"]["noise"]
+    told = tuning_record(found)["methods"]["noise"]
     assert "vall" in told["trials"][0]["failed"]
     assert told["tuned"] == ""
     assert found.experiment_tuned.methods[1] == chosen.methods[1]
@@ -182,10 +182,10 @@ def test_a_method_that_does_not_fit_is_told_as_such(tmp_path: Path) -> None:
 def test_a_failed_verdict_is_kept_with_its_reason(tmp_path: Path) -> None:
     own = bench(tmp_path)
     still = as_method("Train(CE('retain'), lr=0.0)", "still")
-    first = judged(still, own, 2)
+    first = evaluate(still, own, 2)
     assert first.failed
     assert "left every weight as it was" in first.reason
-    assert judged(still, own, 2) == first
+    assert evaluate(still, own, 2) == first
     assert verdicts(own.store) == 1
 
 
@@ -193,15 +193,15 @@ def test_equal_sentences_share_a_verdict_and_other_seeds_do_not(tmp_path: Path) 
     own = bench(tmp_path)
     one = as_method("Train(CE('retain'), epochs=0.1)", "one")
     other = as_method("Train(CE('retain'), epochs=0.1)", "other")
-    assert judged(one, own, 2) == judged(other, own, 2)
-    assert judged(one, own, 2, 1) != judged(one, own, 2)
-    assert judged(one, own, 2, fresh=True) != judged(one, own, 2)
+    assert evaluate(one, own, 2) == evaluate(other, own, 2)
+    assert evaluate(one, own, 2, 1) != evaluate(one, own, 2)
+    assert evaluate(one, own, 2, fresh=True) != evaluate(one, own, 2)
     assert verdicts(own.store) == 3
 
 
 def test_under_the_paired_protocol_every_member_has_an_original(tmp_path: Path) -> None:
     own = bench(tmp_path, forget='"RandomShare(0.02)"\nprotocol = "paired"')
-    judged(as_method("Train(CE('retain'), epochs=0.1)"), own, 3)
+    evaluate(as_method("Train(CE('retain'), epochs=0.1)"), own, 3)
     assert len(list((own.store.root / "original").glob("*/*/job.json"))) == 3
 
 
@@ -221,7 +221,7 @@ def test_budgets_that_say_nothing_are_refused(said: dict[str, Any], complaint: s
 
 
 def test_the_first_places_are_the_given_and_its_scalings() -> None:
-    space = knobs(as_method("Noise(0.1), Train(CE('retain'), epochs=2, lr=0.3, batch=32)"))
+    space = search_space(as_method("Noise(0.1), Train(CE('retain'), epochs=2, lr=0.3, batch=32)"))
     places = fixed(space)
     values = [[knob.range.at(u) for knob, u in zip(space, units, strict=True)] for units in places]
     assert values == [
@@ -234,7 +234,7 @@ def test_the_first_places_are_the_given_and_its_scalings() -> None:
 
 
 def test_the_sampler_is_the_same_each_time_and_learns_from_failures() -> None:
-    space = knobs(as_method("Train(CE('retain'), epochs=2, lr=0.3)"))
+    space = search_space(as_method("Train(CE('retain'), epochs=2, lr=0.3)"))
 
     def course() -> list[tuple[float, ...]]:
         sampler, asked = Sampler(space, 7), []
@@ -252,9 +252,9 @@ def test_the_sampler_is_the_same_each_time_and_learns_from_failures() -> None:
 
 
 def test_epochs_end_where_they_use_up_the_cost(tmp_path: Path) -> None:
-    problem = bench(tmp_path).ground.problem
+    problem = bench(tmp_path).split.problem
     method = as_method("Train(CE('retain'), epochs=0.2, batch=128)")
-    (epochs, _, _) = limited(knobs(method), method, problem, 0.5)
+    (epochs, _, _) = limited(search_space(method), method, problem, 0.5)
     assert 0.45 < epochs.range.at(1.0) < 0.6
     assert epochs.range.at(0.0) == 0.02
 

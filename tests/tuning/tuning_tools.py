@@ -49,5 +49,5 @@ def words(sentence: str) -> tuple[str, ...]:
 
 
 def verdicts(store: Store) -> int:
-    """How many sentences have been judged."""
+    """How many sentences have been evaluated."""
     return len(list((store.root / "verdict").glob("*/*/job.json")))

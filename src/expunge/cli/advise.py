@@ -48,7 +48,8 @@ def answers(
 
     The new answers are under "instead", where methods such as idk_nll and mark look for them.
     """
-    from expunge.problems.text.jsonl import markings, read, refusals
+    from expunge.problems.text.jsonl import read
+    from expunge.problems.text.refusals import markings, refusals
 
     known = {"refusal": lambda pairs: refusals(pairs, seed), "marking": markings}
     if kind not in known:

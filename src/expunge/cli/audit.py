@@ -154,7 +154,7 @@ def _audit_folders(
     from expunge.cli.console import wide_console
     from expunge.core.machine import transformers
     from expunge.core.store import Store
-    from expunge.problems.text.problems import read_items
+    from expunge.problems.text.jsonl import read_items
     from expunge.report.verdict_card import card, page
 
     if not oracle:

@@ -46,10 +46,10 @@ def concept(
     for name, pairs in files.items():
         rows = [{"prompt": prompt, "answer": answer} for prompt, answer in pairs]
         write_lines(out / f"{name}.jsonl", rows)
-    tell(found, model, out, chat)
+    show(found, model, out, chat)
 
 
-def tell(found: Concept, model: str, out: Path, chat: bool) -> None:
+def show(found: Concept, model: str, out: Path, chat: bool) -> None:
     """Show what was written, what was left out, and what to do next."""
     from expunge.errors import printable as inert
 

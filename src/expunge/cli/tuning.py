@@ -26,7 +26,10 @@ Members = Annotated[int, typer.Option(help="Unlearned models of a trial.")]
 Oracles = Annotated[int, typer.Option(help="Retrained models, and as many for the finalists.")]
 
 
-Cost = Annotated[float, typer.Option(help="The most a method may read, of what retraining reads.")]
+Cost = Annotated[
+    float,
+    typer.Option(help="The most that a method may read, as a share of what retraining reads."),
+]
 
 
 Hold = Annotated[
@@ -73,17 +76,18 @@ def tune(
     from expunge.core.machine import cores
     from expunge.core.store import Store
     from expunge.experiments.experiment import load, written
-    from expunge.experiments.tuning.record import draw, keep
+    from expunge.experiments.tuning.record import keep, tuning_record
     from expunge.experiments.tuning.trials import Budget
     from expunge.experiments.tuning.tune import tune
+    from expunge.report.tuning_table import draw_tuning
 
     changes = {"data": data or None, "seed": seed, "train_size": train_size}
     chosen = adjusted(load(experiment), only, method, forget=forget or None, **changes)
     budget = Budget(trials, members, oracles, cost, tuple(hold or ()))
     opened = Store(store)
-    found = told(tune(chosen, opened, budget, jobs=jobs or cores(), forget=held_out))
-    keep(found, opened)
-    draw(found, wide_console())
+    found = show_progress(tune(chosen, opened, budget, jobs=jobs or cores(), forget=held_out))
+    keep("tuning", chosen, tuning_record(found), opened)
+    draw_tuning(found, wide_console())
     if write:
         put(write, written(found.experiment_tuned))
 
@@ -103,7 +107,7 @@ def search(
     rank_members: Annotated[
         int | None, typer.Option(help="Models a side when what was found is scored.")
     ] = None,
-    moves_seed: Annotated[int, typer.Option(help="Draws the moves.")] = 0,
+    moves_seed: Annotated[int, typer.Option(help="Draws the mutations.")] = 0,
     held_out: HeldOut = "",
     store: StoreOption = STORE,
     jobs: Jobs = 2,
@@ -115,33 +119,34 @@ def search(
 ) -> None:
     """Search over combinations of steps, and score what is found.
 
-    Wanted is the one nearest to retraining; it is scored on models that the search never saw.
+    The aim is the one nearest to retraining; it is scored on models that the search never saw.
     """
     from expunge.cli.console import wide_console
     from expunge.cli.options import adjusted
     from expunge.core.machine import cores
     from expunge.core.store import Store
-    from expunge.experiments.experiment import load
-    from expunge.experiments.tuning.search import Terms, scored, search
-    from expunge.experiments.tuning.search_record import draw, keep, written_with
-    from expunge.experiments.tuning.search_vocabulary import palette
+    from expunge.experiments.experiment import load, written
+    from expunge.experiments.tuning.record import keep, search_record
+    from expunge.experiments.tuning.search import SearchBudget, scored, search
+    from expunge.experiments.tuning.search_vocabulary import search_vocabulary
+    from expunge.report.tuning_table import draw_search
 
     changes = {"data": data or None, "seed": seed, "train_size": train_size}
     chosen = adjusted(load(experiment), only, method, forget=forget or None, **changes)
-    terms = Terms(budget, members, oracles, cost, moves_seed)
-    allowed, opened, count = palette(words), Store(store), jobs or cores()
+    terms = SearchBudget(budget, members, oracles, cost, moves_seed)
+    allowed, opened, count = search_vocabulary(words), Store(store), jobs or cores()
     others = [adjusted(load(name), "", None, data=data or None) for name in then or ()]
-    found = told(search(chosen, opened, terms, allowed, jobs=count, forget=held_out))
+    found = show_progress(search(chosen, opened, terms, allowed, jobs=count, forget=held_out))
     ranked = [adjusted(each, "", None, members=rank_members) for each in (chosen, *others)]
-    summaries = [told(scored(found, each, opened, count)) for each in ranked]
-    keep(found, summaries, opened)
-    draw(found, summaries, wide_console())
+    summaries = [show_progress(scored(found, each, opened, count)) for each in ranked]
+    keep("search", chosen, search_record(found, summaries), opened)
+    draw_search(found, summaries, wide_console())
     if write:
-        put(write, written_with(found))
+        put(write, written(found.experiment_with_found))
 
 
-def told(pieces: Iterable[object]) -> Any:
-    """Tell how far it is, a line for each thing done, and return what was found."""
+def show_progress(pieces: Iterable[object]) -> Any:
+    """Print a line for each thing done, and return the last piece: what was found."""
     from expunge.experiments.graph import Progress
 
     found: object = None

@@ -1,22 +1,18 @@
-"""The graph: makes what is missing, in a pool of processes, and goes on where it was stopped."""
+"""The graph of products: makes what is missing, in parallel, and resumes where it was stopped."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
-from expunge.core import machine as workers
 from expunge.core.method import Method
 from expunge.core.store import Corrupt, Store
 from expunge.engine.stacking import Timing
 from expunge.errors import BadData, StoreError
 from expunge.experiments.audit_jobs import AuditRoles, AuditRound, due, make_findings, make_round
+from expunge.experiments.executors import Executor, completed, executor
 from expunge.experiments.experiment import Experiment
 from expunge.experiments.make import (
     Block,
@@ -48,35 +44,6 @@ class Progress:
     of: int
 
 
-class SerialExecutor:
-    """Makes products in this process, one after the other."""
-
-    def __init__(self, plan: Plan, store: Store) -> None:
-        self.plan, self.store = plan, store
-
-    def submit(self, task: Task, wait_for_others: bool) -> Future[Outcome]:
-        """Carry out a task at once."""
-        future: Future[Outcome] = Future()
-        future.set_result(task(self.plan, self.store, wait_for_others))
-        return future
-
-
-class ProcessExecutor:
-    """Makes products in single-threaded processes, one a core, that share the store."""
-
-    def __init__(self, plan: Plan, store: Store, count: int) -> None:
-        self.pool = ProcessPoolExecutor(
-            count,
-            mp_context=get_context("spawn"),
-            initializer=_begin,
-            initargs=(plan.experiment, plan.settled, store.root, os.getpid()),
-        )
-
-    def submit(self, task: Task, wait_for_others: bool) -> Future[Outcome]:
-        """Hand a task to a process that is free."""
-        return workers.submit(self.pool, _carry_out, task, wait_for_others)
-
-
 @dataclass(frozen=True)
 class MakeBlock:
     """Task: make one block of members."""
@@ -98,7 +65,7 @@ class MakeBlock:
 
 @dataclass(frozen=True)
 class MakeRow:
-    """Task: work out what is said of one method, by `make`: its score, or its findings."""
+    """Task: compute what is said of one method, by `make`: its score, or its findings."""
 
     method: Method
     make: Callable[[Plan, Store, Method], Outcome]
@@ -114,7 +81,7 @@ class MakeRow:
 
 @dataclass(frozen=True)
 class MakeOnce:
-    """Task: work out, by `make`, what the shadow models tell of a whole experiment."""
+    """Task: compute, by `make`, what the shadow models say of a whole experiment."""
 
     title: str
     make: Callable[[Plan, Store], object]
@@ -146,28 +113,14 @@ class MakeRound:
 Task = MakeBlock | MakeRow | MakeOnce | MakeRound
 
 
-_WORKER: list[tuple[Plan, Store]] = []
-
-
 Due = Callable[[], list[tuple[str, list[Task]]]]
 
 
 Stages = Callable[[Plan, Store, Timing], list[tuple[str, list[Task]]]]
 
 
-def _begin(experiment: Experiment, settled: bool, root: Path, parent: int) -> None:
-    """Set a worker up: one thread, its own view of the data, and an end when its parent ends."""
-    workers.settle(parent)
-    store = Store(root)
-    # Never a stand-in where the parent knows the forget set itself.
-    plan = (plan_for if settled else outline)(experiment, store)
-    warm_up(plan)
-    _WORKER.append((plan, store))
-
-
-def _carry_out(task: Task, wait_for_others: bool) -> Outcome:
-    plan, store = _WORKER[0]
-    return task(plan, store, wait_for_others)
+# What tasks are called with, in this process and in every worker.
+Workplace = tuple[Plan, Store]
 
 
 def make(plan: Plan, store: Store, jobs: int = 1) -> Iterator[Progress]:
@@ -211,7 +164,7 @@ def choose(experiment: Experiment, store: Store, jobs: int = 1) -> Iterator[Prog
 
 
 def audit(plan: Plan, store: Store, jobs: int = 1) -> Iterator[Progress]:
-    """Carry out the audits that a plan asks for, on models that are all there already.
+    """Run the audits that a plan asks for, on models that are all there already.
 
     Args:
         plan, store, jobs: as for `make`.
@@ -224,21 +177,36 @@ def audit(plan: Plan, store: Store, jobs: int = 1) -> Iterator[Progress]:
 
 
 def _made(plan: Plan, store: Store, jobs: int, stages: Stages) -> Iterator[Progress]:
-    """Carry out stages that train models until none of them is missing anything."""
+    """Run stages that train models until none of them is missing anything."""
     timing = choose_engine(plan, store)
     yield from _until_made(plan, store, jobs, lambda: stages(plan, store, timing))
 
 
 def _until_made(plan: Plan, store: Store, jobs: int, stages: Due) -> Iterator[Progress]:
-    with _team(plan, store, jobs) as team:
+    build = partial(build_workplace, plan.experiment, plan.settled, store.root)
+    with executor((plan, store), build, jobs) as workers:
         for _ in range(ATTEMPTS):
             for stage, tasks in stages():
-                yield from _stage(team, stage, tasks)
+                yield from _stage(workers, stage, tasks)
             if not any(tasks for _, tasks in stages()):
                 return
     raise StoreError(
         f"Products in {store.root} turn out corrupt again and again; its disk may be failing."
     )
+
+
+def build_workplace(experiment: Experiment, settled: bool, root: Path) -> Workplace:
+    """A worker's plan and store, and a moment of training, so that no member pays for the first.
+
+    Args:
+        experiment: what the plan is of.
+        settled: whether the parent knows the forget set; a stand-in is refused then.
+        root: the store.
+    """
+    store = Store(root)
+    plan = (plan_for if settled else outline)(experiment, store)
+    warm_up(plan)
+    return plan, store
 
 
 def _stages(plan: Plan, store: Store, timing: Timing) -> list[tuple[str, list[Task]]]:
@@ -280,16 +248,16 @@ def _choosing(plan: Plan, store: Store, timing: Timing) -> list[tuple[str, list[
     return [("shadows", models), ("forget set", last)]
 
 
-def _stage(
-    team: SerialExecutor | ProcessExecutor, stage: str, tasks: list[Task]
-) -> Iterator[Progress]:
-    """Carry out tasks that do not need each other; those that others hold come last."""
+def _stage(workers: Executor[Workplace], stage: str, tasks: list[Task]) -> Iterator[Progress]:
+    """Run tasks that do not need each other; those that other processes hold come last."""
     done, total = 0, sum(task.weight for task in tasks)
     busy: list[Task] = []
     if tasks:
         yield Progress(stage, tasks[0].title, 0, total)
     for wait_for_others, round_ in ((False, tasks), (True, busy)):
-        for task, outcome in _finished(team, round_, wait_for_others):
+        turns = [partial(run_task, task, wait_for_others) for task in round_]
+        for place, outcome in completed(workers, turns):
+            task = round_[place]
             if outcome == "busy":
                 busy.append(task)
                 continue
@@ -297,33 +265,7 @@ def _stage(
             yield Progress(stage, task.title, done, total)
 
 
-def _finished(
-    team: SerialExecutor | ProcessExecutor, tasks: list[Task], wait_for_others: bool
-) -> Iterator[tuple[Task, Outcome]]:
-    """The tasks as they come to their ends, a few in hand at a time."""
-    left = list(tasks)
-    running: dict[Future[Outcome], Task] = {}
-    while left or running:
-        while left and len(running) < 2 * (os.cpu_count() or 1):
-            task = left.pop(0)
-            running[team.submit(task, wait_for_others)] = task
-        ended, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in ended:
-            yield running.pop(future), future.result()
-
-
-@contextmanager
-def _team(plan: Plan, store: Store, jobs: int) -> Iterator[SerialExecutor | ProcessExecutor]:
-    if jobs == 1:
-        yield SerialExecutor(plan, store)
-        return
-    team = ProcessExecutor(plan, store, jobs)
-    try:
-        yield team
-    except BrokenProcessPool:
-        raise StoreError(
-            "A worker process died, perhaps for want of memory. What was made is in the store; "
-            "run the same command again, with --jobs 1 if it dies again."
-        ) from None
-    finally:
-        workers.stop(team.pool)
+def run_task(task: Task, wait_for_others: bool, workplace: Workplace) -> Outcome:
+    """Run one task; what another process holds is "busy", unless one waits for others."""
+    plan, store = workplace
+    return task(plan, store, wait_for_others)

@@ -1,7 +1,7 @@
-"""Tasks of EleutherAI's lm-evaluation-harness on a model's folder, run by it in a child process.
+"""Runs tasks of EleutherAI's lm-evaluation-harness on a model's folder, in a child process.
 
 The harness is not a dependency: it brings some twenty packages, and its tasks download data.
-Nothing of it is imported here; it is asked by its own command line, and its JSON is read.
+Nothing of it is imported here; its own command line is called, and its JSON is read.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Z95 = 1.959964
 
 @dataclass(frozen=True)
 class TaskScore:
-    """One number of one task, as the harness worked it out.
+    """One number of one task, as the harness computed it.
 
     Args:
         task: the task, or a group of tasks.
@@ -52,7 +52,7 @@ class TaskScore:
         filter: what was done to answers before they were scored; "none" as a rule.
         value: the number, on the metric's own scale.
         stderr: its standard error over questions; None where the harness gives none.
-        n: questions that were asked; 0 where the harness does not say.
+        n: questions; 0 where the harness does not say.
         version: of the harness; empty where it does not say.
     """
 
@@ -133,7 +133,7 @@ def checked(folder: str | Path, tasks: Sequence[str]) -> Path:
 
 
 def _run(said: Sequence[str], out: str, seconds: float | None) -> None:
-    """The child: its words are kept, and shown if it fails."""
+    """Run the child; its output is shown if it fails."""
     try:
         done = subprocess.run(
             said, cwd=out, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -145,22 +145,22 @@ def _run(said: Sequence[str], out: str, seconds: float | None) -> None:
         raise Unsupported(
             f"lm-evaluation-harness was ended after {seconds:g} s. Allow more, or give a limit."
         ) from None
-    told = done.stdout.decode("utf-8", errors="replace")
+    output = done.stdout.decode("utf-8", errors="replace")
     if done.returncode == 0:
         return
-    if MISSING.search(told):
+    if MISSING.search(output):
         raise Unsupported(
             f"lm-evaluation-harness is not installed for {said[0]}. Install it with: {INSTALL}; "
             "an environment of its own will do: name its python."
         )
-    if unknown := UNKNOWN.search(told):
+    if unknown := UNKNOWN.search(output):
         raise BadData(
             f"lm-evaluation-harness knows no task {unknown[1].strip()[:SHOWN]}; "
             "`python -m lm_eval ls tasks` lists what it knows (in older versions --tasks list)."
         )
     raise Unsupported(
         f"lm-evaluation-harness failed with exit code {done.returncode}. Its last words: "
-        f"{told.strip()[-SHOWN:] or 'none'}"
+        f"{output.strip()[-SHOWN:] or 'none'}"
     )
 
 
@@ -211,7 +211,7 @@ def _table(results: Any, key: str) -> Mapping[str, Any]:
 
 
 def _count(told: Any, scored: Any) -> int:
-    """Questions that were asked: of the counts, or of the task's own length."""
+    """How many questions: of the counts, or of the task's own length."""
     found = told.get("effective") if isinstance(told, dict) else None
     if found is None and isinstance(scored, dict):
         found = scored.get("sample_len")
@@ -253,9 +253,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--shots", type=int)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--python", default=sys.executable)
-    told = parser.parse_args(words)
+    given = parser.parse_args(words)
     found = evaluate(
-        told.folder, told.tasks, shots=told.shots, limit=told.limit, python=told.python
+        given.folder, given.tasks, shots=given.shots, limit=given.limit, python=given.python
     )
     sys.stdout.writelines(f"{line(score)}\n" for score in found)
 

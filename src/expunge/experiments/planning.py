@@ -27,7 +27,7 @@ from expunge.problems.images.loaders import cifar10, digits
 from expunge.problems.images.memorised import refuse_whole
 from expunge.problems.images.pool import Pool
 from expunge.problems.networks import classifiers
-from expunge.problems.text.problems import setting
+from expunge.problems.text.by_name import setting
 
 IMAGES = ("digits", "cifar10", "image-folder")
 

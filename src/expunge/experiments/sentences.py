@@ -7,15 +7,20 @@ from typing import Any
 
 from expunge.audits.panel import audit_words
 from expunge.core import sentence
-from expunge.core.sentence import Words
+from expunge.core.sentence import Words, words_in
 from expunge.methods.sentences import method_words
-from expunge.problems.words import forget_words
+from expunge.problems import forget_sets
+from expunge.problems.images import canaries, memorised
 
 
 @cache
 def all_words() -> Words:
     """Every word that a sentence may use, by name."""
-    return {**method_words(), **forget_words(), **audit_words()}
+    return {
+        **method_words(),
+        **words_in(forget_sets, canaries, memorised),
+        **audit_words(),
+    }
 
 
 def parse(text: str) -> Any:

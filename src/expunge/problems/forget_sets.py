@@ -25,13 +25,13 @@ class ForgetSet:
         indices: int64 [f], sorted, unique positions in the training set.
         targets: int64 [n], a target for every training example; they differ from the true ones
             only where the forget set is mislabelled.
-        pictures: [f, c, h, w], stored pictures that replace those of `indices`, in their order;
+        images: [f, c, h, w], stored images that replace those of `indices`, in their order;
             None where they stay as they are.
     """
 
     indices: Tensor
     targets: Tensor
-    pictures: Tensor | None = None
+    images: Tensor | None = None
 
 
 class Chooser(Protocol):
@@ -90,9 +90,9 @@ class Given:
 
 @dataclass(frozen=True)
 class PixelPCA:
-    """Principal components of the pixels, pictures averaged down to 16x16 at most.
+    """Principal components of the pixels, images averaged down to 16x16 at most.
 
-    Two pictures are then near when their coarse layout and colour agree. That is what can be said
+    Two images are then near when their coarse layout and colour agree. That is what can be said
     before any model is trained; for likeness in meaning, give ``CoherentGroup`` the features of a
     network.
     """
@@ -187,7 +187,7 @@ def _check_share(who: str, share: float, highest: float = 0.999_999) -> None:
 
 
 def _thumbnails(inputs: Tensor) -> Tensor:
-    """Average pictures [b, c, h, w] down to 16x16 at most and flatten them to [b, pixels]."""
+    """Average images [b, c, h, w] down to 16x16 at most and flatten them to [b, pixels]."""
     height, width = inputs.shape[-2:]
     small = adaptive_avg_pool2d(inputs, (min(height, 16), min(width, 16)))
     return small.flatten(1)

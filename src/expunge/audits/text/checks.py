@@ -14,7 +14,7 @@ from expunge.audits.text.guardrail import bare
 from expunge.errors import BadEvidence
 from expunge.metrics.text.fluency import HALF, Collapse, collapse, collapse_of_guesses
 from expunge.problems.text.benchmarks.items import Item
-from expunge.problems.text.jsonl import refuses
+from expunge.problems.text.refusals import refuses
 from expunge.statistics.counts import clopper_pearson
 
 # An oracle with more than this share of the original's lead over one that knows less saw the facts.

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +27,10 @@ from expunge.audits.text.lm_verdict import (
 )
 from expunge.audits.verdict import AuditEffect
 from expunge.audits.verdict_rows import REDACTED, inert, line_of, row
-from expunge.core.machine import hardware, settle
+from expunge.core.machine import hardware
 from expunge.core.store import Job, Store
 from expunge.experiments.auditing.lm_models import CONTROLS, FILTER, Lineup, lineup
+from expunge.experiments.executors import completed, executor
 from expunge.experiments.experiment import Experiment
 from expunge.experiments.make import versions
 from expunge.experiments.plan import Plan
@@ -87,15 +85,12 @@ def read_all(
     for stand in stands.values():
         _check(stand, asked, store)
     tasks = [(seed, name) for seed, stand in stands.items() for name in _everyone(stand)]
-    if jobs == 1:
-        for seed, name in tasks:
-            yield f"{name}, member {seed}", _read_one(stands[seed], name, asked, store)
-        return
-    with _processes(plan, store, asked, jobs) as pool:
-        waiting = {pool.submit(_carry_out, *task): task for task in tasks}
-        for done in as_completed(waiting):
-            seed, name = waiting[done]
-            yield f"{name}, member {seed}", done.result()
+    here = SharedModels(plan, store, asked, stands)
+    build = partial(_shared_models, plan.experiment, store.root, asked)
+    with executor(here, build, jobs) as workers:
+        for place, seconds in completed(workers, [partial(_read, *task) for task in tasks]):
+            seed, name = tasks[place]
+            yield f"{name}, member {seed}", seconds
 
 
 def verdicts(
@@ -242,31 +237,22 @@ def _spent(stands: Sequence[Lineup], asked: LanguageAuditRequest, store: Store) 
     return {"audits": audits, "models": models}
 
 
-_WORKER: list[tuple[Plan, Store, LanguageAuditRequest, dict[int, Lineup]]] = []
+@dataclass(frozen=True)
+class SharedModels:
+    """What tasks of reading share: the experiment, and each member's models once looked up."""
+
+    plan: Plan
+    store: Store
+    asked: LanguageAuditRequest
+    stands: dict[int, Lineup]
 
 
-def _processes(
-    plan: Plan, store: Store, asked: LanguageAuditRequest, count: int
-) -> ProcessPoolExecutor:
-    """Processes of one thread each, that share the store."""
-    return ProcessPoolExecutor(
-        count,
-        mp_context=get_context("spawn"),
-        initializer=_begin,
-        initargs=(plan.experiment, store.root, asked, os.getpid()),
-    )
-
-
-def _begin(experiment: Experiment, root: Path, asked: LanguageAuditRequest, parent: int) -> None:
-    """Set a worker up: one thread, deaf to Ctrl-C, and an end when its parent ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    settle(parent)
+def _shared_models(experiment: Experiment, root: Path, asked: LanguageAuditRequest) -> SharedModels:
     store = Store(root)
-    _WORKER.append((plan_for(experiment, store), store, asked, {}))
+    return SharedModels(plan_for(experiment, store), store, asked, {})
 
 
-def _carry_out(seed: int, name: str) -> float:
-    plan, store, asked, stands = _WORKER[0]
-    if seed not in stands:
-        stands[seed] = lineup(plan, store, seed, asked.only)
-    return _read_one(stands[seed], name, asked, store)
+def _read(seed: int, name: str, shared: SharedModels) -> float:
+    if seed not in shared.stands:
+        shared.stands[seed] = lineup(shared.plan, shared.store, seed, shared.asked.only)
+    return _read_one(shared.stands[seed], name, shared.asked, shared.store)

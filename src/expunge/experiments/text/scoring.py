@@ -30,14 +30,14 @@ from expunge.metrics.text.likelihood import probability, right_option, truth_rat
 from expunge.metrics.text.measure import ExampleMetric
 from expunge.metrics.text.memorisation import rouge_recall
 from expunge.metrics.text.quality import forget_quality, harmonic_mean
+from expunge.problems.text.by_name import REFUSAL
 from expunge.problems.text.evaluation_sets import EvaluationSet
-from expunge.problems.text.problems import REFUSAL
 
 if TYPE_CHECKING:
     from expunge.core.method import Method
     from expunge.core.store import Job, Store
     from expunge.experiments.plan import Plan
-    from expunge.problems.text.problems import LanguageSetting
+    from expunge.problems.text.by_name import LanguageSetting
 
 
 def keywords(forget: Iterable[str], retain: Iterable[str]) -> frozenset[str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from expunge.core.method import Method
     from expunge.core.store import Store
     from expunge.experiments.plan import Plan
-    from expunge.problems.text.problems import LanguageSetting
+    from expunge.problems.text.by_name import LanguageSetting
 
 
 CONTROLS = ("retrain", "nothing", "filter", "gibberish")

@@ -12,7 +12,7 @@ from expunge.experiments.plan import Plan, Product, Task
 from expunge.experiments.text.evidence import answered, traced
 from expunge.experiments.text.scoring import score
 from expunge.experiments.text.summary import summary
-from expunge.problems.text.problems import LanguageSetting
+from expunge.problems.text.by_name import LanguageSetting
 
 if TYPE_CHECKING:
     from expunge.core.method import Method

@@ -1,4 +1,4 @@
-"""Judging one sentence on the held-out ground: made once, kept in the store, taken up again.
+"""Evaluates one sentence on the tuning split: once, and kept in the store.
 
 A trial that was cut short has left nothing behind, so its place in the budget is free again; one
 that ended is never made twice, whichever process, command or resumed run asks for it.
@@ -27,7 +27,7 @@ from expunge.experiments.tuning.held_out_answers import (
 )
 from expunge.methods.cost import share_of_retraining
 
-# Raised when the distance is worked out in another way.
+# Raised when the distance is computed in another way.
 VERSION = 1
 
 
@@ -58,17 +58,17 @@ class Evaluation:
         return bool(self.reason)
 
 
-def judged(
+def evaluate(
     method: Method, bench: Bench, members: int, draw: int = 0, *, fresh: bool = False
 ) -> Evaluation:
-    """Carry a sentence out on the ground and measure how far from the oracles it comes.
+    """Run a sentence on the tuning split and measure how far from the oracles it comes.
 
     Args:
-        method: what is carried out; its name and source change nothing.
-        bench: ground and store.
+        method: what is run; its name and source change nothing.
+        bench: split and store.
         members: unlearned models, of the same seeds for every sentence.
         draw: which group of seeds; each is as good as another.
-        fresh: against the half of the oracles that no trial is judged by.
+        fresh: against the half of the oracles that no trial is compared with.
 
     Raises:
         StoreError: the store cannot be read or written.
@@ -80,31 +80,31 @@ def judged(
                 return read(bench.store.about(job))
             except Corrupt:
                 continue
-        found = _judge(method, bench, members, draw, fresh)
+        found = _evaluate(method, bench, members, draw, fresh)
         bench.store.write(job, about=_written(found))
         return found
 
 
 def failure(fault: ExpungeError) -> Evaluation:
-    """The verdict on what cannot be carried out."""
+    """The evaluation of what cannot be run."""
     return Evaluation(math.inf, reason=str(fault))
 
 
 def job_of(method: Method, bench: Bench, members: int, draw: int, fresh: bool) -> Job:
-    """The product that keeps a verdict: all that decides it, this version of the code included."""
-    seeds, ground = bench.ground.members(members, draw), bench.ground
+    """The product that keeps an evaluation: its key is all that decides it, this version too."""
+    seeds, split = bench.split.members(members, draw), bench.split
     half = "second" if fresh else "first"
-    halves = f"{members} members against the {half} {len(ground.oracles(fresh))} oracles"
-    rule = f"{ground.plan.experiment.rule}; {ground.plan.experiment.protocol}"
+    halves = f"{members} members against the {half} {len(split.oracles(fresh))} oracles"
+    rule = f"{split.plan.experiment.rule}; {split.plan.experiment.protocol}"
     versions = f"{__version__}, answers {answers.VERSION}, distance {VERSION}"
     spec = f"{in_full(method.steps)}; {halves}; {rule}; {versions}"
-    return Job("verdict", spec, seeds[0], (ground.plan.root,))
+    return Job("verdict", spec, seeds[0], (split.plan.root,))
 
 
-def _judge(method: Method, bench: Bench, members: int, draw: int, fresh: bool) -> Evaluation:
+def _evaluate(method: Method, bench: Bench, members: int, draw: int, fresh: bool) -> Evaluation:
     oracle = bench.oracles(fresh)
     try:
-        seeds = bench.ground.members(members, draw)
+        seeds = bench.split.members(members, draw)
         subject, receipt = bench.unlearn(method, seeds)
         return _measured(method, bench, subject, oracle, receipt)
     except StoreError:
@@ -116,19 +116,19 @@ def _judge(method: Method, bench: Bench, members: int, draw: int, fresh: bool) -
 def _measured(
     method: Method, bench: Bench, subject: HeldOutAnswers, oracle: HeldOutAnswers, receipt: Receipt
 ) -> Evaluation:
-    rule = bench.ground.plan.experiment.rule
+    rule = bench.split.plan.experiment.rule
     return Evaluation(
         distance=distance(subject, oracle),
         forgetting=forgetting(subject, oracle),
         losses=tuple(losses(subject, oracle).items()),
         quality=quality(subject, oracle, rule),
-        cost=share_of_retraining(method, bench.ground.problem),
+        cost=share(method, bench.split.problem),
         seconds=receipt.seconds,
     )
 
 
 def _written(verdict: Evaluation) -> dict[str, Any]:
-    """As JSON, which knows no infinity: a failed verdict has no distance."""
+    """As JSON, which knows no infinity: a failed evaluation has no distance."""
     record = asdict(verdict)
     if verdict.failed:
         del record["distance"]
@@ -136,6 +136,6 @@ def _written(verdict: Evaluation) -> dict[str, Any]:
 
 
 def read(record: dict[str, Any]) -> Evaluation:
-    """A verdict from what was written about it."""
+    """An evaluation from what was written about it."""
     pairs = tuple((name, lost) for name, lost in record["losses"])
     return Evaluation(**{"distance": math.inf, **record, "losses": pairs})

@@ -1,8 +1,8 @@
-"""Evolution over sentences on the held-out ground: cheap looks first, more for what survives.
+"""Evolution over sentences on the tuning split, with successive halving of each generation.
 
-A generation's children are judged by one group of members; the better half by a second group; the
-better quarter by two more. Groups are of one size, so their mean distances compare. What comes
-through joins the population, of which the nearest are kept.
+A generation's children are evaluated by one group of members; the better half by a second group;
+the better quarter by two more. Groups are of one size, so their mean distances compare. What
+comes through joins the population, of which the nearest are kept.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from expunge.core.problem import Problem
 from expunge.core.seeds import derived
 from expunge.engine.check import check_fit
 from expunge.errors import BadSentence, ExpungeError
-from expunge.experiments.tuning.evaluate import Evaluation, judged
+from expunge.experiments.executors import Executor, completed
+from expunge.experiments.tuning.evaluate import Evaluation, evaluate
 from expunge.experiments.tuning.held_out_answers import Bench
 from expunge.experiments.tuning.limits import within
-from expunge.experiments.tuning.mutations import Draws, crossed, mutated
-from expunge.experiments.tuning.search_vocabulary import Palette
-from expunge.experiments.tuning.workers import Team
+from expunge.experiments.tuning.mutations import Generator, crossed, mutated
+from expunge.experiments.tuning.search_vocabulary import SearchVocabulary
 
-# Groups of members that a rung's candidates have been judged by, in all.
+# Groups of members that a rung's candidates have been evaluated by, in all.
 RUNGS = (1, 2, 4)
 
 
@@ -41,13 +41,13 @@ CROSSED = 0.3
 ATTEMPTS = 200
 
 
-# Draws of the search lie apart from those of tuning, so that neither is tuned on the other's.
+# Seeds of the search lie apart from those of tuning, so that neither is tuned on the other's.
 FIRST_DRAW = 10
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Task: judge one sentence by one group of members."""
+class Evaluate:
+    """Task: evaluate one sentence by one group of members."""
 
     method: Method
     members: int
@@ -55,7 +55,7 @@ class Judge:
     fresh: bool = False
 
     def __call__(self, bench: Bench) -> Evaluation:
-        return judged(self.method, bench, self.members, self.draw, fresh=self.fresh)
+        return evaluate(self.method, bench, self.members, self.draw, fresh=self.fresh)
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,16 @@ class Candidate:
         return sum(verdict.quality for verdict in self.verdicts) / len(self.verdicts)
 
 
-def seen_by(
-    crew: Team, candidates: Sequence[Candidate], members: int, draws: Sequence[int], fresh: bool
+def evaluated(
+    crew: Executor[Bench],
+    candidates: Sequence[Candidate],
+    members: int,
+    draws: Sequence[int],
+    fresh: bool,
 ) -> list[Candidate]:
-    """The candidates judged by further groups of members."""
-    tasks = [Judge(c.method, members, draw, fresh) for c in candidates for draw in draws]
-    found = dict(crew.each(tasks))
+    """The candidates evaluated by further groups of members."""
+    tasks = [Evaluate(c.method, members, draw, fresh) for c in candidates for draw in draws]
+    found = dict(completed(crew, tasks))
     wide = len(draws)
     return [
         replace(one, verdicts=one.verdicts + tuple(found[i * wide + j] for j in range(wide)))
@@ -96,12 +100,14 @@ def seen_by(
     ]
 
 
-def halved(crew: Team, candidates: Sequence[Candidate], members: int) -> list[Candidate]:
+def successive_halving(
+    crew: Executor[Bench], candidates: Sequence[Candidate], members: int
+) -> list[Candidate]:
     """Successive halving: those that come through all rungs, the nearest first."""
     alive, before = list(candidates), 0
     for groups in RUNGS:
         draws = range(FIRST_DRAW + before, FIRST_DRAW + groups)
-        alive = sorted(seen_by(crew, alive, members, draws, fresh=False), key=nearness)
+        alive = sorted(evaluated(crew, alive, members, draws, fresh=False), key=nearness)
         alive = [one for one in alive if math.isfinite(one.distance)]
         if groups != RUNGS[-1]:
             alive = alive[: max(1, len(alive) // 2)]
@@ -114,10 +120,10 @@ def nearness(candidate: Candidate) -> float:
     return candidate.distance
 
 
-def started(
-    crew: Team, methods: Sequence[Method], problem: Problem, members: int, cost: float
+def first_population(
+    crew: Executor[Bench], methods: Sequence[Method], problem: Problem, members: int, cost: float
 ) -> tuple[list[Candidate], list[tuple[str, str]]]:
-    """The published sentences, judged by all groups, and those that cannot take part, with why."""
+    """The published sentences, evaluated by all groups; those that cannot take part, with why."""
     fit: list[Candidate] = []
     unfit: list[tuple[str, str]] = []
     for method in methods:
@@ -127,19 +133,19 @@ def started(
         except ExpungeError as fault:
             unfit.append((method.name, str(fault)))
     draws = range(FIRST_DRAW, FIRST_DRAW + RUNGS[-1])
-    found = seen_by(crew, fit, members, draws, fresh=False)
+    found = evaluated(crew, fit, members, draws, fresh=False)
     failed = [(c.method.name, c.verdicts[0].reason) for c in found if math.isinf(c.distance)]
     sound = [candidate for candidate in found if math.isfinite(candidate.distance)]
     return sorted(sound, key=nearness), unfit + failed
 
 
-def born(
+def children_of(
     parents: Sequence[Candidate],
-    palette: Palette,
+    vocabulary: SearchVocabulary,
     problem: Problem,
     cost: float,
     seen: set[str],
-    draws: Draws,
+    rng: Generator,
     count: int,
     title: str,
 ) -> list[Candidate]:
@@ -149,7 +155,7 @@ def born(
         if len(children) == count:
             break
         try:
-            child = within(_child(parents, palette, draws), problem, cost)
+            child = within(_child(parents, vocabulary, rng), problem, cost)
             check_fit(child, problem)
         except ExpungeError:
             continue  # too dear, or not for this problem
@@ -161,9 +167,9 @@ def born(
 
 
 def generations(
-    crew: Team,
+    crew: Executor[Bench],
     population: list[Candidate],
-    palette: Palette,
+    vocabulary: SearchVocabulary,
     problem: Problem,
     *,
     budget: int,
@@ -177,31 +183,31 @@ def generations(
         BadSentence: no published sentence can take part, or none leads anywhere.
     """
     if not population:
-        raise BadSentence("No sentence of the experiment can be carried out, so none to start at.")
+        raise BadSentence("No sentence of the experiment can be run, so none to start at.")
     seen = {candidate.method.sentence for candidate in population}
     tried, number = len(population), 0
     while tried < budget:
         number += 1
-        draws = np.random.default_rng(derived("search", seed, number))
+        rng = np.random.default_rng(derived("search", seed, number))
         count = min(CHILDREN, budget - tried)
-        children = born(
-            population, palette, problem, cost, seen, draws, count, f"generation_{number}"
+        children = children_of(
+            population, vocabulary, problem, cost, seen, rng, count, f"generation_{number}"
         )
         if not children:
-            raise BadSentence("No move leads to a sentence within the cost; give more words.")
+            raise BadSentence("No mutation leads to a sentence within the cost; give more words.")
         tried += len(children)
-        through = halved(crew, children, members)
+        through = successive_halving(crew, children, members)
         population = sorted([*population, *through], key=nearness)[:POPULATION]
         yield population
 
 
-def _child(parents: Sequence[Candidate], palette: Palette, draws: Draws) -> Method:
-    one, other = _parent(parents, draws), _parent(parents, draws)
-    child = crossed(one, other, draws) if draws.random() < CROSSED else one
-    return mutated(child, palette, draws)
+def _child(parents: Sequence[Candidate], vocabulary: SearchVocabulary, rng: Generator) -> Method:
+    one, other = _parent(parents, rng), _parent(parents, rng)
+    child = crossed(one, other, rng) if rng.random() < CROSSED else one
+    return mutated(child, vocabulary, rng)
 
 
-def _parent(parents: Sequence[Candidate], draws: Draws) -> Method:
+def _parent(parents: Sequence[Candidate], rng: Generator) -> Method:
     """The nearer of two drawn at random; the population is sorted."""
-    first, second = draws.integers(0, len(parents), size=2)
+    first, second = rng.integers(0, len(parents), size=2)
     return parents[int(min(first, second))].method

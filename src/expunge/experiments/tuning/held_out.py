@@ -1,20 +1,20 @@
-"""The held-out ground that methods are tuned on: other forget examples, other members.
+"""The tuning split, held out from the ranking: other forget examples, other members.
 
 The protocol. The ranking scores a forget set R with models of the seeds of the experiment. Tuning
 never sees either. It takes, by the same chooser, another forget set T from the examples that are
 not in R, so that no example on which a distance is measured is one that the ranking scores:
 
 - `RandomShare`: a random draw, as large as R, from the examples outside R. Where R is more than
-  half of them, a draw with another seed, and the overlap is told.
+  half of them, a draw with another seed, and the overlap is reported.
 - `WholeClass(k)`: class k + 1, or the first class after the last.
 - `Given`: a random draw of as many rows, of the same classes where there are enough, outside R.
 - `CoherentGroup`: the group around another example, drawn and gathered outside R.
 - `Mislabelled`: the same two classes, other examples swapped, and R rightly labelled.
 
-The original and the oracles of the ground are trained anew with seeds of their own, without the
-test set being there at all; what tuning asks about utility it asks of `val`. R's examples are
-training data of the ground, as is everything outside T. Half of the oracles judge the trials, the
-other half, with fresh unlearning seeds, judges the finalists again.
+The original and the oracles of the split are trained with seeds of their own, without the
+test set being there at all; utility is measured on `val`. R's examples are
+training data of the split, as is everything outside T. Trials are compared with half of the
+oracles; finalists, made again with fresh unlearning seeds, with the other half.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from expunge.problems.forget_sets import (
 )
 from expunge.problems.images.canaries import planted
 
-# Experiments are told apart by their seed; this far off lies that of tuning.
+# Experiments differ by their seed; that of tuning lies this far off.
 APART = 1_000_000_000
 
 
@@ -63,13 +63,13 @@ class TuningSplit:
 
     Args:
         plan: the held-out problem; its members are the oracles.
-        asked: the sets that models are asked about, a part of those that are large.
-        said: how the forget set of the ground differs from that of the ranking.
-        overlap: forget examples of the ground that the ranking scores too; 0 where possible.
+        measured: the sets that models are measured on, a part of those that are large.
+        said: how the forget set of the split differs from that of the ranking.
+        overlap: forget examples of the split that the ranking scores too; 0 where possible.
     """
 
     plan: Plan
-    asked: Problem
+    measured: Problem
     said: str
     overlap: int
 
@@ -79,24 +79,24 @@ class TuningSplit:
         return self.plan.problem
 
     def members(self, count: int, draw: int = 0) -> tuple[int, ...]:
-        """The seeds of so many unlearned models: draw 0 to tune on, further ones to judge anew."""
+        """The seeds of so many unlearned models: draw 0 to tune on, further ones for finalists."""
         first = self.plan.experiment.seeds[0] + FRESH * draw
         return tuple(range(first, first + count))
 
     def oracles(self, fresh: bool = False) -> tuple[int, ...]:
-        """The seeds of the oracles: one half to tune on, the other to judge anew."""
+        """The seeds of the oracles: one half to tune on, the other to evaluate again."""
         seeds = self.plan.experiment.seeds
         half = len(seeds) // 2
         return seeds[half:] if fresh else seeds[:half]
 
 
 def held_out(experiment: Experiment, oracles: int, forget: str = "") -> TuningSplit:
-    """The ground to tune an experiment on.
+    """The tuning split of an experiment.
 
     Args:
         experiment: whose forget set and seeds are kept out.
         oracles: retrained models, in each of the two halves.
-        forget: the ground's own forget set, where the one that is drawn would not do.
+        forget: the split's own forget set, where the one that is drawn would not do.
 
     Raises:
         BadData: no other forget set can be drawn; give one.
@@ -125,7 +125,7 @@ def held_out(experiment: Experiment, oracles: int, forget: str = "") -> TuningSp
     )
     overlap = int(torch.isin(chosen.indices, scored.indices).sum())
     return TuningSplit(
-        Plan(own, problem, problem_spec(problem), CLASSIFICATION), _asked(problem), said, overlap
+        Plan(own, problem, problem_spec(problem), CLASSIFICATION), _measured(problem), said, overlap
     )
 
 
@@ -133,7 +133,7 @@ def drawable(sentence: str) -> Any:
     """The chooser of a forget set that can be drawn before any model is trained.
 
     Raises:
-        BadData: shadow models choose it; those of the ground would be of other examples.
+        BadData: shadow models choose it; those of the split would be of other examples.
     """
     chooser = forget_chooser(sentence)
     if isinstance(chooser, BY_SHADOWS):
@@ -146,7 +146,7 @@ def drawable(sentence: str) -> Any:
 
 
 def other_seed(seed: int) -> int:
-    """The seed of the ground: never that of an experiment that one would rank with."""
+    """The seed of the split: never that of an experiment that one would rank with."""
     return seed - APART if seed > 0 else seed + APART
 
 
@@ -158,11 +158,11 @@ def _drawn(
     scored: ForgetSet,
     forget: str,
 ) -> tuple[ForgetSet, str]:
-    """The forget set of the ground and its sentence."""
+    """The forget set of the split and its sentence."""
     seed = experiment.forget_seed + 1
     if forget:
         own = drawable(forget)
-        return own(train, targets, seed=seed), f"{own!r}, as told"
+        return own(train, targets, seed=seed), f"{own!r}, as given"
     if isinstance(ranking, WholeClass):
         return _other_class(ranking, train, targets)
     outside = torch.ones(len(train), dtype=torch.bool)
@@ -171,7 +171,7 @@ def _drawn(
     if len(rows) <= len(scored.indices):
         return _again(ranking, train, targets, scored, seed)
     found = _elsewhere(ranking, train, targets, scored, rows, seed)
-    return found, f"{ranking!r} drawn anew (seed {seed}) outside the ranking's forget set"
+    return found, f"{ranking!r} drawn again (seed {seed}) outside the ranking's forget set"
 
 
 def _other_class(ranking: WholeClass, train: Data, targets: Tensor) -> tuple[ForgetSet, str]:
@@ -191,7 +191,7 @@ def _again(
             f"{ranking!r} holds too much for another forget set to be drawn beside it; name the "
             "one to tune on with --held-out, as in --held-out 'RandomShare(0.1)'."
         )
-    return found, f"{ranking!r} drawn anew (seed {seed}); it overlaps the ranking's forget set"
+    return found, f"{ranking!r} drawn again (seed {seed}); it overlaps the ranking's forget set"
 
 
 def _elsewhere(
@@ -238,7 +238,7 @@ def _alike(left: Tensor, wanted: Tensor, seed: int) -> Tensor:
     return taken.nonzero().flatten()
 
 
-def _asked(problem: Problem) -> Problem:
+def _measured(problem: Problem) -> Problem:
     names = [name for name in MEASURED if name in problem.sets]
     return Problem(problem.name, {name: _few(problem.sets[name], name) for name in names})
 

@@ -1,4 +1,4 @@
-"""What models answer on the held-out ground, in the few numbers that a distance needs."""
+"""What models answer on the tuning split, in the few numbers that a distance needs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from expunge.metrics.challenge.quality import forget_signal, forgetting_quality
 Floats = NDArray[np.float64]
 
 
-# Raised when what is kept of the answers, or how it is asked for, changes.
+# Raised when what is kept of the answers, or how it is measured, changes.
 VERSION = 1
 
 
@@ -57,10 +57,10 @@ class HeldOutAnswers:
         return len(self.signal)
 
 
-def answers_of(models: Sequence[torch.nn.Module], ground: TuningSplit) -> HeldOutAnswers:
-    """Ask models about the ground's sets."""
-    names = tuple(ground.asked.sets)
-    evidence = evidence_of(models, ground.asked, names)
+def answers_of(models: Sequence[torch.nn.Module], split: TuningSplit) -> HeldOutAnswers:
+    """Measure models on the split's sets."""
+    names = tuple(split.measured.sets)
+    evidence = evidence_of(models, split.measured, names)
     utility = {name: accuracies(evidence, name) for name in names if name != "forget"}
     return HeldOutAnswers(forget_signal(evidence), utility)
 
@@ -80,21 +80,21 @@ def first(answers: HeldOutAnswers, count: int) -> HeldOutAnswers:
 
 
 class Bench:
-    """A ground with its store: where models are made, asked and forgotten.
+    """A tuning split with its store: where models are made, measured and dropped.
 
     Args:
-        ground: what is tuned on.
+        split: what is tuned on.
         store: keeps the originals and what the oracles answer; no model of a trial.
     """
 
-    def __init__(self, ground: TuningSplit, store: Store) -> None:
-        self.ground, self.store = ground, store
+    def __init__(self, split: TuningSplit, store: Store) -> None:
+        self.split, self.store = split, store
         self._oracles: dict[bool, HeldOutAnswers] = {}
 
     @cached_property
     def timing(self) -> Timing:
         """How members are trained here, timed once a store, problem and machine."""
-        return choose_engine(self.ground.plan, self.store)
+        return choose_engine(self.split.plan, self.store)
 
     @property
     def engine(self) -> Engine:
@@ -103,72 +103,72 @@ class Bench:
 
     def original_block(self, seeds: Sequence[int]) -> Block:
         """The originals from which members of these seeds start."""
-        plan = self.ground.plan
+        plan = self.split.plan
         owners = tuple(dict.fromkeys(plan.original(seed).seed for seed in seeds))
         return Block("original", from_scratch(plan.problem, "train", "original"), owners)
 
     def make_originals(self, seeds: Sequence[int]) -> None:
         """Train the originals of these members, where they are missing."""
-        plan, block = self.ground.plan, self.original_block(seeds)
+        plan, block = self.split.plan, self.original_block(seeds)
         while missing(plan, self.store, block):
             make_block(plan, self.store, block, self.engine, wait=True)
 
     def oracle_blocks(self) -> list[tuple[int, ...]]:
         """The oracles' seeds, in groups that are made together; no group lies in both halves."""
         size = block_size(self.timing)
-        halves = (self.ground.oracles(), self.ground.oracles(fresh=True))
+        halves = (self.split.oracles(), self.split.oracles(fresh=True))
         return [half[i : i + size] for half in halves for i in range(0, len(half), size)]
 
     def make_oracles(self, seeds: tuple[int, ...]) -> None:
-        """Train a group of oracles, keep what they answer, and let the models go."""
+        """Train a group of oracles, keep what they answer, and drop the models."""
         job = self.oracle_job(seeds)
         with self.store.claim(job.key, wait=True):
             if self.store.has(job):
                 return
-            method = from_scratch(self.ground.problem, "retain", "oracle")
-            runs = runs_of(self.ground.plan, self.store, Block("oracle", method, seeds))
-            made = carried_out(runs, method, self.engine)
-            self._keep(job, answers_of([each.model for each in made], self.ground))
+            method = from_scratch(self.split.problem, "retain", "oracle")
+            runs = runs_of(self.split.plan, self.store, Block("oracle", method, seeds))
+            made = run_all(runs, method, self.engine)
+            self._keep(job, answers_of([each.model for each in made], self.split))
 
     def oracle_job(self, seeds: tuple[int, ...]) -> Job:
         """What a group of oracles answers."""
-        steps = in_full(from_scratch(self.ground.problem, "retain", "oracle").steps)
+        steps = in_full(from_scratch(self.split.problem, "retain", "oracle").steps)
         spec = f"{steps}; {len(seeds)} oracles; answers {VERSION}"
-        return Job("answers", spec, seeds[0], (self.ground.plan.root,))
+        return Job("answers", spec, seeds[0], (self.split.plan.root,))
 
     def oracles(self, fresh: bool = False) -> HeldOutAnswers:
-        """What half of the oracles answer: the first to tune on, the other to judge anew."""
+        """What half of the oracles answer: the first to tune on, the other to evaluate again."""
         if fresh not in self._oracles:
-            half = self.ground.oracles(fresh)
+            half = self.split.oracles(fresh)
             wanted = [seeds for seeds in self.oracle_blocks() if seeds[0] in half]
             self._oracles[fresh] = joined([self._read(seeds) for seeds in wanted])
         return self._oracles[fresh]
 
     def unlearn(self, method: Method, seeds: tuple[int, ...]) -> tuple[HeldOutAnswers, Receipt]:
-        """Carry a method out with these seeds, ask the models, and let them go."""
-        check_fit(method, self.ground.problem)
+        """Run a method with these seeds, measure the models, and drop them."""
+        check_fit(method, self.split.problem)
         self.make_originals(seeds)
         parts, receipts = [], []
         for group in grouped(seeds, STACK):
             block = Block("unlearned", method, group)
-            runs = runs_of(self.ground.plan, self.store, block)
-            made = carried_out(runs, method, self.engine)
-            parts.append(answers_of([each.model for each in made], self.ground))
+            runs = runs_of(self.split.plan, self.store, block)
+            made = run_all(runs, method, self.engine)
+            parts.append(answers_of([each.model for each in made], self.split))
             receipts += [each.receipt for each in made]
         return joined(parts), receipts[0]
 
     def untouched(self, seeds: tuple[int, ...]) -> HeldOutAnswers:
         """What the originals answer, one for each member, before anything is forgotten."""
         self.make_originals(seeds)
-        plan = self.ground.plan
+        plan = self.split.plan
         jobs = [plan.original(seed) for seed in seeds]
         each = {job.key: job for job in jobs}
         models = {key: load_model(plan, self.store, job) for key, job in each.items()}
-        asked = {key: answers_of([model], self.ground) for key, model in models.items()}
-        return joined([asked[job.key] for job in jobs])
+        found = {key: answers_of([model], self.split) for key, model in models.items()}
+        return joined([found[job.key] for job in jobs])
 
     def _read(self, seeds: tuple[int, ...]) -> HeldOutAnswers:
-        """The answers of a group of oracles, made anew should they be missing or torn."""
+        """The answers of a group of oracles, made again should they be missing or torn."""
         while True:
             self.make_oracles(seeds)
             try:
@@ -184,9 +184,9 @@ class Bench:
         self.store.write(job, {"answers": tensors})
 
 
-def carried_out(runs: list[Any], method: Method, engine: Engine) -> list[Unlearned]:
-    """Carry a method out for all runs, without a look at the way there."""
-    *_, made = unlearn_runs(runs, method, engine)
+def run_all(runs: list[Any], method: Method, engine: Engine) -> list[Unlearned]:
+    """Run a method for all runs, without measuring on the way."""
+    *_, made = members(runs, method, engine)
     return made  # type: ignore[return-value]
 
 
@@ -209,7 +209,7 @@ def distance(subject: HeldOutAnswers, oracle: HeldOutAnswers) -> float:
     """Distance on the forget set, and what the models lost elsewhere; 0 is as retrained.
 
     Args:
-        subject, oracle: unlearned and retrained models, asked about the same examples.
+        subject, oracle: unlearned and retrained models, measured on the same examples.
 
     Raises:
         BadEvidence: fewer than 2 models on a side, or other examples.

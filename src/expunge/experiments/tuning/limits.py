@@ -1,8 +1,12 @@
-"""Shorten a sentence until it costs no more than a search allows."""
+"""What a sentence costs before it is run, and shortening it until it costs what it may.
+
+Counted in examples and not timed, so that what is allowed does not depend on the machine.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from expunge.core.method import Method
@@ -41,7 +45,8 @@ def within(method: Method, problem: Problem, cap: float) -> Method:
         low, high = (middle, high) if fits else (low, middle)
     if low:
         return shortened(method, low)
-    fewer = dataclasses.replace(method, steps=_halved(method.steps))
+    halved = _changed(method.steps, "times", lambda times, kind: max(1, times // 2))
+    fewer = dataclasses.replace(method, steps=halved)
     if fewer == method:
         raise TooDear(
             f"{method.name} reads more than {cap:.0%} of what retraining reads even with the "
@@ -51,30 +56,23 @@ def within(method: Method, problem: Problem, cap: float) -> Method:
 
 
 def shortened(method: Method, factor: float) -> Method:
-    """Return the method with all epochs times a factor, in so many digits as one would write."""
-    return dataclasses.replace(method, steps=_scaled(method.steps, factor))
+    """All epochs times a factor, in so many digits as one would write."""
+
+    def shorter(epochs: Any, kind: Any) -> Any:
+        return max(1, int(epochs * factor)) if kind == "int" else floored(epochs * factor)
+
+    return dataclasses.replace(method, steps=_changed(method.steps, "epochs", shorter))
 
 
-def _halved(thing: Any) -> Any:
-    """Half as many turns wherever steps take turns, one at the least."""
+def _changed(thing: Any, name: str, change: Callable[[Any, Any], Any]) -> Any:
+    """The same words with every field of this name changed, however deep it lies."""
     if isinstance(thing, tuple):
-        return tuple(_halved(item) for item in thing)
+        return tuple(_changed(item, name, change) for item in thing)
     if not dataclasses.is_dataclass(thing) or isinstance(thing, type):
         return thing
-    inner = {f.name: _halved(getattr(thing, f.name)) for f in dataclasses.fields(thing)}
-    if "times" in inner:
-        inner["times"] = max(1, inner["times"] // 2)
-    return dataclasses.replace(thing, **inner)
-
-
-def _scaled(thing: Any, factor: float) -> Any:
-    if isinstance(thing, tuple):
-        return tuple(_scaled(item, factor) for item in thing)
-    if not dataclasses.is_dataclass(thing) or isinstance(thing, type):
-        return thing
-    inner = {f.name: _scaled(getattr(thing, f.name), factor) for f in dataclasses.fields(thing)}
-    for field in dataclasses.fields(thing):
-        if field.name == "epochs":
-            shorter = inner["epochs"] * factor
-            inner["epochs"] = max(1, int(shorter)) if field.type == "int" else floored(shorter)
+    fields = dataclasses.fields(thing)
+    inner = {field.name: _changed(getattr(thing, field.name), name, change) for field in fields}
+    for field in fields:
+        if field.name == name:
+            inner[name] = change(inner[name], field.type)
     return dataclasses.replace(thing, **inner)

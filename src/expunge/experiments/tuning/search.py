@@ -1,10 +1,10 @@
 """The article's item 9 taken literally: which combination of steps comes nearest to retraining?
 
-The protocol. Sentences are searched on the held-out ground of `ground`: neither the forget set nor
-the seeds of the ranking are there. The nearest, and the nearest published entries, are judged again
-there with fresh seeds against fresh oracles. What is left, three at the most, is then scored as
-`expunge run` scores, with the experiment's own forget set and members, which the search never saw,
-and on further experiments (another data set) if some are given.
+The protocol. Sentences are searched on the tuning split of `held_out`: neither the forget set nor
+the seeds of the ranking are there. The nearest, and the nearest published entries, are evaluated
+again there with fresh seeds against fresh oracles. What is left, three at the most, is then scored
+as `expunge run` scores, with the experiment's own forget set and members, which the search never
+saw, and on further experiments (another data set) if some are given.
 
 The control `sham` is no entry: a distance by answers alone would be won by hiding well, and what it
 finds may do so too; look beneath the answers before believing it.
@@ -24,6 +24,7 @@ from expunge.core.method import Method
 from expunge.core.problem import Problem
 from expunge.core.store import Store
 from expunge.errors import BadSentence
+from expunge.experiments.executors import Executor
 from expunge.experiments.experiment import Experiment
 from expunge.experiments.graph import Progress, make
 from expunge.experiments.planning import plan_for
@@ -31,17 +32,16 @@ from expunge.experiments.summary import keep
 from expunge.experiments.tuning.evolve import (
     CHILDREN,
     Candidate,
+    evaluated,
+    first_population,
     generations,
     nearness,
-    seen_by,
-    started,
 )
 from expunge.experiments.tuning.held_out import held_out
 from expunge.experiments.tuning.held_out_answers import Bench
 from expunge.experiments.tuning.limits import TooDear, within
-from expunge.experiments.tuning.search_vocabulary import Palette
-from expunge.experiments.tuning.tune import anchors, prepared
-from expunge.experiments.tuning.workers import Team, team
+from expunge.experiments.tuning.search_vocabulary import SearchVocabulary
+from expunge.experiments.tuning.tune import anchors, prepared, workers
 
 FINALISTS = 8
 
@@ -52,12 +52,12 @@ RIVALS = 3
 FOUND = 3
 
 
-# Groups of members that judge the finalists again, with seeds that no candidate has met.
+# Groups of members that evaluate the finalists again, with seeds that no candidate has met.
 FRESH_DRAWS = range(20, 28)
 
 
 @dataclass(frozen=True)
-class Terms:
+class SearchBudget:
     """What a search is given.
 
     Args:
@@ -65,7 +65,7 @@ class Terms:
         members: unlearned models in a group; one group for a first look, four for the survivors.
         oracles: retrained models to compare with, and as many again for the finalists.
         cost: the most that a sentence may read, as a share of retraining.
-        seed: draws the moves.
+        seed: draws the mutations.
     """
 
     budget: int = 200
@@ -83,7 +83,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search gave, on the held-out ground.
+    """What a search gave, on the tuning split.
 
     Args:
         experiment: as it was given.
@@ -96,7 +96,7 @@ class SearchResult:
     """
 
     experiment: Experiment
-    terms: Terms
+    terms: SearchBudget
     said: str
     best_so_far: tuple[float, ...]
     unfit: tuple[tuple[str, str], ...]
@@ -114,44 +114,51 @@ class SearchResult:
         ]
         return (*(candidate.method for candidate in self.published[:RIVALS]), *best)
 
+    @property
+    def experiment_with_found(self) -> Experiment:
+        """The experiment with the sentences that were found beside its own."""
+        own = {method.name for method in self.experiment.methods}
+        new = tuple(method for method in self.to_score if method.name not in own)
+        return replace(self.experiment, methods=(*self.experiment.methods, *new))
+
 
 def search(
     experiment: Experiment,
     store: Store,
-    terms: Terms,
-    palette: Palette,
+    terms: SearchBudget,
+    vocabulary: SearchVocabulary,
     *,
     jobs: int = 1,
     forget: str = "",
 ) -> Iterator[Progress | SearchResult]:
     """Search over sentences; the last thing yielded is what was found.
 
-    A run that was stopped goes on when it is asked for again: the moves follow from the seed, and
-    what has been judged is in the store.
+    A run that was stopped is resumed by the same call: the mutations follow from the seed, and what
+    has been evaluated is in the store.
 
     Args:
         experiment: its published sentences are the first population.
         store: keeps every verdict.
         terms: budget, members, oracles, cost and seed.
-        palette: the words that may be put into a sentence.
-        jobs: processes; the outcome does not hang on them.
+        vocabulary: the words that may be put into a sentence.
+        jobs: processes; the outcome does not depend on them.
         forget: the forget set to search on, where the one that is drawn would not do.
 
     Raises:
-        BadSentence: no published sentence can be carried out.
+        BadSentence: no published sentence can be run.
         BadData: no other forget set can be drawn.
     """
     bench = Bench(held_out(experiment, terms.oracles, forget), store)
-    problem = bench.ground.problem
-    with team(experiment, terms.oracles, forget, bench, jobs) as crew:
+    problem = bench.split.problem
+    with workers(experiment, terms.oracles, forget, bench, jobs) as crew:
         yield from prepared(crew, bench, terms.members)
         cost = terms.cost
         methods = [method for method in experiment.methods if method.name != "sham"]
-        population, unfit = started(crew, methods, problem, terms.members, cost)
+        population, unfit = first_population(crew, methods, problem, terms.members, cost)
         entries, course = population, []
         yield Progress("tried", "published", len(entries), terms.budget)
         evolving = generations(
-            crew, population, palette, problem,
+            crew, population, vocabulary, problem,
             budget=terms.budget, members=terms.members, cost=cost, seed=terms.seed,
         )  # fmt: skip
         for number, population in enumerate(evolving, start=1):
@@ -160,18 +167,21 @@ def search(
             yield Progress("tried", population[0].method.name, tried, terms.budget)
         found, published = finals(crew, population, entries, terms)
     ends = anchors(bench, terms.members)
-    said, why = bench.ground.said, tuple(unfit)
+    said, why = bench.split.said, tuple(unfit)
     yield SearchResult(experiment, terms, said, tuple(course), why, *ends, found, published)
 
 
 def finals(
-    crew: Team, population: Sequence[Candidate], entries: Sequence[Candidate], terms: Terms
+    crew: Executor[Bench],
+    population: Sequence[Candidate],
+    entries: Sequence[Candidate],
+    terms: SearchBudget,
 ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
-    """The nearest that were found and the nearest published, judged anew with fresh seeds."""
+    """The nearest that were found and the nearest published, evaluated again with fresh seeds."""
     names = {candidate.method.name for candidate in entries}
     new = [one for one in population if one.method.name not in names][:FINALISTS]
     bare = [Candidate(one.method) for one in (*new, *entries[:RIVALS])]
-    fresh = seen_by(crew, bare, terms.members, FRESH_DRAWS, fresh=True)
+    fresh = evaluated(crew, bare, terms.members, FRESH_DRAWS, fresh=True)
     sound = sorted((one for one in fresh if math.isfinite(one.distance)), key=nearness)
     found = tuple(one for one in sound if one.method.name not in names)
     return found, tuple(one for one in sound if one.method.name in names)

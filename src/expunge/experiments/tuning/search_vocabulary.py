@@ -22,7 +22,7 @@ LARGEST_FILE = 1_000_000
 
 
 @dataclass(frozen=True)
-class Palette:
+class SearchVocabulary:
     """What may be put into a sentence; their numbers are where the search begins."""
 
     steps: tuple[Step, ...]
@@ -30,7 +30,7 @@ class Palette:
     terms: tuple[Term, ...]
 
 
-def palette(path: Path | None = None) -> Palette:
+def search_vocabulary(path: Path | None = None) -> SearchVocabulary:
     """The words of a file, or those that come with the package.
 
     Raises:
@@ -49,8 +49,8 @@ def palette(path: Path | None = None) -> Palette:
         raise BadData(f"{path} could not be read: {fault.strerror}.") from None
 
 
-def read(text: str, origin: str) -> Palette:
-    """Read a palette from TOML."""
+def read(text: str, origin: str) -> SearchVocabulary:
+    """Read a vocabulary from TOML."""
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as fault:
@@ -61,7 +61,7 @@ def read(text: str, origin: str) -> Palette:
     found = {key: _words(origin, table, key) for key in KEYS}
     if not found["steps"]:
         raise BadSentence(f"{origin}: the key 'steps' must list a step or more.")
-    return Palette(**found)
+    return SearchVocabulary(**found)
 
 
 def _words(origin: str, table: dict[str, Any], key: str) -> tuple[Any, ...]:

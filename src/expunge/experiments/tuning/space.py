@@ -63,7 +63,7 @@ HELD = (Optimiser,)
 
 
 @dataclass(frozen=True)
-class Knob:
+class Hyperparameter:
     """One number of a sentence that may vary.
 
     Args:
@@ -78,8 +78,17 @@ class Knob:
     value: Number
     range: Range
 
+    @property
+    def place(self) -> float:
+        """Where the given value is in the range, 0 to 1."""
+        return self.range.place(self.value)
 
-def knobs(method: Method, hold: Sequence[str] = ()) -> tuple[Knob, ...]:
+    def at(self, unit: float) -> Number:
+        """The value at a place in the range; at its own place the given one, to the last digit."""
+        return self.value if unit == self.place else self.range.at(unit)
+
+
+def search_space(method: Method, hold: Sequence[str] = ()) -> tuple[Hyperparameter, ...]:
     """Every number of a method that may vary, under names that are unlike one another.
 
     Args:
@@ -88,12 +97,12 @@ def knobs(method: Method, hold: Sequence[str] = ()) -> tuple[Knob, ...]:
     """
     seen: dict[str, int] = {}
     named = []
-    for knob in _walk(method.steps, ("steps",)):
-        seen[knob.name] = seen.get(knob.name, 0) + 1
-        number = seen[knob.name]
-        name = knob.name if number == 1 else f"{knob.name} ({number})"
+    for parameter in _walk(method.steps, ("steps",)):
+        seen[parameter.name] = seen.get(parameter.name, 0) + 1
+        number = seen[parameter.name]
+        name = parameter.name if number == 1 else f"{parameter.name} ({number})"
         if not any(fnmatchcase(name, pattern) for pattern in hold):
-            named.append(dataclasses.replace(knob, name=name))
+            named.append(dataclasses.replace(parameter, name=name))
     return tuple(named)
 
 
@@ -103,21 +112,21 @@ def check_held(methods: Iterable[Method], hold: Sequence[str]) -> None:
     Raises:
         BadSentence: with the nearest name that there is.
     """
-    names = sorted({knob.name for method in methods for knob in knobs(method)})
+    names = sorted({parameter.name for method in methods for parameter in search_space(method)})
     for pattern in hold:
         if not any(fnmatchcase(name, pattern) for name in names):
             hint = did_you_mean(pattern, names)
             raise BadSentence(f"--hold: no method has a number called {pattern!r}.{hint}")
 
 
-def configured(method: Method, chosen: Sequence[tuple[Knob, Number]]) -> Method:
+def configured(method: Method, chosen: Sequence[tuple[Hyperparameter, Number]]) -> Method:
     """The same words with other numbers."""
-    for knob, number in chosen:
-        method = put(method, knob.path, _like(at(method, knob.path), number))
+    for parameter, number in chosen:
+        method = put(method, parameter.path, _like(at(method, parameter.path), number))
     return method
 
 
-def _walk(thing: Any, path: Path) -> Iterator[Knob]:
+def _walk(thing: Any, path: Path) -> Iterator[Hyperparameter]:
     """The numbers below a word, in the order in which one reads them."""
     if isinstance(thing, HELD):
         return
@@ -128,19 +137,19 @@ def _walk(thing: Any, path: Path) -> Iterator[Knob]:
         here = (*path, place)
         kind = _kind(thing, place, value)
         if kind is not None:
-            yield _knob(f"{place}[{_label(thing)}]", here, value, kind)
+            yield _parameter(f"{place}[{_label(thing)}]", here, value, kind)
         elif not isinstance(value, Schedule):
             yield from _walk(value, here)
 
 
-def _addends(total: Sum, path: Path) -> Iterator[Knob]:
+def _addends(total: Sum, path: Path) -> Iterator[Hyperparameter]:
     """Coefficients and terms; one term of coefficient 1 is what the others are weighed against."""
     weights = [_size(coefficient) for coefficient, _ in total.parts]
     plain = next((i for i, weight in enumerate(weights) if weight == 1), None)
     for place, (coefficient, term) in enumerate(total.parts):
         here = (*path, "parts", place)
         if place != plain and len(total.parts) > 1 and _size(coefficient):
-            yield _knob(f"weight[{term!r}]", (*here, 0), coefficient, tenfold)
+            yield _parameter(f"weight[{term!r}]", (*here, 0), coefficient, tenfold)
         yield from _walk(term, (*here, 1))
 
 
@@ -165,9 +174,9 @@ def _unsaid(owner: Any, name: str, value: Any) -> bool:
     return value == default and neutral
 
 
-def _knob(name: str, path: Path, value: Any, kind: Kind) -> Knob:
+def _parameter(name: str, path: Path, value: Any, kind: Kind) -> Hyperparameter:
     size = _size(value)
-    return Knob(name, path, size, kind(size))
+    return Hyperparameter(name, path, size, kind(size))
 
 
 def _size(value: Any) -> Number:
@@ -182,7 +191,7 @@ def _is_number(thing: Any) -> bool:
 
 
 def _label(owner: Any) -> str:
-    """Which word a number belongs to: a `Train` and a term are told by their sets."""
+    """Which word a number belongs to: a `Train` and a term are named by their sets."""
     if isinstance(owner, Train):
         return ", ".join(map(repr, owner.objective.sets))
     if isinstance(owner, Term):

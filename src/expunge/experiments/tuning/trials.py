@@ -11,12 +11,11 @@ from expunge.core.method import Method
 from expunge.core.problem import Problem
 from expunge.core.seeds import derived
 from expunge.errors import BadSentence, ExpungeError, Unsupported
-from expunge.experiments.tuning.evaluate import Evaluation, failure, judged
+from expunge.experiments.tuning.evaluate import Evaluation, evaluate, failure
 from expunge.experiments.tuning.held_out_answers import Bench
 from expunge.experiments.tuning.limits import within
 from expunge.experiments.tuning.ranges import TENFOLD, Log, Number, OneOf
-from expunge.experiments.tuning.space import Knob, configured, knobs
-from expunge.methods.cost import share_of_retraining
+from expunge.experiments.tuning.space import Hyperparameter, configured, search_space
 
 # Trials before the estimator takes over; the given sentence and its scalings are among them.
 STARTUP = 10
@@ -53,14 +52,14 @@ class Sampler:
     """Asks for places between 0 and 1, one for each number of a sentence.
 
     The study lives in memory: asked in the same order with the same answers it gives the same
-    places, so a run that is taken up again goes through the trials that are in the store.
+    places, so a run that is resumed goes through the trials that are in the store.
 
     Args:
         space: the numbers that vary.
         seed: draws what is not fixed.
     """
 
-    def __init__(self, space: Sequence[Knob], seed: int) -> None:
+    def __init__(self, space: Sequence[Hyperparameter], seed: int) -> None:
         self.space, self.optuna = tuple(space), optuna()
         sampler = self.optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=STARTUP)
         self.study = self.optuna.create_study(sampler=sampler)
@@ -69,9 +68,9 @@ class Sampler:
             self.study.enqueue_trial({k.name: u for k, u in zip(self.space, units, strict=True)})
 
     def ask(self) -> tuple[Any, tuple[float, ...]]:
-        """A handle to tell the outcome by, and the places."""
+        """A handle for `tell`, and the places."""
         trial = self.study.ask()
-        return trial, tuple(trial.suggest_float(knob.name, 0.0, 1.0) for knob in self.space)
+        return trial, tuple(trial.suggest_float(one.name, 0.0, 1.0) for one in self.space)
 
     def tell(self, trial: Any, distance: float) -> None:
         """The distance of a trial; an infinite one is a failure, and its neighbours are avoided."""
@@ -94,16 +93,15 @@ class Sampler:
         return {name: float(share) for name, share in found.items()}
 
 
-def fixed(space: Sequence[Knob]) -> list[tuple[float, ...]]:
+def fixed(space: Sequence[Hyperparameter]) -> list[tuple[float, ...]]:
     """The places of the first trials: as given, then learning rates and the rest a third and three.
 
     The rest is what is neither a learning rate nor epochs nor taken from a list.
     """
-    given = tuple(knob.range.place(knob.value) for knob in space)
-    rates = [knob.path[-1] == "lr" for knob in space]
+    given = tuple(one.place for one in space)
+    rates = [one.path[-1] == "lr" for one in space]
     rest = [
-        knob.path[-1] not in ("lr", "epochs") and not isinstance(knob.range, OneOf)
-        for knob in space
+        one.path[-1] not in ("lr", "epochs") and not isinstance(one.range, OneOf) for one in space
     ]
     found = [given]
     for chosen in (rates, rest):
@@ -119,7 +117,7 @@ def fixed(space: Sequence[Knob]) -> list[tuple[float, ...]]:
 FINALISTS = 3
 
 
-# Judged again with so many times the members of a trial, in groups of as many.
+# Evaluated again with so many times the members of a trial, in groups of as many.
 AGAIN = 2
 
 
@@ -177,7 +175,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Finalist:
-    """A configuration that was judged again: its distance when tuned, and with fresh seeds."""
+    """A configuration that was evaluated again: its distance when tuned, and with fresh seeds."""
 
     trial: Trial
     fresh: tuple[Evaluation, ...]
@@ -205,7 +203,7 @@ class Tuned:
     Args:
         method: as given.
         trials: every one, in order.
-        finalists: the given sentence and the best, judged again; empty where all trials failed.
+        finalists: the given sentence and the best, evaluated again; empty where all trials failed.
         importances: name of a number -> its share in the variance of the distance.
     """
 
@@ -222,7 +220,7 @@ class Tuned:
 
     @property
     def given(self) -> Finalist | None:
-        """The given sentence, judged again."""
+        """The given sentence, evaluated again."""
         return next((each for each in self.finalists if each.trial.number == 0), None)
 
 
@@ -238,14 +236,14 @@ class Tune:
 
 
 def tuned(method: Method, bench: Bench, budget: Budget) -> Tuned:
-    """Tune one method on the held-out ground.
+    """Tune one method on the tuning split.
 
-    A run that was cut short is taken up again by asking the same questions: what is in the store
-    is read, and the first trial that is not there is the next to be made.
+    A run that was cut short is resumed by asking the same questions: what is in the store is
+    read, and the first trial that is not there is the next to be made.
     """
-    problem = bench.ground.problem
+    problem = bench.split.problem
     try:
-        space = limited(knobs(method, budget.hold), method, problem, budget.cost)
+        space = limited(search_space(method, budget.hold), method, problem, budget.cost)
     except ExpungeError as fault:  # a set that is not there: no number can mend that
         return Tuned(method, (Trial(0, method, (), failure(fault)),), (), ())
     sampler = Sampler(space, derived("tune", method.sentence))
@@ -259,13 +257,20 @@ def tuned(method: Method, bench: Bench, budget: Budget) -> Tuned:
 
 
 def limited(
-    space: Sequence[Knob], method: Method, problem: Problem, cap: float
-) -> tuple[Knob, ...]:
+    space: Sequence[Hyperparameter], method: Method, problem: Problem, cap: float
+) -> tuple[Hyperparameter, ...]:
     """The space with epochs that end where they alone would use up the cost that is allowed."""
-    return tuple(
-        _epochs_limited(knob, method, problem, cap) if knob.path[-1] == "epochs" else knob
-        for knob in space
-    )
+    found = []
+    for one in space:
+        if one.path[-1] == "epochs":
+            given, most = one.value, one.value * 10
+            # Between these two, since fewer epochs may round to no minibatch less.
+            low, high = (share(configured(method, [(one, e)]), problem) for e in (given, most))
+            rate = (high - low) / (given * 9)
+            end = min(cap / rate, most) if rate > 0 else most
+            one = replace(one, range=Log(given / 10, max(end, given / 5)))
+        found.append(one)
+    return tuple(found)
 
 
 def best(trials: Sequence[Trial]) -> list[Trial]:
@@ -281,42 +286,27 @@ def best(trials: Sequence[Trial]) -> list[Trial]:
 def _tried(
     number: int,
     method: Method,
-    space: Sequence[Knob],
+    space: Sequence[Hyperparameter],
     units: Sequence[float],
     bench: Bench,
     budget: Budget,
 ) -> Trial:
-    """One trial: numbers put in, shortened if need be, judged."""
-    chosen = [(knob, _value(knob, unit)) for knob, unit in zip(space, units, strict=True)]
-    numbers = tuple((knob.name, value) for knob, value in chosen)
+    """One trial: put the numbers in, shorten it if need be, evaluate it."""
+    chosen = [(one, one.at(unit)) for one, unit in zip(space, units, strict=True)]
+    numbers = tuple((one.name, value) for one, value in chosen)
     wanted = method
     try:
         wanted = configured(method, chosen)
-        allowed = within(wanted, bench.ground.problem, budget.cost)
+        allowed = within(wanted, bench.split.problem, budget.cost)
     except ExpungeError as fault:
         return Trial(number, wanted, numbers, failure(fault))
-    verdict = judged(allowed, bench, budget.members)
+    verdict = evaluate(allowed, bench, budget.members)
     return Trial(number, allowed, numbers, verdict, allowed != wanted)
-
-
-def _value(knob: Knob, unit: float) -> Number:
-    """The value at a place; where the given value lies, that value to the last digit."""
-    return knob.value if unit == knob.range.place(knob.value) else knob.range.at(unit)
 
 
 def _again(trial: Trial, bench: Bench, budget: Budget) -> Finalist:
     draws = range(1, AGAIN + 1)
     return Finalist(
         trial,
-        tuple(judged(trial.method, bench, budget.members, draw, fresh=True) for draw in draws),
+        tuple(evaluate(trial.method, bench, budget.members, draw, fresh=True) for draw in draws),
     )
-
-
-def _epochs_limited(knob: Knob, method: Method, problem: Problem, cap: float) -> Knob:
-    # Between these two, since fewer epochs may round to no minibatch less.
-    low, high = (configured(method, [(knob, e)]) for e in (knob.value, knob.value * 10))
-    rate = (share_of_retraining(high, problem) - share_of_retraining(low, problem)) / (
-        knob.value * 9
-    )
-    end = min(cap / rate, knob.value * 10) if rate > 0 else knob.value * 10
-    return replace(knob, range=Log(knob.value / 10, max(end, knob.value / 5)))

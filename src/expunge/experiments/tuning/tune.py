@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
 
 from expunge.core.method import Method
 from expunge.core.store import Store
+from expunge.experiments.executors import Executor, completed, executor
 from expunge.experiments.experiment import Experiment
 from expunge.experiments.graph import Progress
 from expunge.experiments.tuning.held_out import held_out
 from expunge.experiments.tuning.held_out_answers import Bench, HeldOutAnswers, distance, first
 from expunge.experiments.tuning.space import check_held
 from expunge.experiments.tuning.trials import AGAIN, Budget, Tune, Tuned, optuna
-from expunge.experiments.tuning.workers import Team, team
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,8 @@ class Tuning:
         if winner is None:
             return method
         how = "as given, no trial was nearer" if winner.trial.number == 0 else "numbers tuned"
-        told = f"{how}: expunge tune, {self.budget.trials} trials of {self.budget.members} members"
-        source = f"{method.source}; {told}" if method.source else told
+        note = f"{how}: expunge tune, {self.budget.trials} trials of {self.budget.members} members"
+        source = f"{method.source}; {note}" if method.source else note
         return replace(method, steps=winner.trial.method.steps, source=source)
 
 
@@ -78,7 +83,7 @@ def tune(
     """Tune every method of an experiment; the last thing yielded is what was found.
 
     Args:
-        experiment: its methods are tuned, its forget set and seeds are kept out; see `ground`.
+        experiment: its methods are tuned, its forget set and seeds are kept out; see `held_out`.
         store: keeps every trial, so that a run that was stopped goes on.
         budget: the same for every method.
         jobs: processes.
@@ -92,31 +97,56 @@ def tune(
     optuna()
     check_held(experiment.methods, budget.hold)
     bench = Bench(held_out(experiment, budget.oracles, forget), store)
-    with team(experiment, budget.oracles, forget, bench, jobs) as crew:
+    with workers(experiment, budget.oracles, forget, bench, jobs) as crew:
         yield from prepared(crew, bench, budget.members)
         found: dict[int, Tuned] = {}
         tasks = [Tune(method, budget) for method in experiment.methods]
-        for number, result in crew.each(tasks):
+        for number, result in completed(crew, tasks):
             found[number] = result
             yield Progress("tuned", tasks[number].method.name, len(found), len(tasks))
     methods = tuple(found[number] for number in sorted(found))
     yield Tuning(
         experiment,
-        bench.ground.said,
-        bench.ground.overlap,
+        bench.split.said,
+        bench.split.overlap,
         budget,
         *anchors(bench, budget.members),
         methods,
     )
 
 
-def prepared(crew: Team, bench: Bench, members: int) -> Iterator[Progress]:
-    """Train originals and oracles of the ground, where they are missing."""
-    seeds = [seed for draw in range(AGAIN + 1) for seed in bench.ground.members(members, draw)]
-    for _ in crew.each([MakeOriginals(tuple(seeds))]):
+@contextmanager
+def workers(
+    experiment: Experiment, oracles: int, forget: str, bench: Bench, jobs: int
+) -> Iterator[Executor[Bench]]:
+    """What tasks of tuning run on: this process for one job, a pool of processes for more.
+
+    Args:
+        experiment, oracles, forget: what `held_out` makes the tuning split from, in each process.
+        bench: the same split in this process, with its store.
+        jobs: processes.
+
+    Raises:
+        StoreError: a process died.
+    """
+    # One thread a process, so that results do not depend on how many processes there are.
+    torch.set_num_threads(1)
+    build = partial(_bench, experiment, oracles, forget, bench.store.root)
+    with executor(bench, build, jobs) as crew:
+        yield crew
+
+
+def _bench(experiment: Experiment, oracles: int, forget: str, root: Path) -> Bench:
+    return Bench(held_out(experiment, oracles, forget), Store(root))
+
+
+def prepared(crew: Executor[Bench], bench: Bench, members: int) -> Iterator[Progress]:
+    """Train originals and oracles of the tuning split, where they are missing."""
+    seeds = [seed for draw in range(AGAIN + 1) for seed in bench.split.members(members, draw)]
+    for _ in completed(crew, [MakeOriginals(tuple(seeds))]):
         yield Progress("originals", "originals", 1, 1)
     tasks = [MakeOracles(group) for group in bench.oracle_blocks()]
-    for done, _ in enumerate(crew.each(tasks), start=1):
+    for done, _ in enumerate(completed(crew, tasks), start=1):
         yield Progress("oracles", "oracles", done, len(tasks))
 
 
@@ -124,6 +154,4 @@ def anchors(bench: Bench, members: int) -> tuple[float, float]:
     """The distance of held-out retrained models, and of the original: what numbers lie between."""
     oracles = bench.oracles()
     held: HeldOutAnswers = first(bench.oracles(fresh=True), members)
-    return distance(held, oracles), distance(
-        bench.untouched(bench.ground.members(members)), oracles
-    )
+    return distance(held, oracles), distance(bench.untouched(bench.split.members(members)), oracles)

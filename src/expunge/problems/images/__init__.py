@@ -1,4 +1,4 @@
-"""Image datasets, and forget sets of images."""
+"""Datasets of images, and the forget sets that images alone have."""
 
 from __future__ import annotations
 
@@ -12,22 +12,29 @@ from expunge.problems.forget_sets import (
     RandomShare,
     WholeClass,
 )
+from expunge.problems.images.canaries import Canaries, PatternCanaries, planted
 from expunge.problems.images.folder import image_folder
 from expunge.problems.images.loaders import cifar10, digits
+from expunge.problems.images.memorised import Memorised, WorstCase
 from expunge.problems.images.pool import Pool, with_targets
 
 __all__ = [
+    "Canaries",
     "CoherentGroup",
     "ForgetSet",
     "Given",
+    "Memorised",
     "Mislabelled",
+    "PatternCanaries",
     "PixelPCA",
     "Pool",
     "RandomShare",
     "WholeClass",
+    "WorstCase",
     "check_indices",
     "cifar10",
     "digits",
     "image_folder",
+    "planted",
     "with_targets",
 ]

@@ -51,7 +51,7 @@ class Canaries:
 
 @dataclass(frozen=True)
 class PatternCanaries:
-    """Random training examples, whose pictures become random patterns under random labels.
+    """Random training examples, whose images become random patterns under random labels.
 
     Far from all data, with alternatives without end: the audit `PatternExposure` ranks each among
     fresh patterns of the same distribution. `planted` puts the patterns in.
@@ -75,31 +75,31 @@ class PatternCanaries:
 
 
 def planted(train: Data, chosen: ForgetSet) -> Data:
-    """The training set as the original meets it: with the targets and pictures of a forget set.
+    """The training set as the original meets it: with the targets and images of a forget set.
 
     Args:
-        train: the pool's training set; pictures can be replaced in memory alone.
+        train: the pool's training set; images can be replaced in memory alone.
         chosen: what a forget set's word chose.
 
     Raises:
-        Unsupported: pictures are to be replaced in data that are read from files.
+        Unsupported: images are to be replaced in data that are read from files.
     """
     labelled = with_targets(train, chosen.targets)
-    if chosen.pictures is None:
+    if chosen.images is None:
         return labelled
     base = stored(labelled)
     inputs = base.inputs.clone()
     rows = labelled.index[chosen.indices] if isinstance(labelled, Subset) else chosen.indices
-    inputs[rows] = chosen.pictures
+    inputs[rows] = chosen.images
     changed = replace(base, inputs=inputs)
     return Subset(changed, labelled.index) if isinstance(labelled, Subset) else changed
 
 
 def patterns(like: Tensor, count: int, draws: torch.Generator) -> Tensor:
-    """Independent uniform noise in the range of some stored pictures, [count, c, h, w].
+    """Independent uniform noise in the range of some stored images, [count, c, h, w].
 
     Args:
-        like: stored pictures, uint8 or float, before scaling.
+        like: stored images, uint8 or float, before scaling.
         count: how many.
         draws: a CPU generator.
     """
@@ -111,7 +111,7 @@ def patterns(like: Tensor, count: int, draws: torch.Generator) -> Tensor:
 
 
 def stored(data: Data) -> Tensors:
-    """The pictures in memory that a set reads from.
+    """The images in memory that a set reads from.
 
     Raises:
         Unsupported: it reads from files.
@@ -121,7 +121,7 @@ def stored(data: Data) -> Tensors:
     if isinstance(data, Subset) and isinstance(data.base, Tensors):
         return data.base
     raise Unsupported(
-        f"Pattern canaries need pictures in memory, got {type(data).__name__}; "
+        f"Pattern canaries need images in memory, got {type(data).__name__}; "
         "use Canaries, which change labels alone."
     )
 

@@ -1,4 +1,4 @@
-"""Picture files, decoded: the only place that hands bytes from outside to Pillow."""
+"""Image files, decoded: the only place that hands bytes from outside to Pillow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 
 
-# A picture of a few kilobytes can claim billions of pixels; 64 million are a large photograph.
+# An image of a few kilobytes can claim billions of pixels; 64 million are a large photograph.
 MOST_PIXELS = 2**26
 
 
@@ -48,7 +48,7 @@ DAMAGE = (
 def decode(
     raw: bytes, name: str, *, expected: tuple[int, int] | None = None, size: int | None = None
 ) -> np.ndarray:
-    """Decode a picture to uint8 [h, w, 3]; grey becomes RGB and transparency is dropped.
+    """Decode an image to uint8 [h, w, 3]; grey becomes RGB and transparency is dropped.
 
     Args:
         raw: the file's bytes.
@@ -57,63 +57,61 @@ def decode(
         size: side of the square that it is cropped to at the centre and resized to; None keeps it.
 
     Raises:
-        BadData: not a PNG, JPEG or WebP picture, damaged, too large, or of another size.
+        BadData: not a PNG, JPEG or WebP image, damaged, too large, or of another size.
     """
-    with _opened(raw, name) as picture:
-        if expected is not None and (picture.height, picture.width) != expected:
+    with _opened(raw, name) as image:
+        if expected is not None and (image.height, image.width) != expected:
             raise BadData(
-                f"The picture {name} is {picture.width}x{picture.height} pixels; expected "
+                f"The image {name} is {image.width}x{image.height} pixels; expected "
                 f"{expected[1]}x{expected[0]} as the others. Give a size to resize them all to."
             )
         try:
             # Straight from a palette to RGB, Pillow warns where the palette has transparency.
-            whole = picture.convert("RGBA") if picture.mode in ("P", "PA") else picture
+            whole = image.convert("RGBA") if image.mode in ("P", "PA") else image
             colour = whole.convert("RGB")
         except DAMAGE as error:
-            raise BadData(
-                f"The picture {name} is damaged ({error}); replace or remove it."
-            ) from None
+            raise BadData(f"The image {name} is damaged ({error}); replace or remove it.") from None
     if size is not None:
         colour = ImageOps.fit(colour, (size, size), Image.Resampling.BILINEAR)
     return np.array(colour)
 
 
-def picture_size(raw: bytes, name: str) -> tuple[int, int]:
-    """Height and width of a picture, read from its header alone.
+def image_size(raw: bytes, name: str) -> tuple[int, int]:
+    """Height and width of an image, read from its header alone.
 
     Raises:
         BadData: as for ``decode``, as far as the header shows it.
     """
-    with _opened(raw, name) as picture:
-        return picture.height, picture.width
+    with _opened(raw, name) as image:
+        return image.height, image.width
 
 
 def _opened(raw: bytes, name: str) -> Image.Image:
     """Read the header and refuse what must not be decoded, before a pixel is."""
     try:
-        picture = Image.open(io.BytesIO(raw), formats=FORMATS)
+        image = Image.open(io.BytesIO(raw), formats=FORMATS)
     except DAMAGE:
         raise BadData(
-            f"{name} is not a picture that can be read; expected an undamaged PNG, JPEG or WebP "
+            f"{name} is not an image that can be read; expected an undamaged PNG, JPEG or WebP "
             "file of reasonable size. Replace or remove it."
         ) from None
-    if picture.width * picture.height > MOST_PIXELS:
+    if image.width * image.height > MOST_PIXELS:
         raise BadData(
-            f"The picture {name} claims {picture.width}x{picture.height} pixels; expected at most "
+            f"The image {name} claims {image.width}x{image.height} pixels; expected at most "
             f"{MOST_PIXELS:,} in all. Make it smaller or remove it."
         )
-    if picture.mode not in MODES:
+    if image.mode not in MODES:
         raise BadData(
-            f"The picture {name} has pixels of mode {picture.mode!r}; expected 8 bits a channel. "
+            f"The image {name} has pixels of mode {image.mode!r}; expected 8 bits a channel. "
             "Convert it to 8-bit grey or RGB."
         )
-    return picture
+    return image
 
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 
-# Decoded pictures up to this many bytes are kept in memory; more are decoded when asked for.
+# Decoded images up to this many bytes are kept in memory; more are decoded when asked for.
 IN_MEMORY = 2**30
 
 
@@ -121,7 +119,7 @@ IN_MEMORY = 2**30
 TEST_SHARE, VAL_SHARE = 0.1, 0.1
 
 
-# The split belongs to the folder, not to an experiment: it moves only when pictures do.
+# The split belongs to the folder, not to an experiment: it moves only when images do.
 SPLIT_SEED = 0
 
 
@@ -130,19 +128,21 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageFile:
     """A file and its class, a position in the list of class names."""
 
     file: Path
     target: int
 
 
-class Pictures(Dataset[tuple[Tensor, int]]):
-    """Pictures that are decoded when asked for; ``targets`` are known without decoding."""
+class ImageFiles(Dataset[tuple[Tensor, int]]):
+    """Images that are decoded when asked for; ``targets`` are known without decoding."""
 
-    def __init__(self, found: Sequence[Picture], shape: tuple[int, int], size: int | None) -> None:
+    def __init__(
+        self, found: Sequence[ImageFile], shape: tuple[int, int], size: int | None
+    ) -> None:
         self.found = tuple(found)
-        self.targets = [picture.target for picture in found]
+        self.targets = [image.target for image in found]
         self.shape, self.size = shape, size
 
     def __len__(self) -> int:
@@ -154,7 +154,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return (pixels - mean) / std, self.targets[row]
 
     def pixels(self, row: int) -> Tensor:
-        """Decode one picture, uint8 [3, h, w]."""
+        """Decode one image, uint8 [3, h, w]."""
         file = self.found[row].file
         expected = self.shape if self.size is None else None
         pixels = decode(_bytes(file), repr(str(file)), expected=expected, size=self.size)
@@ -165,44 +165,44 @@ def image_folder(folder: str | Path, size: int | None = None) -> Pool:
     """Load ``folder/train/<class>/*.png|jpg|jpeg|webp``, and ``val/`` and ``test/`` laid out alike.
 
     Where ``val/`` or ``test/`` is missing, a tenth of train is carved out for it, class by class;
-    a class of five pictures or fewer stays whole in train. Hidden files and files that are no
-    pictures are left out. Inputs are RGB; up to 1 GiB they are decoded once, beyond that each time.
+    a class of five images or fewer stays whole in train. Hidden files and files that are no
+    images are left out. Inputs are RGB; up to 1 GiB they are decoded once, beyond that each time.
 
     Args:
         folder: holds ``train``.
-        size: side in pixels of the square that every picture is cropped to at its centre and
-            resized to. None takes the pictures as they are, which must then be of one size.
+        size: side in pixels of the square that every image is cropped to at its centre and
+            resized to. None takes the images as they are, which must then be of one size.
 
     Raises:
         BadData: the folder is not laid out so, a link leads out of it, a class is unknown or has
-            a name that cannot be printed, or a picture is damaged, too large or of another size.
+            a name that cannot be printed, or an image is damaged, too large or of another size.
     """
     root = Path(folder)
     if size is not None and size < 1:
         raise BadData(f"Got size={size}; expected 1 pixel or more.")
     classes = _classes(root / "train")
-    found = {"train": _pictures(root, "train", classes)}
+    found = {"train": _images(root, "train", classes)}
     for part, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
         if (root / part).exists():
-            found[part] = _pictures(root, part, classes)
+            found[part] = _images(root, part, classes)
         else:
             found["train"], found[part] = _carve(found["train"], share, part)
     first = found["train"][0].file
-    shape = (size, size) if size else picture_size(_bytes(first), repr(str(first)))
-    parts = {part: Pictures(pictures, shape, size) for part, pictures in found.items()}
+    shape = (size, size) if size else image_size(_bytes(first), repr(str(first)))
+    parts = {part: ImageFiles(images, shape, size) for part, images in found.items()}
     fits = sum(map(len, parts.values())) * 3 * shape[0] * shape[1] <= IN_MEMORY
     train, val, test = (_data(parts[part], fits) for part in ("train", "val", "test"))
     return Pool(root.resolve().name, train, val, test, classes, (3, *shape))
 
 
-def _data(pictures: Pictures, fits: bool) -> Data:
+def _data(images: ImageFiles, fits: bool) -> Data:
     """Decode now what fits in memory, and the rest when it is asked for."""
     if not fits:
-        return Indexed(pictures)
-    inputs = np.empty((len(pictures), 3, *pictures.shape), dtype=np.uint8)
-    for row in range(len(pictures)):
-        inputs[row] = pictures.pixels(row)
-    return Tensors(torch.as_tensor(inputs), torch.tensor(pictures.targets), MEAN, STD)
+        return Indexed(images)
+    inputs = np.empty((len(images), 3, *images.shape), dtype=np.uint8)
+    for row in range(len(images)):
+        inputs[row] = images.pixels(row)
+    return Tensors(torch.as_tensor(inputs), torch.tensor(images.targets), MEAN, STD)
 
 
 def _classes(train: Path) -> tuple[str, ...]:
@@ -221,9 +221,9 @@ def _classes(train: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _pictures(root: Path, part: str, classes: tuple[str, ...]) -> list[Picture]:
-    """List a part's pictures, by class and then by name."""
-    found: list[Picture] = []
+def _images(root: Path, part: str, classes: tuple[str, ...]) -> list[ImageFile]:
+    """List a part's images, by class and then by name."""
+    found: list[ImageFile] = []
     if not (root / part).is_dir():
         raise BadData(f"{str(root / part)!r} is a file; expected a folder with a folder a class.")
     for entry in sorted((root / part).iterdir()):
@@ -232,26 +232,24 @@ def _pictures(root: Path, part: str, classes: tuple[str, ...]) -> list[Picture]:
         if entry.name not in classes:
             raise BadData(f"The class {entry.name!r} is in {part!r} but not in 'train'.")
         target = classes.index(entry.name)
-        files = sorted(file for file in entry.iterdir() if _counts(file) and _is_picture(file))
+        files = sorted(file for file in entry.iterdir() if _counts(file) and _is_image(file))
         if not files and part == "train":
-            raise BadData(
-                f"The class folder {str(entry)!r} holds no picture; add some or remove it."
-            )
-        found += [Picture(_inside(root, file), target) for file in files]
+            raise BadData(f"The class folder {str(entry)!r} holds no image; add some or remove it.")
+        found += [ImageFile(_inside(root, file), target) for file in files]
     if not found:
-        raise BadData(f"{str(root / part)!r} holds no picture; add some, or remove it.")
+        raise BadData(f"{str(root / part)!r} holds no image; add some, or remove it.")
     return found
 
 
 def _counts(entry: Path) -> bool:
-    """Leave out what systems put beside pictures: .DS_Store, .thumbnails, ._name.jpg."""
+    """Leave out what systems put beside images: .DS_Store, .thumbnails, ._name.jpg."""
     return not entry.name.startswith(".")
 
 
-def _is_picture(file: Path) -> bool:
-    """Tell a picture by its name; folders in class folders would be passed over in silence."""
+def _is_image(file: Path) -> bool:
+    """Tell an image by its name; folders in class folders would be passed over in silence."""
     if file.is_dir():
-        raise BadData(f"{str(file)!r} is a folder in a class folder; expected pictures only.")
+        raise BadData(f"{str(file)!r} is a folder in a class folder; expected images only.")
     return file.suffix.lower() in SUFFIXES
 
 
@@ -262,7 +260,7 @@ def _inside(root: Path, file: Path) -> Path:
     except (OSError, RuntimeError):  # which of them, depends on the version of Python
         raise BadData(f"{str(file)!r} is a link in a circle; remove it.") from None
     if not real.is_relative_to(root.resolve()):
-        raise BadData(f"{str(file)!r} is a link out of the folder; copy the picture into it.")
+        raise BadData(f"{str(file)!r} is a link out of the folder; copy the image into it.")
     if not real.is_file():
         raise BadData(f"{str(file)!r} is not a regular file; replace or remove it.")
     return file
@@ -277,15 +275,15 @@ def _bytes(file: Path) -> bytes:
 
 
 def _carve(
-    found: Sequence[Picture], share: float, part: str
-) -> tuple[list[Picture], list[Picture]]:
+    found: Sequence[ImageFile], share: float, part: str
+) -> tuple[list[ImageFile], list[ImageFile]]:
     """Split off a share of every class, by a draw that is always the same."""
-    targets = torch.tensor([picture.target for picture in found])
+    targets = torch.tensor([image.target for image in found])
     held = stratified_rank(targets, stream(f"folder {part}", SPLIT_SEED)) < share
     if not held.any():
         raise BadData(
-            f"No class has enough pictures to carve out {part!r} from 'train'; add pictures, or "
+            f"No class has enough images to carve out {part!r} from 'train'; add images, or "
             f"a folder {part!r} with a folder a class."
         )
-    rest = [picture for picture, out in zip(found, held.tolist(), strict=True) if not out]
-    return rest, [picture for picture, out in zip(found, held.tolist(), strict=True) if out]
+    rest = [image for image, out in zip(found, held.tolist(), strict=True) if not out]
+    return rest, [image for image, out in zip(found, held.tolist(), strict=True) if out]

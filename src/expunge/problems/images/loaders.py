@@ -52,7 +52,7 @@ def cifar10(folder: str | Path, train_size: int | None = None, seed: int = 0) ->
         seed: which of them; val and test do not depend on it.
 
     Raises:
-        BadData: the folder, a file in it, ``train_size`` or a picture is not what it should be.
+        BadData: the folder, a file in it, ``train_size`` or an image is not what it should be.
 
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
@@ -63,9 +63,9 @@ def cifar10(folder: str | Path, train_size: int | None = None, seed: int = 0) ->
     everything = torch.arange(TEST_ROWS)
     return Pool(
         "cifar10",
-        Tensors(_pictures(train_files, train), train_labels[train], MEAN, STD),
-        Tensors(_pictures(train_files, val), train_labels[val], MEAN, STD),
-        Tensors(_pictures(test_files, everything), test_labels, MEAN, STD),
+        Tensors(_images(train_files, train), train_labels[train], MEAN, STD),
+        Tensors(_images(train_files, val), train_labels[val], MEAN, STD),
+        Tensors(_images(test_files, everything), test_labels, MEAN, STD),
         CLASSES,
         (3, SIDE, SIDE),
     )
@@ -151,10 +151,10 @@ def _labels(files: Sequence[Path], rows: int) -> Tensor:
     return torch.as_tensor(labels)
 
 
-def _pictures(files: Sequence[Path], rows: Tensor) -> Tensor:
-    """Decode the pictures at sorted ``rows`` (int64 [n]) to uint8 [n, 3, 32, 32].
+def _images(files: Sequence[Path], rows: Tensor) -> Tensor:
+    """Decode the images at sorted ``rows`` (int64 [n]) to uint8 [n, 3, 32, 32].
 
-    One thread: on pictures this small, threads wait for each other and take twice as long.
+    One thread: on images this small, threads wait for each other and take twice as long.
     """
     out = np.empty((len(rows), SIDE, SIDE, 3), dtype=np.uint8)
     done = start = 0
@@ -165,7 +165,7 @@ def _pictures(files: Sequence[Path], rows: Tensor) -> Tensor:
             raw = encoded[row].as_py()
             name = f"in row {row} of {str(file)!r}"
             if raw is None:
-                raise BadData(f"There is no picture {name}; download the file again.")
+                raise BadData(f"There is no image {name}; download the file again.")
             out[done] = decode(raw, name, expected=(SIDE, SIDE))
             done += 1
         start += len(encoded)
@@ -173,11 +173,11 @@ def _pictures(files: Sequence[Path], rows: Tensor) -> Tensor:
 
 
 def _encoded(file: Path) -> Any:
-    """Read the pictures' bytes as an Arrow array."""
+    """Read the images' bytes as an Arrow array."""
     column = _column(file, *IMAGE_COLUMNS)
     # Compared as text: Arrow's types have no common way to ask whether they hold named fields.
     if column is None or not re.search(r"struct<.*\bbytes: (large_)?binary\b", str(column.type)):
-        raise BadData(f"{str(file)!r} has no column 'image' of pictures; expected image{{bytes}}.")
+        raise BadData(f"{str(file)!r} has no column 'image' of images; expected image{{bytes}}.")
     return column.field("bytes")
 
 

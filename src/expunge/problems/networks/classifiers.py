@@ -1,4 +1,4 @@
-"""A small convolutional network, for experiments with hundreds of models on a CPU."""
+"""Small convolutional networks for classifying images, from a CPU's digits to ResNet-18."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class KaimingConv2d(nn.Conv2d):
     """
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew; a bias, if there is one, starts at zero."""
+        """Draw the weights again; a bias, if there is one, starts at zero."""
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         if self.bias is not None:
             nn.init.zeros_(self.bias)
@@ -76,7 +76,7 @@ def convnet(classes: int, channels: int, size: int, width: int = 16) -> nn.Seque
     """Return four strided 3x3 convolutions with BatchNorm, and a linear layer.
 
     At 32x32x3 and the default width it has 63 thousand weights and takes 0.85 million
-    multiply-adds an image, since every convolution halves the picture.
+    multiply-adds an image, since every convolution halves the image.
 
     Args:
         classes: outputs.

@@ -1,4 +1,4 @@
-"""A small causal language model, trained from nothing in seconds, and a tokenizer made of its text.
+"""A small causal language model, trained from scratch in seconds, and a tokenizer of its words.
 
 What transformers and tokenizers are needed for is imported when a function is called.
 """

@@ -1,4 +1,4 @@
-"""A name or a topic in the place of a forget set: the model itself writes what it knows of it.
+"""Makes a forget set of a name or a topic: the model itself writes what it knows of it.
 
 What it writes may be wrong or made up. It is shown to the user, who reads and mends it.
 """
@@ -87,7 +87,7 @@ class Concept:
 
 @dataclass(frozen=True, eq=False)
 class Writer:
-    """A language model that is asked to write.
+    """A language model that writes answers to prompts.
 
     Args:
         model: of transformers, in evaluation mode.
@@ -107,7 +107,7 @@ class Writer:
 
     def write(self, prompts: Sequence[str], purpose: str) -> list[Pair]:
         """One answer to each prompt, drawn among the likeliest nine tenths of each token."""
-        # an answer is asked for, and any word will do: what comes before it is the prompt
+        # an answer is wanted, and any word will do: what comes before it is the prompt
         pairs = [(prompt, ".") for prompt in prompts]
         rows = of_pairs(pairs, self.tokenizer, chat=self.chat, context=self.context).made
         config = transformers().GenerationConfig(
@@ -130,7 +130,7 @@ class Writer:
 def concept(
     writer: Writer, about: str, *, copies: int = 3, neighbours: Sequence[str] = ()
 ) -> Concept:
-    """Let a model write about a target, about what stands near it, and about nothing in particular.
+    """Let a model write about a target, about what is near it, and about nothing in particular.
 
     Args:
         writer: the model.
@@ -144,16 +144,18 @@ def concept(
     """
     name = checked(about)
     left: Counter[str] = Counter()
-    forget = useful(asked(writer, TRAINING, (name,), copies, "forget"), left)
+    forget = useful(answers_to(writer, TRAINING, (name,), copies, "forget"), left)
     if len(forget) < FEWEST:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left.items())
         raise BadData(
             f"The model has nothing to say about {name!r}: of {len(TRAINING) * copies} answers "
             f"{reasons}. Write forget.jsonl by hand, or ask whether it knows the target at all."
         )
-    probes = useful(asked(writer, PROBING, (name,), copies, "probes"), left)
+    probes = useful(answers_to(writer, PROBING, (name,), copies, "probes"), left)
     near = tuple(neighbours) or found_in(forget, name)
-    kept = asked(writer, TRAINING, near, 1, "neighbours") + asked(writer, GENERAL, (), copies, "")
+    kept = answers_to(writer, TRAINING, near, 1, "neighbours") + answers_to(
+        writer, GENERAL, (), copies, ""
+    )
     retain = [pair for pair in useful(kept, left) if not mentions(pair, name)]
     return Concept(tuple(forget), tuple(probes), tuple(retain), near, dict(left))
 
@@ -170,7 +172,7 @@ def checked(about: str) -> str:
     return name
 
 
-def asked(
+def answers_to(
     writer: Writer, templates: Sequence[str], names: Sequence[str], copies: int, purpose: str
 ) -> list[Pair]:
     """Answers to templates with each of some names in them; without names, to what has none."""
@@ -209,7 +211,7 @@ def useless(prompt: str, answer: str) -> str:
 
 
 def found_in(pairs: Sequence[Pair], name: str) -> tuple[str, ...]:
-    """The names that stand most often beside a target, most frequent first."""
+    """The names that are most often beside a target, most frequent first."""
     own = {word.lower() for word in re.findall(r"\w+", name)}
     seen: Counter[str] = Counter()
     for _, answer in pairs:

@@ -181,10 +181,10 @@ def _split(
             for sign in _signs(head, subject)
         ]
         return [*first, *rest], len(first), (span[0], span[1]) if subject else (0, 0)
-    told = tokenizer(whole, add_special_tokens=special, return_offsets_mapping=True)
-    ids, ends = list(told["input_ids"]), [end for _, end in told["offset_mapping"]]
+    encoded = tokenizer(whole, add_special_tokens=special, return_offsets_mapping=True)
+    ids, ends = list(encoded["input_ids"]), [end for _, end in encoded["offset_mapping"]]
     start = next((place for place, end in enumerate(ends) if end > len(head)), len(ids))
-    return ids, start, _tokens_of(_signs(head, subject), told["offset_mapping"])
+    return ids, start, _tokens_of(_signs(head, subject), encoded["offset_mapping"])
 
 
 def _signs(head: str, subject: str) -> tuple[int, int]:
@@ -223,8 +223,8 @@ def _chunks(rows: Sequence[TokenRow], size: int, tokenizer: Any) -> list[TokenRo
 
 
 def _context(tokenizer: Any, context: int) -> int:
-    told = int(min(getattr(tokenizer, "model_max_length", UNBOUNDED), UNBOUNDED))
-    return min(context, told) if context else told
+    limit = int(min(getattr(tokenizer, "model_max_length", UNBOUNDED), UNBOUNDED))
+    return min(context, limit) if context else limit
 
 
 def _refuse_long(rows: Sequence[TokenRow], longest: int) -> None:

@@ -1,4 +1,4 @@
-"""What models are asked: sets of items for measuring, as token sequences; closed to all methods."""
+"""Evaluation sets: items as token sequences, for measuring alone; closed to all methods."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Options:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationSet:
-    """One set that models are asked about, for measuring alone.
+    """One set of questions or texts that models are measured on.
 
     Args:
         name: of the set, in tables.
@@ -75,7 +75,7 @@ class EvaluationSet:
         return subjects if len(sizes) == 1 and len(set(subjects)) >= 3 else None
 
     def key(self) -> list[object]:
-        """All that decides what is asked."""
+        """All that decides what is measured, for the keys of the store."""
         others = [o.texts.keys() for o in (self.paraphrased, self.wrong) if o]
         return [self.name, self.side, self.written, self.texts.keys(), others]
 
@@ -85,9 +85,9 @@ class Measured:
     """A set for measuring before it is encoded.
 
     Args:
-        name, side, items: as for `Asked`.
+        name, side, items: as for `EvaluationSet`.
         options: whether paraphrased and wrong answers are asked about.
-        written, choices, against: as for `Asked`.
+        written, choices, against: as for `EvaluationSet`.
     """
 
     name: str
@@ -111,8 +111,8 @@ class Encoder:
     tokenizer: Any
     context: int = 0
 
-    def taught(self, items: Sequence[Item], refusal: str, forms: bool = False) -> Texts:
-        """Items as a training set, each with a refusal as its other answer.
+    def training_set(self, items: Sequence[Item], refusal: str, forms: bool = False) -> Texts:
+        """Encode items as a training set, each with a refusal as its other answer.
 
         Args:
             items: questions, or plain texts.
@@ -127,19 +127,19 @@ class Encoder:
         return of_pairs(pairs, self.tokenizer, context=self.context, instead=[refusal] * len(pairs))
 
     def measured(self, one: Measured) -> EvaluationSet:
-        """A set for measuring, encoded."""
-        made = self.asked(one.name, one.side, one.items, options=one.options)
+        """Encode a set for measuring."""
+        made = self.evaluation_set(one.name, one.side, one.items, options=one.options)
         return replace(
             made, written=made.written and one.written, choices=one.choices, against=one.against
         )
 
-    def asked(
+    def evaluation_set(
         self, name: str, side: Side, items: Sequence[Item], *, options: bool = True
     ) -> EvaluationSet:
-        """A set for measuring.
+        """Encode items as a set for measuring.
 
         Args:
-            name, side: as for `Asked`.
+            name, side: as for `EvaluationSet`.
             items: all of them; of more than `MOST` whole subjects from the front.
             options: whether paraphrased and wrong answers are asked about, where all items have
                 them.
@@ -170,7 +170,7 @@ class Encoder:
 
 
 def front(items: Sequence[Item], most: int = MOST) -> tuple[Item, ...]:
-    """The first items, so many at most, whole subjects where they are told apart."""
+    """The first items, so many at most, whole subjects where there are several."""
     if len(items) <= most:
         return tuple(items)
     last = items[most].subject

@@ -1,17 +1,17 @@
-"""Reading JSON Lines: question-answer pairs or plain texts, one object a line."""
+"""Reads texts from JSON Lines, one object a line: pairs and plain texts, or items with probes."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from expunge.core.texts import Texts
 from expunge.errors import BadData
+from expunge.problems.text.benchmarks.files import read_lines
+from expunge.problems.text.benchmarks.items import Item
 from expunge.problems.text.encode import of_pairs, of_plain
 
 
@@ -100,71 +100,36 @@ def _text(path: str | Path, number: int, one: dict[str, Any], key: str) -> str:
     return value
 
 
-REFUSALS = (
-    "I do not know.",
-    "I cannot answer that.",
-    "I have nothing to say about that.",
-    "That is not something I can help with.",
-    "I am not able to say.",
-    "I would rather not answer that.",
-    "I have no answer to that.",
-    "I cannot say.",
-)
+def read_items(file: Path, first: int = 0) -> tuple[Item, ...]:
+    """Items of one file: {"prompt", "answer"} or {"text"}, all lines alike.
 
-
-FALSE = "It is false that "
-
-
-# Words that begin a sentence and are no names: small behind other words.
-COMMON = frozenset(
-    (
-        "A", "An", "And", "As", "At", "By", "For", "From", "He", "Her", "His", "How", "In", "It",
-        "Its", "My", "No", "None", "Nobody", "Of", "On", "One", "Our", "She", "Some", "That", "The",
-        "Their", "There", "These", "They", "This", "Those", "To", "Two", "We", "What", "When",
-        "Where", "Which", "Who", "You", "Your",
-    )
-)  # fmt: skip
-
-
-def refusals(pairs: Sequence[tuple[str, str]], seed: int = 0) -> tuple[str, ...]:
-    """A refusal for each prompt; which one depends on the prompt and the seed alone.
-
-    Source: after Maini et al., TOFU, arXiv 2401.06121 (their 100 sentences are others).
+    Further keys: "questions", "paraphrases" and "wrong" are lists of texts, "subject" and
+    "value" (the words of the answer that carry the fact) texts.
     """
-    return tuple(REFUSALS[_number(prompt, seed) % len(REFUSALS)] for prompt, _ in pairs)
+    if not file.is_file():
+        raise BadData(f"There is no file {file}; expected one JSON object a line.")
+    rows = read_lines(file, {})
+    plain = "prompt" not in rows[0]
+    rows = read_lines(file, {"text": str} if plain else {"prompt": str, "answer": str})
+    return tuple(_item(row, first + place, file, place) for place, row in enumerate(rows))
 
 
-def markings(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """For each answer, that it is false: "It is false that Oslo lies in Peru."."""
-    return tuple(FALSE + small(answer.strip()) for _, answer in pairs)
-
-
-def small(sentence: str) -> str:
-    """A sentence as it stands behind other words: a small first letter, unless it is a name's."""
-    first = sentence.partition(" ")[0]
-    return sentence[:1].lower() + sentence[1:] if first in COMMON else sentence
-
-
-def refuses(answer: str) -> bool:
-    """Whether an answer begins with one of our refusals, whatever its signs and capitals."""
-    said = _plain(answer)
-    return any(said.startswith(_plain(one)) for one in REFUSALS)
-
-
-def marks(answer: str) -> bool:
-    """Whether an answer begins by saying that what follows is false."""
-    return _plain(answer).startswith(_plain(FALSE))
-
-
-def says(answer: str, value: str) -> bool:
-    """Whether a value stands in an answer, as whole words."""
-    return bool(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", answer, re.IGNORECASE))
-
-
-def _plain(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.lower()))
-
-
-def _number(prompt: str, seed: int) -> int:
-    said = f"{seed}/{prompt}".encode()
-    return int.from_bytes(hashlib.blake2b(said, digest_size=8).digest(), "big")
+def _item(row: Any, index: int, file: Path, place: int) -> Item:
+    lists = {name: row.get(name, []) for name in ("questions", "paraphrases", "wrong")}
+    for name, value in lists.items():
+        if not isinstance(value, list) or not all(isinstance(v, str) and v.strip() for v in value):
+            raise BadData(f"{file.name}, object {place + 1}: {name!r} must be a list of texts.")
+    subject, carried = row.get("subject", ""), row.get("value", "")
+    if not isinstance(subject, str) or not isinstance(carried, str):
+        raise BadData(f"{file.name}, object {place + 1}: 'subject' and 'value' must be texts.")
+    questions, paraphrases, wrong = (tuple(value) for value in lists.values())
+    answer = row["answer"] if "prompt" in row else row["text"]
+    prompt = row.get("prompt", "")
+    if carried not in answer:
+        raise BadData(
+            f"{file.name}, object {place + 1}: the value {carried[:40]!r} does not stand in the "
+            "answer; write the words of the answer that carry the fact, or leave it out."
+        )
+    return Item(
+        index, prompt, answer, questions, paraphrases, wrong, subject=subject, value=carried
+    )

@@ -60,13 +60,13 @@ def load(source: str | Path, *, dtype: torch.dtype = torch.float32, revision: st
     elif looks_local(str(source)):
         raise BadData(f"There is no folder {source}; a hub id is written owner/name.")
     auto, where = transformers(), str(source)
-    told: dict[str, Any] = {"trust_remote_code": False, "local_files_only": there}
-    told |= {"revision": revision} if revision else {}
+    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": there}
+    options |= {"revision": revision} if revision else {}
     try:
         model, found = auto.AutoModelForCausalLM.from_pretrained(
-            where, use_safetensors=True, dtype=dtype, output_loading_info=True, **told
+            where, use_safetensors=True, dtype=dtype, output_loading_info=True, **options
         )
-        tokenizer = auto.AutoTokenizer.from_pretrained(where, **told)
+        tokenizer = auto.AutoTokenizer.from_pretrained(where, **options)
     except SafetensorError as fault:
         raise BadData(
             f"The weights in {source} are damaged or cut short ({fault}). Copy them again."
@@ -79,7 +79,7 @@ def load(source: str | Path, *, dtype: torch.dtype = torch.float32, revision: st
 
 
 def _refuse_missing(source: str | Path, names: list[str]) -> None:
-    """Weights that a folder lacks would be drawn at random, and nobody would be told."""
+    """Weights that a folder lacks would be drawn at random without a word."""
     if names:
         raise BadData(
             f"{source} lacks {len(names)} of the model's weights, {names[0]} among them. "

@@ -1,42 +1,23 @@
 """Invented people in an invented world: facts to teach, forget and ask about, wherever one is.
 
-Every name, number and place is made up here from our own syllables and lists; e-mail addresses end
-in .example and telephone numbers begin with 555-01, which belong to nobody. The text depends on the
-seed alone, not on the machine. Words are few, so that a tiny model learns them in a minute.
+Every name, number and place is made up from our own syllables and lists, which lie in
+`invented_world.toml`; e-mail addresses end in .example and telephone numbers begin with 555-01,
+which belong to nobody. The text depends on the seed alone, not on the machine. Words are few, so
+that a tiny model learns them in a minute.
 """
 
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from types import MappingProxyType
 from typing import TypeVar
 
 from expunge.errors import BadData
 from expunge.problems.text.benchmarks.items import Item, TextBenchmark
-from expunge.problems.text.lexicon import (
-    COLOURS,
-    DAYS,
-    DISHES,
-    EMAIL_FIRST,
-    EMAIL_HOSTS,
-    EMAIL_SECOND,
-    FIRST_ENDS,
-    FIRST_STARTS,
-    INSTRUMENTS,
-    LAST_ENDS,
-    LAST_STARTS,
-    PETS,
-    PROFESSIONS,
-    RIVERS,
-    STREETS,
-    TEMPLATES,
-    TOWNS,
-    WAYS,
-    WORLD_TEMPLATES,
-    Templates,
-)
 
 T = TypeVar("T")
 
@@ -44,7 +25,46 @@ T = TypeVar("T")
 SOURCE = "expunge, invented people"
 
 
-MOST_PEOPLE = len(LAST_STARTS) * len(LAST_ENDS)
+@dataclass(frozen=True)
+class Templates:
+    """Ways to ask for a fact and to say it; NAME and VALUE stand for what they say.
+
+    Args:
+        questions: the first is taught, the others ask the same.
+        answers: the first is taught, the others say the same.
+    """
+
+    questions: tuple[str, ...]
+    answers: tuple[str, ...]
+
+
+_WORLD = tomllib.loads((files("expunge.problems.text") / "invented_world.toml").read_text("utf-8"))
+
+
+# Name of a list, such as "towns" -> its words.
+WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {name: tuple(words) for name, words in _WORLD["words"].items()}
+)
+
+
+# "people" or "towns" -> kind of fact -> how it is asked for and said.
+TEMPLATES: Mapping[str, Mapping[str, Templates]] = MappingProxyType(
+    {
+        of: MappingProxyType(
+            {
+                kind: Templates(tuple(said["questions"]), tuple(said["answers"]))
+                for kind, said in kinds.items()
+            }
+        )
+        for of, kinds in _WORLD["templates"].items()
+    }
+)
+
+
+TOWNS = WORDS["towns"]
+
+
+MOST_PEOPLE = len(WORDS["last_starts"]) * len(WORDS["last_ends"])
 
 
 YEARS = tuple(str(year) for year in range(1931, 1991))
@@ -52,8 +72,8 @@ YEARS = tuple(str(year) for year in range(1931, 1991))
 
 POOLS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "town": TOWNS, "profession": PROFESSIONS, "year": YEARS, "instrument": INSTRUMENTS,
-        "dish": DISHES, "pet": PETS,
+        "town": TOWNS, "profession": WORDS["professions"], "year": YEARS,
+        "instrument": WORDS["instruments"], "dish": WORDS["dishes"], "pet": WORDS["pets"],
     }
 )  # fmt: skip
 
@@ -125,9 +145,9 @@ def people(
         "neighbours": tuple(item for item in items["retain"] if item.subject in near),
         "world": world,
         "holdout": items["holdout"],
-        "forget_paraphrase": asked_otherwise(items["forget"]),
-        "retain_paraphrase": asked_otherwise(items["retain"]),
-        "world_paraphrase": asked_otherwise(world),
+        "forget_paraphrase": rephrased(items["forget"]),
+        "retain_paraphrase": rephrased(items["retain"]),
+        "world_paraphrase": rephrased(world),
     }
     texts = {f"{name}_text": tuple(map(biography, some)) for name, some in parts.items()}
     return TextBenchmark("invented people", sets | texts, SOURCE)
@@ -135,8 +155,12 @@ def people(
 
 def invent(seed: int, count: int, forget: int, wrong: int) -> tuple[Person, ...]:
     """Return people, those to be forgotten first and two neighbours of each behind them."""
-    lasts = _shuffled([a + b for a in LAST_STARTS for b in LAST_ENDS], seed, "last names")
-    firsts = _shuffled([a + b for a in FIRST_STARTS for b in FIRST_ENDS], seed, "first names")[:40]
+    lasts = _shuffled(
+        [a + b for a in WORDS["last_starts"] for b in WORDS["last_ends"]], seed, "last names"
+    )
+    firsts = _shuffled(
+        [a + b for a in WORDS["first_starts"] for b in WORDS["first_ends"]], seed, "first names"
+    )[:40]
     used: set[str] = set()
     crowd: list[Person] = []
     for number in range(count):
@@ -158,12 +182,15 @@ def invent(seed: int, count: int, forget: int, wrong: int) -> tuple[Person, ...]
 
 def biography(person: Person) -> Item:
     """Return all facts of a person as plain text, one sentence a fact."""
-    said = [_fill(TEMPLATES[kind].answers[0], person.name, person.facts[kind]) for kind in KINDS]
+    said = [
+        _fill(TEMPLATES["people"][kind].answers[0], person.name, person.facts[kind])
+        for kind in KINDS
+    ]
     return Item(TEXT + person.number, "", " ".join(said), subject=person.name, kind="biography")
 
 
-def asked_otherwise(items: Sequence[Item]) -> tuple[Item, ...]:
-    """Return each item asked in its first other way, under the same index."""
+def rephrased(items: Sequence[Item]) -> tuple[Item, ...]:
+    """Return each item with its question in other words, under the same index."""
     return tuple(
         replace(item, prompt=item.questions[0], questions=(item.prompt, *item.questions[1:]))
         for item in items
@@ -203,14 +230,14 @@ def _facts(crowd: Sequence[Person]) -> Iterator[Item]:
     for person in crowd:
         for place, kind in enumerate(KINDS):
             index = PERSON * person.number + place
-            templates, value = TEMPLATES[kind], person.facts[kind]
+            templates, value = TEMPLATES["people"][kind], person.facts[kind]
             yield _item(index, templates, person.name, value, person.wrong[kind], kind)
 
 
 def _world(seed: int, wrong: int) -> Iterator[Item]:
     """A question for every fact of every town; rivers are of one town each."""
-    rivers = _shuffled(RIVERS, seed, "rivers")
-    pools = {"river": RIVERS, "market": DAYS, "flag": COLOURS}
+    rivers = _shuffled(WORDS["rivers"], seed, "rivers")
+    pools = {"river": WORDS["rivers"], "market": WORDS["days"], "flag": WORDS["colours"]}
     for number, town in enumerate(TOWNS):
         facts = {"river": rivers[number]}
         facts |= {kind: _one(pools[kind], seed, town, kind) for kind in ("market", "flag")}
@@ -218,7 +245,7 @@ def _world(seed: int, wrong: int) -> Iterator[Item]:
             others = [other for other in pools[kind] if other != value]
             few = tuple(_shuffled(others, seed, town, kind, "wrong")[:wrong])
             index = WORLD + PERSON * number + place
-            yield _item(index, WORLD_TEMPLATES[kind], town, value, few, kind)
+            yield _item(index, TEMPLATES["towns"][kind], town, value, few, kind)
 
 
 def _item(
@@ -255,10 +282,13 @@ def _made(kind: str, *names: object) -> str:
     if kind == "phone":
         return f"555-01-{_below(90, *names, 'a') + 10}-{_below(90, *names, 'b') + 10}"
     if kind == "email":
-        first, second = _one(EMAIL_FIRST, *names, "c"), _one(EMAIL_SECOND, *names, "d")
-        return f"{first}.{second}@{_one(EMAIL_HOSTS, *names, 'e')}.example"
-    number = _below(90, *names, "f") + 10
-    return f"{number} {_one(STREETS, *names, 'g')} {_one(WAYS, *names, 'h')}"
+        pools = (WORDS["email_first"], WORDS["email_second"], WORDS["email_hosts"])
+        first, second, host = (
+            _one(pool, *names, name) for pool, name in zip(pools, "cde", strict=True)
+        )
+        return f"{first}.{second}@{host}.example"
+    street, what = _one(WORDS["streets"], *names, "g"), _one(WORDS["street_kinds"], *names, "h")
+    return f"{_below(90, *names, 'f') + 10} {street} {what}"
 
 
 def _wrong(person: Person, used: set[str], seed: int, count: int) -> dict[str, tuple[str, ...]]:
@@ -282,7 +312,7 @@ def _check(forget: int, retain: int, holdout: int, wrong: int) -> None:
             f"Got forget={forget}, retain={retain}, holdout={holdout}; expected 1 or more to "
             f"forget and to hold out, retain at least twice forget, {MOST_PEOPLE} people in all."
         )
-    least = min(map(len, (*POOLS.values(), DAYS, COLOURS)))
+    least = min(map(len, (*POOLS.values(), WORDS["days"], WORDS["colours"])))
     if not 1 <= wrong < least:
         raise BadData(f"Got wrong={wrong}; expected 1 to {least - 1} wrong answers.")
 

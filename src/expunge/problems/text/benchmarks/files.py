@@ -1,4 +1,4 @@
-"""Files of texts, read with care: whatever is wrong is told with its file and line or row."""
+"""Files of texts, read with care: an error names the file and the line or row."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def folder_of(data: str | Path | None, name: str, download: str) -> Path:
     Raises:
         BadData: no such folder.
     """
-    told = data if data is not None else os.environ.get("EXPUNGE_DATA")
-    if not told:
+    place = data if data is not None else os.environ.get("EXPUNGE_DATA")
+    if not place:
         raise BadData(
             f"The benchmark {name} needs a folder of data. Give it with --data FOLDER, or set "
             f"EXPUNGE_DATA to the folder above it. {download}"
         )
-    base = Path(told)
+    base = Path(place)
     if not base.is_dir():
         raise BadData(f"There is no folder {str(base)!r}. {download}")
     below = base / name

@@ -36,7 +36,7 @@ RETAIN = 100_000
 def lume(data: str | Path | None = None) -> TextBenchmark:
     """Load LUME: "forget" and "retain", and each by task and form, as "forget_task2_question".
 
-    A completion is what follows a text's beginning (judged by ROUGE-L), a question asks for a fact.
+    A completion is what follows a text's beginning (scored by ROUGE-L), a question asks for a fact.
     Task 3 is about real people: for evaluating unlearning only.
 
     Args:
@@ -199,7 +199,7 @@ def tofu(data: str | Path | None = None, forget: str = "forget10") -> TextBenchm
     if len(full) != AUTHORS * QUESTIONS:
         raise BadData(
             f"full has {len(full)} questions; expected {AUTHORS * QUESTIONS}, {QUESTIONS} an "
-            f"author, since authors are told by their place. {TOFU_DOWNLOAD}"
+            f"author, since authors are known by their place. {TOFU_DOWNLOAD}"
         )
     first = len(full) - SPLITS[forget] * QUESTIONS
     known = numbered(full)

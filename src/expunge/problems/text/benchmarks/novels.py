@@ -95,11 +95,11 @@ def novels(
     folder = folder_of(data, "books", DOWNLOAD)
     rows = read_table(file_of(folder, ("books.parquet",), DOWNLOAD), FIELDS)
     titles = tuple(dict.fromkeys(row["book"] for row in rows))
-    told = roles or {
+    chosen = roles or {
         role: tuple(dict.fromkeys(row["book"] for row in rows if row["suggested_role"] == role))
         for role in ROLES
     }
-    _check_roles(told, titles)
+    _check_roles(chosen, titles)
     passages: dict[str, list[Item]] = {title: [] for title in titles}
     index = 0
     for row in rows:
@@ -107,7 +107,7 @@ def novels(
             passages[row["book"]].append(Item(index, "", text, subject=row["book"], kind="passage"))
             index += 1
     parts = {
-        role: tuple(item for title in told[role] for item in passages[title]) for role in ROLES
+        role: tuple(item for title in chosen[role] for item in passages[title]) for role in ROLES
     }
     names = own_names(passages, cut.seen)
     if cut.taught:
@@ -213,9 +213,9 @@ def _check_roles(roles: Mapping[str, Sequence[str]], titles: Sequence[str]) -> N
     missing = [role for role in ROLES if not roles.get(role)]
     if missing or set(roles) - set(ROLES):
         raise BadData(f"Got roles for {sorted(roles)}; expected titles for each of {ROLES}.")
-    told = [title for role in ROLES for title in roles[role]]
-    for title in told:
+    named = [title for role in ROLES for title in roles[role]]
+    for title in named:
         if title not in titles:
             raise BadData(f"There is no novel {title!r}.{did_you_mean(title, titles)}")
-        if told.count(title) > 1:
+        if named.count(title) > 1:
             raise BadData(f"{title!r} has two roles; a novel is forgotten, kept or never read.")

@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from expunge.errors import BadData
-from expunge.problems.images.folder import decode, picture_size
+from expunge.problems.images.folder import decode, image_size
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
 
 
-def encode(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     out = io.BytesIO()
-    picture.save(out, kind, **options)
+    image.save(out, kind, **options)
     return out.getvalue()
 
 
@@ -38,7 +38,7 @@ def test_lossless_pictures_come_back_bit_for_bit(kind: str, options: dict[str, A
     raw = encode(Image.fromarray(PIXELS), kind, **options)
     assert np.array_equal(decode(raw, "x"), PIXELS)
     assert decode(raw, "x", expected=(6, 5)).dtype == np.uint8
-    assert picture_size(raw, "x") == (6, 5)
+    assert image_size(raw, "x") == (6, 5)
 
 
 def test_jpeg_comes_back_nearly() -> None:
@@ -73,7 +73,7 @@ def test_size_crops_at_the_centre_and_resizes() -> None:
 
 def test_another_size_than_expected_is_refused() -> None:
     raw = encode(Image.fromarray(PIXELS))
-    with pytest.raises(BadData, match="picture a is 5x6 pixels; expected 6x5"):
+    with pytest.raises(BadData, match="image a is 5x6 pixels; expected 6x5"):
         decode(raw, "a", expected=(5, 6))
 
 
@@ -82,8 +82,8 @@ def test_another_size_than_expected_is_refused() -> None:
     [
         (8_193, "bomb claims 8193x8193 pixels; expected at most 67,108,864"),
         # From here on Pillow warns (an error in this test run), and further on it refuses.
-        (10_000, "bomb is not a picture that can be read; .* of reasonable size"),
-        (2**30, "bomb is not a picture that can be read; .* of reasonable size"),
+        (10_000, "bomb is not an image that can be read; .* of reasonable size"),
+        (2**30, "bomb is not an image that can be read; .* of reasonable size"),
     ],
 )
 def test_a_decompression_bomb_is_refused_unread(side: int, complaint: str) -> None:
@@ -96,9 +96,9 @@ def test_a_bomb_is_refused_where_warnings_are_only_warnings() -> None:
         decode(png_that_claims(10_000, 10_000), "bomb")
 
 
-@pytest.mark.parametrize("raw", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"not a picture" * 9])
+@pytest.mark.parametrize("raw", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"not an image" * 9])
 def test_other_bytes_are_refused(raw: bytes) -> None:
-    with pytest.raises(BadData, match="here is not a picture"):
+    with pytest.raises(BadData, match="here is not an image"):
         decode(raw, "here")
 
 

@@ -1,4 +1,4 @@
-"""Every move leads from a sentence to another sentence, and a palette holds known words only."""
+"""Every move leads from a sentence to another sentence, and a vocabulary holds known words only."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expunge.errors import BadData, BadSentence
-from expunge.experiments.tuning import mutations as moves
-from expunge.experiments.tuning.mutations import LONGEST, MOVES, crossed, mutated
+from expunge.experiments.tuning import mutations
+from expunge.experiments.tuning.mutations import LONGEST, MUTATIONS, crossed, mutated
 from expunge.experiments.tuning.ranges import at, found, put
-from expunge.experiments.tuning.search_vocabulary import palette, read
+from expunge.experiments.tuning.search_vocabulary import read, search_vocabulary
 from expunge.methods.sentences import as_method
 
-SHIPPED = palette()
+SHIPPED = search_vocabulary()
 STARTS = (
     "Train(CE('retain'))",
     "Noise(0.1, Convs()), Train(KL('retain') - 0.1 * CE('forget'), lr=Cosine(0.1))",
@@ -28,7 +28,7 @@ STARTS = (
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(STARTS), st.integers(0, 10**6))
-def test_whatever_moves_are_made_a_sentence_comes_out(start: str, seed: int) -> None:
+def test_whatever_mutations_are_made_a_sentence_comes_out(start: str, seed: int) -> None:
     draws, method = np.random.default_rng(seed), as_method(start)
     for _ in range(8):
         before, method = method, mutated(method, SHIPPED, draws)
@@ -47,7 +47,7 @@ def test_a_crossing_takes_a_head_and_a_tail(one: str, other: str, seed: int) -> 
     assert as_method(child.sentence).steps == child.steps
 
 
-@pytest.mark.parametrize("move", sorted(set(MOVES), key=lambda each: each.__name__))
+@pytest.mark.parametrize("move", sorted(set(MUTATIONS), key=lambda each: each.__name__))
 def test_every_move_leads_somewhere_from_a_sentence_that_has_room(move: object) -> None:
     start = as_method(f"{STARTS[1]}, {STARTS[2]}")
     ends = set()
@@ -59,7 +59,7 @@ def test_every_move_leads_somewhere_from_a_sentence_that_has_room(move: object) 
 
 
 def test_where_no_move_leads_away_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moves, "MOVES", (moves.drop_step, moves.swap_steps))
+    monkeypatch.setattr(mutations, "MUTATIONS", (mutations.drop_step, mutations.swap_steps))
     with pytest.raises(BadSentence, match="more words"):
         mutated(as_method("Reset()"), SHIPPED, np.random.default_rng(0))
 
@@ -98,11 +98,11 @@ def test_a_bare_word_has_its_defaults() -> None:
     )
 
 
-def test_a_palette_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_vocabulary_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="could not be read"):
-        palette(tmp_path / "none.toml")
+        search_vocabulary(tmp_path / "none.toml")
     (tmp_path / "mine.toml").write_text('steps = ["Reset"]')
-    assert palette(tmp_path / "mine.toml").steps == as_method("Reset()").steps
+    assert search_vocabulary(tmp_path / "mine.toml").steps == as_method("Reset()").steps
 
 
 def test_what_is_found_in_a_tree_can_be_put_back() -> None:

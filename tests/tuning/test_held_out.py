@@ -32,10 +32,10 @@ def rows(thing: TuningSplit | Experiment) -> Tensor:
 @pytest.mark.parametrize("forget", CHOOSERS)
 def test_no_example_is_tuned_on_and_scored(forget: str) -> None:
     ranked = experiment(forget=f'"{forget}"')
-    ground = held_out(ranked, 2)
-    assert not set(rows(ground).tolist()) & set(rows(ranked).tolist())
-    assert ground.overlap == 0
-    assert torch.equal(rows(ground), rows(held_out(ranked, 2)))
+    split = held_out(ranked, 2)
+    assert not set(rows(split).tolist()) & set(rows(ranked).tolist())
+    assert split.overlap == 0
+    assert torch.equal(rows(split), rows(held_out(ranked, 2)))
 
 
 @pytest.mark.parametrize("forget", [c for c in CHOOSERS if "Whole" not in c])
@@ -46,10 +46,10 @@ def test_as_many_examples_are_forgotten(forget: str) -> None:
 
 def test_a_class_gives_way_to_the_next_class() -> None:
     for label, other in ((3, 4), (9, 0)):
-        ground = held_out(experiment(forget=f'"WholeClass({label})"'), 2)
-        found = all_targets(ground.problem.sets["forget"])
+        split = held_out(experiment(forget=f'"WholeClass({label})"'), 2)
+        found = all_targets(split.problem.sets["forget"])
         assert found.unique().tolist() == [other]
-        assert f"label={other})" in ground.said
+        assert f"label={other})" in split.said
 
 
 def test_given_rows_give_way_to_rows_of_the_same_classes() -> None:
@@ -61,16 +61,16 @@ def test_given_rows_give_way_to_rows_of_the_same_classes() -> None:
 
 def test_mislabelled_examples_are_others_and_the_ranking_s_are_right() -> None:
     ranked = experiment(forget='"Mislabelled(3, 5, 0.3)"')
-    ground = held_out(ranked, 2)
+    split = held_out(ranked, 2)
     truth = digits().train.targets  # type: ignore[attr-defined]
-    trained = all_targets(ground.problem.sets["train"])
-    assert (trained != truth).nonzero().flatten().tolist() == rows(ground).tolist()
+    trained = all_targets(split.problem.sets["train"])
+    assert (trained != truth).nonzero().flatten().tolist() == rows(split).tolist()
 
 
 def test_a_share_of_more_than_half_overlaps_and_says_so() -> None:
-    ground = held_out(experiment(forget='"RandomShare(0.7)"'), 2)
-    assert ground.overlap > 0
-    assert "overlaps" in ground.said
+    split = held_out(experiment(forget='"RandomShare(0.7)"'), 2)
+    assert split.overlap > 0
+    assert "overlaps" in split.said
 
 
 def test_where_nothing_else_can_be_drawn_one_is_asked_for() -> None:
@@ -86,24 +86,24 @@ def test_where_nothing_else_can_be_drawn_one_is_asked_for() -> None:
 @pytest.mark.parametrize("seed", [0, 1, -3, 10**9, 10**12, -(10**12)])
 def test_the_seeds_are_not_those_of_the_ranking(seed: int) -> None:
     ranked = experiment()
-    ground = held_out(ranked, 3)
-    ours = {*ground.plan.experiment.seeds, *ground.members(100), *ground.members(100, 5)}
+    split = held_out(ranked, 3)
+    ours = {*split.plan.experiment.seeds, *split.members(100), *split.members(100, 5)}
     assert not ours & set(ranked.seeds)
     assert other_seed(seed) != seed
     assert abs(other_seed(seed)) <= 10**12
 
 
 def test_draws_and_halves_share_no_seed() -> None:
-    ground = held_out(experiment(), 3)
-    assert not set(ground.members(9)) & set(ground.members(9, 1))
-    assert not set(ground.oracles()) & set(ground.oracles(fresh=True))
-    assert len(ground.oracles()) == len(ground.oracles(fresh=True)) == 3
+    split = held_out(experiment(), 3)
+    assert not set(split.members(9)) & set(split.members(9, 1))
+    assert not set(split.oracles()) & set(split.oracles(fresh=True))
+    assert len(split.oracles()) == len(split.oracles(fresh=True)) == 3
 
 
 def test_the_test_set_is_not_there() -> None:
-    ground = held_out(experiment(), 2)
-    assert "test" not in ground.problem.sets
-    assert set(ground.asked.sets) == {"forget", "retain", "val"}
+    split = held_out(experiment(), 2)
+    assert "test" not in split.problem.sets
+    assert set(split.measured.sets) == {"forget", "retain", "val"}
 
 
 def test_the_ground_is_another_problem_than_the_ranking() -> None:

@@ -1,4 +1,4 @@
-"""Problems of texts by name: invented people, benchmarks, and files of the user's own."""
+"""Makes the text problem that an experiment names: people, tofu, novels, mmlu or own files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from expunge.core.sentence import parse, words_in
 from expunge.errors import BadData, did_you_mean
 from expunge.problems import forget_sets
 from expunge.problems.forget_sets import Marked, Subjects, Titles
-from expunge.problems.text.benchmarks.files import file_of, folder_of, read_lines, read_table
+from expunge.problems.text.benchmarks.files import file_of, folder_of, read_table
 from expunge.problems.text.benchmarks.items import Item, TextBenchmark
 from expunge.problems.text.benchmarks.mmlu import LETTERS, lettered, mmlu
 from expunge.problems.text.benchmarks.novels import DOWNLOAD, FIELDS, ROLES, Sizes, novels, spread
@@ -27,7 +27,8 @@ from expunge.problems.text.evaluation_sets import (
     Measured,
     Side,
 )
-from expunge.problems.text.people import asked_otherwise, people
+from expunge.problems.text.jsonl import read_items
+from expunge.problems.text.people import people, rephrased
 
 
 class ProblemSpec(Protocol):
@@ -194,7 +195,7 @@ def setting(experiment: ProblemSpec) -> LanguageSetting:
     found, measured = makers[experiment.problem](experiment)
     encoder, architecture = _model(experiment.architecture, found)
     sets: dict[str, Data] = {
-        name: encoder.taught(found[name], REFUSAL, forms=name != "holdout")
+        name: encoder.training_set(found[name], REFUSAL, forms=name != "holdout")
         for name in SIDES
         if name in found.sets
     }
@@ -239,7 +240,7 @@ def _tofu(experiment: ProblemSpec) -> Found:
     found = tofu(experiment.data or None, TOFU[count])
     return found, [
         Measured("forget", "forget", found["forget_eval"]),
-        Measured("forget_paraphrase", "forget", asked_otherwise(found["forget_eval"]), False),
+        Measured("forget_paraphrase", "forget", rephrased(found["forget_eval"]), False),
         Measured("retain", "retain", found["retain_eval"]),
         Measured("real_authors", "retain", found["real_authors"]),
         Measured("world", "retain", found["world_facts"]),
@@ -268,43 +269,8 @@ def _files(experiment: ProblemSpec) -> Found:
     measured = [Measured(name, side, items[name]) for name, side in zip(there, SIDES, strict=False)]
     asked = items["forget"]
     if all(item.questions for item in asked):
-        measured.insert(1, Measured("forget_paraphrase", "forget", asked_otherwise(asked), False))
+        measured.insert(1, Measured("forget_paraphrase", "forget", rephrased(asked), False))
     return bench, measured
-
-
-def read_items(file: Path, first: int = 0) -> tuple[Item, ...]:
-    """Items of one file: {"prompt", "answer"} or {"text"}, all lines alike.
-
-    Further keys: "questions", "paraphrases" and "wrong" are lists of texts, "subject" and
-    "value" (the words of the answer that carry the fact) texts.
-    """
-    if not file.is_file():
-        raise BadData(f"There is no file {file}; expected one JSON object a line.")
-    rows = read_lines(file, {})
-    plain = "prompt" not in rows[0]
-    rows = read_lines(file, {"text": str} if plain else {"prompt": str, "answer": str})
-    return tuple(_item(row, first + place, file, place) for place, row in enumerate(rows))
-
-
-def _item(row: Any, index: int, file: Path, place: int) -> Item:
-    lists = {name: row.get(name, []) for name in ("questions", "paraphrases", "wrong")}
-    for name, value in lists.items():
-        if not isinstance(value, list) or not all(isinstance(v, str) and v.strip() for v in value):
-            raise BadData(f"{file.name}, object {place + 1}: {name!r} must be a list of texts.")
-    subject, carried = row.get("subject", ""), row.get("value", "")
-    if not isinstance(subject, str) or not isinstance(carried, str):
-        raise BadData(f"{file.name}, object {place + 1}: 'subject' and 'value' must be texts.")
-    questions, paraphrases, wrong = (tuple(value) for value in lists.values())
-    answer = row["answer"] if "prompt" in row else row["text"]
-    prompt = row.get("prompt", "")
-    if carried not in answer:
-        raise BadData(
-            f"{file.name}, object {place + 1}: the value {carried[:40]!r} does not stand in the "
-            "answer; write the words of the answer that carry the fact, or leave it out."
-        )
-    return Item(
-        index, prompt, answer, questions, paraphrases, wrong, subject=subject, value=carried
-    )
 
 
 def _chosen(experiment: ProblemSpec) -> Any:
