@@ -25,7 +25,6 @@ from expunge.experiments.tuning.held_out_answers import (
     losses,
     quality,
 )
-from expunge.methods.cost import share_of_retraining
 
 # Raised when the distance is computed in another way.
 VERSION = 1

@@ -16,7 +16,7 @@ from expunge.core.receipt import Receipt, Unlearned
 from expunge.core.store import Corrupt, Job, Store
 from expunge.core.vocabulary import in_full
 from expunge.engine.check import check_fit
-from expunge.engine.stacking import Engine, Timing, unlearn_runs
+from expunge.engine.stacking import Engine, Timing
 from expunge.engine.training import from_scratch
 from expunge.errors import BadEvidence
 from expunge.experiments.collect import evidence_of

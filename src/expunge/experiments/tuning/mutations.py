@@ -104,7 +104,7 @@ def swap_steps(method: Method, vocabulary: SearchVocabulary, rng: Generator) -> 
 
 def change_part(method: Method, vocabulary: SearchVocabulary, rng: Generator) -> Method | None:
     """The same step to other weights."""
-    places = list(found(method, lambda thing: isinstance(thing, Part)))
+    places = list(found(method, lambda thing: isinstance(thing, Selector)))
     if not places or not vocabulary.parts:
         return None
     path, _ = _one(places, rng)
