@@ -9,9 +9,10 @@ from expunge.core.method import Method, Step
 from expunge.core.term import Sum, Term
 from expunge.engine.training import Mixture, Negate, Repeat, Train
 from expunge.methods.losses.teachers import Predicted
-from expunge.methods.steps.classes import Expand, Impair, Strata
+from expunge.methods.steps.classes import Expand, Impair
 from expunge.methods.steps.constrained import Rectify
-from expunge.methods.steps.curvature import Dampen
+from expunge.methods.steps.dampening import Dampen
+from expunge.methods.steps.strata import Strata
 from expunge.methods.steps.teaching import Teach
 from expunge.methods.steps.watched import Lotus, Rewind, Until
 

@@ -30,26 +30,35 @@ from expunge.methods.losses.answers import (
     KL,
     L1,
     MSE,
+    AdaptiveCE,
     Entropy,
     Flatten,
-    Relabel,
     Repel,
+    Tempered,
     Uniform,
 )
-from expunge.methods.losses.classes import BalancedCE, Centroid, Nearest, WeightedCE
-from expunge.methods.losses.contrast import Generic
-from expunge.methods.losses.likelihood import CEU, NPO, TNPO, WGA, SatImp, SimNPO, Undial
-from expunge.methods.losses.noise import Jittered, Lipschitz
-from expunge.methods.losses.targets import (
-    AdaptiveCE,
+from expunge.methods.losses.classes import (
     AnyClass,
-    Gumbel,
+    BalancedCE,
+    Centroid,
+    Nearest,
     OneClass,
+    Relabel,
+    WeightedCE,
+)
+from expunge.methods.losses.likelihood import CEU, NPO, TNPO, WGA, SatImp, SimNPO
+from expunge.methods.losses.noise import Jittered, Lipschitz
+from expunge.methods.losses.teachers import (
+    EntropyMatch,
+    Generic,
+    Gumbel,
+    Mistakes,
+    Predicted,
     Reference,
-    Tempered,
+    TopKL,
+    Undial,
     Without,
 )
-from expunge.methods.losses.teachers import EntropyMatch, Mistakes, Predicted, TopKL
 from expunge.methods.published import PUBLISHED
 from expunge.methods.selectors.judged import (
     Changed,
@@ -61,11 +70,13 @@ from expunge.methods.selectors.judged import (
     Smallest,
 )
 from expunge.methods.selectors.places import Convs, First, Last, Named, Norms, Pointwise
-from expunge.methods.steps.classes import Expand, Impair, Strata
+from expunge.methods.steps.classes import Expand, Impair
 from expunge.methods.steps.constrained import PrimalDual, Rectify, SharpnessAware
-from expunge.methods.steps.curvature import AdaptiveDampen, Dampen, FisherNoise, Newton, WoodFisher
-from expunge.methods.steps.edits import Blend, Half, Noise, Transpose, Zero
-from expunge.methods.steps.teaching import Remember, ShrinkPerturb, Teach
+from expunge.methods.steps.dampening import AdaptiveDampen, Dampen, FisherNoise
+from expunge.methods.steps.edits import Blend, Half, Noise, ShrinkPerturb, Transpose, Zero
+from expunge.methods.steps.influence import Newton, WoodFisher
+from expunge.methods.steps.strata import Strata
+from expunge.methods.steps.teaching import Remember, Teach
 from expunge.methods.steps.watched import Lotus, Rewind, Until
 
 # Words that need a language model; tests/text holds them to the contracts.

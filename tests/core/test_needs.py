@@ -26,12 +26,14 @@ from expunge.engine.requirements import forecast, needs
 from expunge.engine.run import Run
 from expunge.engine.training import Repeat, Reset, Train
 from expunge.errors import BadData, OffLimits, Unsupported
-from expunge.methods.losses.answers import CE, KL, L1, Relabel, Uniform
+from expunge.methods.losses.answers import CE, KL, L1, Uniform
+from expunge.methods.losses.classes import Relabel
 from expunge.methods.published import PUBLISHED
 from expunge.methods.selectors.judged import Salient, Similar, Smallest
 from expunge.methods.sentences import as_method
-from expunge.methods.steps.curvature import Dampen, Newton
+from expunge.methods.steps.dampening import Dampen
 from expunge.methods.steps.edits import Blend, Noise, Zero
+from expunge.methods.steps.influence import Newton
 
 
 def named(*steps: Step) -> Method:

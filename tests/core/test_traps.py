@@ -18,7 +18,7 @@ from expunge.engine.training import Repeat, Reset, Train, from_scratch
 from expunge.errors import NothingChanged, OffLimits, Unsupported
 from expunge.methods.losses.answers import CE, KL, Repel
 from expunge.methods.selectors.judged import Random, Salient, Similar, Smallest
-from expunge.methods.steps.curvature import Dampen
+from expunge.methods.steps.dampening import Dampen
 from expunge.methods.steps.edits import Noise
 
 

@@ -23,11 +23,12 @@ from expunge.engine.run import Run, run_steps
 from expunge.errors import BadSentence, Unsupported
 from expunge.methods.losses.answers import CE
 from expunge.methods.published import PUBLISHED
-from expunge.methods.published.geometry import CURVATURE
+from expunge.methods.published.weights import CURVATURE
 from expunge.methods.selectors.judged import FisherRatio
 from expunge.methods.selectors.places import Last
-from expunge.methods.steps import curvature as dampening
-from expunge.methods.steps.curvature import AdaptiveDampen, Dampen, FisherNoise, WoodFisher
+from expunge.methods.steps import dampening
+from expunge.methods.steps.dampening import AdaptiveDampen, Dampen, FisherNoise
+from expunge.methods.steps.influence import WoodFisher
 
 
 def carry_out(run: Run, *steps: Step) -> Run:

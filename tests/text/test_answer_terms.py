@@ -21,15 +21,15 @@ from expunge.engine.reference_model import sharing
 from expunge.engine.run import Run
 from expunge.errors import BadSentence, Unsupported
 from expunge.methods.losses.answers import CE, Flatten
-from expunge.methods.losses.contrast import (
+from expunge.methods.losses.likelihood import TNPO
+from expunge.methods.losses.other_answers import (
     DIVERGENCES,
     FLAT,
-    Generic,
     RandomAnswers,
     answered,
     prompt_of,
 )
-from expunge.methods.losses.likelihood import TNPO
+from expunge.methods.losses.teachers import Generic
 
 # Two texts of three and two tokens; the first token is a prompt, and one place is padding.
 LOGITS = [

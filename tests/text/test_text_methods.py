@@ -29,7 +29,7 @@ from expunge.methods.selectors.places import Last, Named
 from expunge.methods.sentences import as_method
 from expunge.methods.steps.adapter import LoRA
 from expunge.methods.steps.constrained import PrimalDual, SharpnessAware
-from expunge.methods.steps.curvature import Dampen
+from expunge.methods.steps.dampening import Dampen
 from expunge.methods.steps.edits import Noise, Zero
 from expunge.methods.steps.facts import Memit, Rome
 from expunge.methods.steps.teaching import Remember, Teach
