@@ -7,19 +7,16 @@ import time
 from torch import nn
 
 from expunge.errors import BudgetSpent
-from expunge.methods.exact.certified import CertifiedHead, UnitRows, unit_rows
+from expunge.methods.exact.certified import CertifiedHead, RemovalConstants, UnitRows, unit_rows
 from expunge.problems.images.loaders import digits
 
 pool = digits()
 head = CertifiedHead(
     unit_rows(pool.train.inputs.flatten(1).double()),
     pool.train.targets,
-    statement="The features are the pixels, each picture scaled by itself; nothing was trained.",
+    statement="The features are the pixels, each image scaled by itself; nothing was trained.",
     classes=10,
-    lam=0.01,
-    std=1.0,
-    epsilon=1.0,
-    delta=1e-4,
+    constants=RemovalConstants(lam=0.01, std=1.0, epsilon=1.0, delta=1e-4),
 )
 
 

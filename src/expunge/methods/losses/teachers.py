@@ -212,10 +212,14 @@ class Reference(Term):
         return (torch.special.xlogy(mean, mean) - mean * logits.log_softmax(-1)).sum(-1).mean()
 
     def unfit(self, problem: ProblemProtocol) -> str:
-        ours, theirs = (classes_in(problem.data(name)) for name in (self.set, self.against))
-        if ours & theirs:
-            return ""
-        return f"no example of {self.against!r} is of a class that occurs in {self.set!r}"
+        return without_shared_class(problem, self.set, self.against)
+
+
+def without_shared_class(problem: ProblemProtocol, name: str, against: str) -> str:
+    """Say as a clause that no class of one set occurs in another; empty when one does."""
+    if classes_in(problem.data(name)) & classes_in(problem.data(against)):
+        return ""
+    return f"no example of {against!r} is of a class that occurs in {name!r}"
 
 
 @word

@@ -16,7 +16,7 @@ from expunge.core.term import Pooled
 from expunge.core.vocabulary import word
 from expunge.engine.training import MOST_TURNS, Repeat, Train, Turn, unrolled
 from expunge.errors import BadSentence
-from expunge.methods.losses.teachers import Gumbel
+from expunge.methods.losses.teachers import Gumbel, without_shared_class
 
 if TYPE_CHECKING:
     from expunge.core.run import ProblemProtocol, RunProtocol
@@ -129,10 +129,7 @@ class Rewind(Step):
         return total
 
     def unfit(self, problem: ProblemProtocol) -> str:
-        ours, theirs = (classes_in(problem.data(name)) for name in (self.set, self.against))
-        if ours & theirs:
-            return ""
-        return f"no example of {self.against!r} is of a class that occurs in {self.set!r}"
+        return without_shared_class(problem, self.set, self.against)
 
 
 @word
