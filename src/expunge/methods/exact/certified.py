@@ -211,14 +211,15 @@ class CertifiedHead:
         """What is guaranteed, what it assumes, and what it leaves out."""
         return (
             f"Certified: ({self.constants.epsilon:g}, {self.constants.delta:g})-removal of "
-            f"{len(self.gone)} rows from the head, against a head trained without them by the same "
-            "mechanism. Checked: the loss is logistic, lam > 0, features are of length 1 at most, "
-            f"and the bound {self.bound:.3g} lies within the budget {self.budget:.3g}. Assumes: the "
-            "noise theorem of arXiv 1911.03030, which takes what a step leaves for a shift that does "
-            "not depend on the noise; that nobody knows the noise or its seed; that the requests do "
-            f"not depend on the published head. As stated, not checked: {self.statement} Not "
-            "covered: the features and what made them, copies of a removed row that stay, heads "
-            "that were published before, and constants that were chosen by looking at the rows."
+            f"{len(self.gone)} rows from the head, against a head trained without them by the "
+            "same mechanism. Checked: the loss is logistic, lam > 0, features are of length 1 "
+            f"at most, and the bound {self.bound:.3g} lies within the budget {self.budget:.3g}. "
+            "Assumes: the noise theorem of arXiv 1911.03030, which takes what a step leaves for "
+            "a shift that does not depend on the noise; that nobody knows the noise or its "
+            "seed; that the requests do not depend on the published head. As stated, not "
+            f"checked: {self.statement} Not covered: the features and what made them, copies of "
+            "a removed row that stay, heads that were published before, and constants that were "
+            "chosen by looking at the rows."
         )
 
     def forget(self, rows: Rows) -> Removal:
