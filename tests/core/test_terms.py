@@ -1,4 +1,4 @@
-"""Terms: values worked out with NumPy, slopes by finite differences, and the laws of sums."""
+"""Terms: values computed with NumPy, slopes by finite differences, and the laws of sums."""
 
 from __future__ import annotations
 

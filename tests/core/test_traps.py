@@ -129,7 +129,7 @@ def test_8_a_random_teacher_takes_the_members_seed() -> None:
 
 
 class Tokens(nn.Module):
-    """Answers once for each of eight rows of the picture."""
+    """Answers once for each of eight rows of the image."""
 
     def __init__(self) -> None:
         super().__init__()

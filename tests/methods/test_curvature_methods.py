@@ -259,7 +259,7 @@ def spread(*counts: int) -> Tensor:
         (spread(15, 5), spread(100, 100), True),
         (spread(16, 4), spread(100, 100), False),
         (spread(30, 10), spread(300, 100), True),
-        (spread(5), spread(50), False),  # one class: nothing can be told
+        (spread(5), spread(50), False),  # one class: nothing can be said
         (spread(0, 5, 5), spread(0, 50, 50), True),  # a class that does not occur
         (spread(0, 0, 0, 5), spread(50, 50), False),  # a class that the other does not have
     ],

@@ -34,7 +34,7 @@ def carry_out(run: Run, *steps: Step) -> Run:
 
 
 class Sure(nn.Module):
-    """Answers with a logit that is the mean of the picture, for class 0; class 1 has 0."""
+    """Answers with a logit that is the mean of the image, for class 0; class 1 has 0."""
 
     def __init__(self) -> None:
         super().__init__()

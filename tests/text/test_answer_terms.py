@@ -48,7 +48,7 @@ IDS = [[0, 2, 1], [0, 1, 0]]
 MASK = [[True, True, True], [True, True, False]]
 LABELS = [[-100, 2, 1], [-100, 1, -100]]
 OTHERS = [[-100, 0, 0], [-100, 2, -100]]
-# (text, place) of each scored answer, its token, and its token where the other answers stand
+# (text, place) of each scored answer, its token, and its token of the other answers
 SCORED = (((0, 0), 2, 0), ((0, 1), 1, 0), ((1, 0), 1, 2))
 
 

@@ -1,4 +1,4 @@
-"""Training with two objectives: under a constraint, at the worst weights nearby, or rectified."""
+"""Descent with more than one objective: under a constraint, or at the worst weights nearby."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Batches = dict[str, Batch]
 
 @word
 class PrimalDual(Descent):
-    """Train while a loss stays below a limit, by a multiplier that follows it.
+    """Minimise an objective while a term stays below a limit, by a multiplier that follows it.
 
     Each minibatch descends on objective + m (term - limit). Then, once the warm-up is over,
     m becomes max(0, m + rate (term - limit)): it grows while the limit is broken.
@@ -123,14 +123,14 @@ class _Multiplier:
 
 @word
 class SharpnessAware(Descent):
-    """Train with the losses on one set taken at the worst weights nearby (SAM).
+    """Descent in which the terms on one set are judged at the worst weights nearby (SAM).
 
-    The gradient of these losses is taken at w + rho g / ||g||, where g is their gradient at w: what
-    is forgotten shall stay so when the weights are moved a little. All other losses are taken at w.
+    The gradient of these terms is taken at w + rho g / ||g||, where g is their gradient at w: what
+    is forgotten shall stay so when the weights are moved a little. All other terms are judged at w.
 
     Args:
         train: what is minimised, and how.
-        set: the set whose losses are taken so; these losses read no other set.
+        set: the set whose terms are judged so; these terms read no other set.
         rho: how far away, L2 norm over all weights.
 
     Source: Fan et al., Towards LLM Unlearning Resilient to Relearning Attacks, arXiv 2502.05374;
@@ -157,7 +157,7 @@ class SharpnessAware(Descent):
 
     @property
     def _halves(self) -> tuple[Term | None, Term | None]:
-        """The losses that are taken at the worst weights, and the others."""
+        """The terms that are judged at the worst weights, and the others."""
         parts = parts_of(self.train.objective)
         return (
             joined(part for part in parts if part[1].sets == (self.set,)),
@@ -219,7 +219,7 @@ def worst(crew: ModelGroup, rho: float) -> Iterator[None]:
 
 
 def joined(parts: Iterable[tuple[Coefficient, Term]]) -> Term | None:
-    """Add losses with their coefficients to one objective; None where there is none."""
+    """Terms with their coefficients as one objective; None where there is none."""
     terms = [coefficient * term for coefficient, term in parts]
     return functools.reduce(operator.add, terms) if terms else None
 
@@ -227,29 +227,29 @@ def joined(parts: Iterable[tuple[Coefficient, Term]]) -> Term | None:
 def read_of(
     train: Train, problem: ProblemProtocol, passed: Iterable[Term], again: tuple[str, ...] = ()
 ) -> Counter[str]:
-    """Count the examples that a training reads which computes several objectives one after another.
+    """Examples that a descent reads which works out several objectives one after another.
 
     Args:
         train: whose minibatches they are.
-        passed: the objectives, one for each time that it is computed with a backward pass.
+        passed: the objectives, one for each time that it is worked out with a backward pass.
         again: sets whose minibatches the receipt counts twice.
     """
     objectives = list(passed)
     once = loop.read_by(train, problem)
     read = Counter({name: n for name, n in once.items() if name != ANSWERS})
     times = {name: sum(passes(o)[name] for o in objectives) for name in read}
-    counted = {name: 1 + (name in again) for name in read}
-    total = Counter({name: n * counted[name] for name, n in read.items()})
-    total[ANSWERS] = sum(n * (times[name] - counted[name]) for name, n in read.items())
+    told = {name: 1 + (name in again) for name in read}
+    total = Counter({name: n * told[name] for name, n in read.items()})
+    total[ANSWERS] = sum(n * (times[name] - told[name]) for name, n in read.items())
     return +total
 
 
 @word
 class Rectify(Step):
-    """Train on two objectives, each gradient without what opposes the other.
+    """Gradient descent on two objectives, each gradient without what opposes the other.
 
     In each tensor where the two gradients conflict (a negative inner product), each is projected
-    onto the plane that the other is normal to. They are then weighted 1 - w and w, with
+    onto the plane that the other is normal to. They are then weighed 1 - w and w, with
     w = 1 / (1 + exp(sharpness (retain loss - target))), so that forgetting rests while the retain
     loss is above the target.
 
@@ -310,7 +310,7 @@ class Rectify(Step):
                 loop.note_read(crew, batches)
 
     def _slope(self, crew: SingleModel, batches: dict[str, Batch], progress: float) -> None:
-        """Give every weight its gradient: the two, rectified and weighted."""
+        """Give every weight its gradient: the two, rectified and weighed."""
         weights = list(crew.weights.values())
         kept, keeping = slopes(crew.losses(self.retain, batches, progress), weights)
         _, leaving = slopes(crew.losses(self.forget, batches, progress), weights)
@@ -321,13 +321,13 @@ class Rectify(Step):
 
 
 def slopes(loss: Tensor, weights: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return a loss without its history, and its gradients; 0 for a weight that it does not use."""
+    """A loss without its history, and its gradients; 0 for a weight that it does not use."""
     found = torch.autograd.grad(loss.sum(), weights, materialize_grads=True)
     return loss.detach().sum(), found
 
 
 def rectified(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Take from each of two gradients of one tensor its part along the other if they conflict."""
+    """Two gradients of one tensor, each without its part along the other where they conflict."""
     conflict = (a * b).sum().clamp_max(0.0)
     along = [conflict / g.square().sum().clamp_min(1e-30) for g in (a, b)]
     return a - along[1] * b, b - along[0] * a
