@@ -40,7 +40,9 @@ from expunge.core.texts import Texts, TokenRow
 from expunge.engine.training import Train
 from expunge.errors import Unsupported
 from expunge.methods.losses.answers import CE, KL
-from expunge.methods.losses.likelihood import DPO, NPO, Undial
+from expunge.methods.losses.likelihood import NPO
+from expunge.methods.losses.other_answers import DPO
+from expunge.methods.losses.teachers import Undial
 from expunge.methods.steps.adapter import LoRA
 from expunge.problems.text.models import load, save
 

@@ -7,7 +7,7 @@ import time
 from torch import nn
 
 from expunge.errors import BudgetSpent
-from expunge.methods.exact.certified import CertifiedHead, UnitRows, unit_rows
+from expunge.methods.exact.certified import CertifiedHead, RemovalConstants, UnitRows, unit_rows
 from expunge.problems.images.loaders import digits
 
 pool = digits()
@@ -16,10 +16,7 @@ head = CertifiedHead(
     pool.train.targets,
     statement="The features are the pixels, each image scaled by itself; nothing was trained.",
     classes=10,
-    lam=0.01,
-    std=1.0,
-    epsilon=1.0,
-    delta=1e-4,
+    constants=RemovalConstants(lam=0.01, std=1.0, epsilon=1.0, delta=1e-4),
 )
 
 

@@ -8,10 +8,14 @@ from typing import Any
 from expunge.core.method import Method, Step
 from expunge.core.term import Sum, Term
 from expunge.engine.training import Mixture, Negate, Repeat, Train
+from expunge.methods.losses.representation import AdaptiveSteer, LogLens, Match, NoiseMatch, Steer
 from expunge.methods.losses.teachers import Predicted
-from expunge.methods.steps.classes import Expand, Impair, Strata
-from expunge.methods.steps.constrained import Rectify
-from expunge.methods.steps.curvature import Dampen
+from expunge.methods.selectors.places import Named
+from expunge.methods.steps.classes import Expand, Impair
+from expunge.methods.steps.constrained import PrimalDual, Rectify, SharpnessAware
+from expunge.methods.steps.dampening import Dampen
+from expunge.methods.steps.facts import Memit, Rome
+from expunge.methods.steps.strata import Strata
 from expunge.methods.steps.teaching import Teach
 from expunge.methods.steps.watched import Lotus, Rewind, Until
 
@@ -59,3 +63,36 @@ def _cheap(term: Term) -> Term:
     if isinstance(term, Sum):
         return Sum(tuple((factor, _cheap(part)) for factor, part in term.parts))
     return replace(term, models=3) if isinstance(term, Predicted) else term
+
+
+def brief_on_texts(method: Method) -> Method:
+    """The same method with few steps, for a language model of two layers."""
+    return replace(method, steps=_small(method.steps))
+
+
+def _small(thing: Any) -> Any:
+    if isinstance(thing, tuple):
+        return tuple(_small(item) for item in thing)
+    if isinstance(thing, Negate | PrimalDual | SharpnessAware):
+        return replace(thing, train=_small(thing.train))
+    if isinstance(thing, Teach):
+        return Teach(_small(thing.steps))
+    if isinstance(thing, Rome):
+        return Rome(0, steps=2, damping=0.1)
+    if isinstance(thing, Memit):
+        return Memit((0,), weight=1.0, steps=2, damping=0.1)
+    if isinstance(thing, Train):
+        where = Named("down_proj") if isinstance(thing.where, Named) else thing.where
+        objective = _shallow(thing.objective)
+        changes: dict[str, Any] = {"lr": 0.003, "batch": 4, "where": where}
+        return replace(thing, objective=objective, epochs=1.5, **changes)
+    return thing
+
+
+def _shallow(term: Term) -> Term:
+    """The same loss on the layers of a model of two."""
+    if isinstance(term, Sum):
+        return Sum(tuple((factor, _shallow(part)) for factor, part in term.parts))
+    if isinstance(term, NoiseMatch | LogLens):
+        return replace(term, layers=2)
+    return replace(term, layer=1) if isinstance(term, Match | Steer | AdaptiveSteer) else term

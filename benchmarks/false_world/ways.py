@@ -23,7 +23,8 @@ from expunge.engine.inference import generate
 from expunge.engine.training import Train
 from expunge.engine.unlearning import unlearn
 from expunge.methods.losses.answers import CE
-from expunge.methods.losses.likelihood import NPO, Instead
+from expunge.methods.losses.likelihood import NPO
+from expunge.methods.losses.other_answers import Instead
 from expunge.methods.steps.facts import Memit, Rome
 from expunge.problems.networks.language import tiny_llama, word_tokenizer
 from expunge.problems.text.benchmarks.items import Item

@@ -22,7 +22,8 @@ from expunge.core.schedules import Cosine
 from expunge.engine.run import Run, frozen
 from expunge.engine.stacking import Vmapped, unlearn_runs
 from expunge.engine.training import Train, from_scratch
-from expunge.methods.losses.answers import CE, KL, Relabel
+from expunge.methods.losses.answers import CE, KL
+from expunge.methods.losses.classes import Relabel
 from expunge.methods.selectors.places import Last
 from expunge.problems.forget_sets import WholeClass
 from expunge.problems.images.loaders import digits

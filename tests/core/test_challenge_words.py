@@ -22,7 +22,8 @@ from expunge.engine.training import Train
 from expunge.errors import BadSentence, Unsupported
 from expunge.methods.losses.answers import CE, MSE
 from expunge.methods.losses.classes import BalancedCE, WeightedCE
-from expunge.methods.losses.noise import Jittered, gaussian
+from expunge.methods.losses.hashing import gaussian
+from expunge.methods.losses.noise import Jittered
 from expunge.methods.losses.teachers import EntropyMatch, Mistakes
 from expunge.methods.selectors.judged import RandomTensors
 from expunge.methods.selectors.places import Convs

@@ -22,7 +22,8 @@ from expunge.methods.losses.answers import CE, KL, L1, Entropy
 from expunge.methods.selectors.places import Last
 from expunge.methods.sentences import as_method
 from expunge.methods.steps.constrained import PrimalDual, SharpnessAware
-from expunge.methods.steps.teaching import Remember, ShrinkPerturb
+from expunge.methods.steps.edits import ShrinkPerturb
+from expunge.methods.steps.teaching import Remember
 
 PLAIN = SGD(momentum=0.0)
 

@@ -21,9 +21,10 @@ from expunge.engine.group import SingleModel
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Train
 from expunge.methods.losses.answers import CE, MSE
-from expunge.methods.steps import curvature as dampening
-from expunge.methods.steps.curvature import Dampen, Newton
+from expunge.methods.steps import dampening
+from expunge.methods.steps.dampening import Dampen
 from expunge.methods.steps.edits import Noise
+from expunge.methods.steps.influence import Newton
 
 
 def carry_out(run: Run, *steps: Step) -> Run:

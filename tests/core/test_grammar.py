@@ -17,13 +17,15 @@ from expunge.core.vocabulary import in_full
 from expunge.engine.training import Negate, Repeat, Reset, Train
 from expunge.errors import BadSentence
 from expunge.experiments.sentences import all_words
-from expunge.methods.losses.answers import CE, KL, L1, MSE, Entropy, Relabel, Repel, Uniform
+from expunge.methods.losses.answers import CE, KL, L1, MSE, Entropy, Repel, Uniform
+from expunge.methods.losses.classes import Relabel
 from expunge.methods.published import PUBLISHED
 from expunge.methods.selectors.judged import Random, Salient, Similar, Smallest
 from expunge.methods.selectors.places import Convs, First, Last, Named
 from expunge.methods.sentences import as_method, parse_steps
-from expunge.methods.steps.curvature import Dampen, Newton
+from expunge.methods.steps.dampening import Dampen
 from expunge.methods.steps.edits import Blend, Noise, Zero
+from expunge.methods.steps.influence import Newton
 
 LOOSE = settings(deadline=None, derandomize=True, max_examples=100)
 FEW = settings(LOOSE, max_examples=25)

@@ -233,7 +233,7 @@ def test_random_tensors_take_all_where_there_are_fewer() -> None:
 
 
 def moved(train: Train) -> tuple[Tensor, Tensor, Tensor]:
-    """A kernel before and after one step, and which of it was drawn anew."""
+    """A kernel before and after one step, and which of it was reset."""
     run = tiny.run()
     Noise(0.1, Convs() & Random(0.5))(run)
     before, fresh = run.model[0].weight.detach().clone(), run.mask(Changed())["0.weight"]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import tiny
-from contracts import METHODS, TERMS
+from contracts import ON_IMAGES, TERMS
 from expunge import unlearn
 from expunge.core.batch import Data, Images, all_targets
 from expunge.core.method import Method, Step, own_sets, words_of
@@ -26,13 +26,14 @@ from expunge.engine.requirements import needs
 from expunge.engine.run import Run
 from expunge.engine.training import Repeat, Reset, Train
 from expunge.errors import BadData, OffLimits, Unsupported
-from expunge.methods.cost import forecast
-from expunge.methods.losses.answers import CE, KL, L1, Relabel, Uniform
+from expunge.methods.losses.answers import CE, KL, L1, Uniform
+from expunge.methods.losses.classes import Relabel
 from expunge.methods.published import PUBLISHED
 from expunge.methods.selectors.judged import Salient, Similar, Smallest
 from expunge.methods.sentences import as_method
-from expunge.methods.steps.curvature import Dampen, Newton
+from expunge.methods.steps.dampening import Dampen
 from expunge.methods.steps.edits import Blend, Noise, Zero
+from expunge.methods.steps.influence import Newton
 
 
 def named(*steps: Step) -> Method:
@@ -56,7 +57,7 @@ def ran(name: str, seed: int) -> Ran:
         asked.add(who)
         return real(run, who)
 
-    method = METHODS[name]
+    method = ON_IMAGES[name]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Run, "teacher", teacher)
         done = unlearn(tiny.made(), method, tiny.fitting(method), seed=seed)
@@ -66,11 +67,11 @@ def ran(name: str, seed: int) -> Ran:
 
 def with_published_slow() -> list[object]:
     """Every name of the table; single words are quick, and published methods consist of them."""
-    return [pytest.param(n, marks=[pytest.mark.slow] * (n in PUBLISHED)) for n in METHODS]
+    return [pytest.param(n, marks=[pytest.mark.slow] * (n in PUBLISHED)) for n in ON_IMAGES]
 
 
 def compare(name: str, task: Problem, read: dict[str, int]) -> None:
-    cost = forecast(METHODS[name], task)
+    cost = forecast(ON_IMAGES[name], task)
     if cost.at_most:
         assert all(count <= cost.examples.get(key, 0) for key, count in read.items()), name
         return
@@ -81,16 +82,16 @@ def compare(name: str, task: Problem, read: dict[str, int]) -> None:
     )
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ON_IMAGES)
 def test_the_forecast_is_the_receipt(name: str) -> None:
-    compare(name, tiny.fitting(METHODS[name]), ran(name, 0).examples)
+    compare(name, tiny.fitting(ON_IMAGES[name]), ran(name, 0).examples)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ON_IMAGES)
 def test_the_forecast_is_the_receipt_with_one_example_to_forget(name: str) -> None:
-    task = tiny.fitting(METHODS[name], 1)
-    compare(name, task, unlearn(tiny.made(), METHODS[name], task).receipt.examples)
+    task = tiny.fitting(ON_IMAGES[name], 1)
+    compare(name, task, unlearn(tiny.made(), ON_IMAGES[name], task).receipt.examples)
 
 
 def test_a_forecast_by_hand() -> None:
@@ -144,7 +145,7 @@ def weights(method: Method, task: Problem, seed: int = 0, original: int = 0) -> 
 
 @pytest.mark.parametrize("name", with_published_slow())
 def test_labels_that_are_not_needed_change_nothing(name: str) -> None:
-    method, said = METHODS[name], needs(METHODS[name])
+    method, said = ON_IMAGES[name], needs(ON_IMAGES[name])
     for unread in set(said.sets) - set(said.labels):
         other = weights(method, swapped(tiny.fitting(method), unread))
         assert torch.equal(ran(name, 0).state, other), f"{name} reads the labels of {unread!r}"
@@ -165,15 +166,15 @@ def test_labels_that_are_needed_change_what_comes_out(term: object) -> None:
 @pytest.mark.parametrize("name", with_published_slow())
 def test_what_draws_says_so(name: str) -> None:
     same = torch.equal(ran(name, 0).state, ran(name, 1).state)
-    assert same == needs(METHODS[name]).deterministic, (
+    assert same == needs(ON_IMAGES[name]).deterministic, (
         f"{name}: two seeds give {'one model' if same else 'two models'}. A step or term that "
         "draws says `draws = True`, a part `redraws`; one that does not says nothing."
     )
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ON_IMAGES)
 def test_the_teachers_that_are_asked_are_declared(name: str) -> None:
-    said, asked = frozenset(needs(METHODS[name]).teachers), ran(name, 0).asked
+    said, asked = frozenset(needs(ON_IMAGES[name]).teachers), ran(name, 0).asked
     if asked != said:
         asked |= ran(name, 1).asked  # of several ways each member goes one
     assert asked == said, f"{name} asks {set(asked)}: declare `teachers`"
@@ -214,9 +215,9 @@ def test_what_is_not_retraining_is_not_exact(sentence: str) -> None:
     assert needs(as_method(sentence)).guarantee == "none"
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ON_IMAGES)
 def test_no_word_looks_back_in_secret(name: str) -> None:
-    fresh = named(Reset(), *METHODS[name].steps, Train(CE("retain"), batch=24))
+    fresh = named(Reset(), *ON_IMAGES[name].steps, Train(CE("retain"), batch=24))
     if needs(fresh).guarantee == "none":
         return
     task = tiny.problem()

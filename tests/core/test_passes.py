@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 import tiny
-from contracts import METHODS
+from contracts import ON_IMAGES
 from expunge import unlearn
 from expunge.core.method import Method, Step, words_of
 from expunge.core.term import Term
@@ -133,9 +133,9 @@ def may_stop(method: Method) -> bool:
     return forecast(method, tiny.fitting(method)).at_most
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ON_IMAGES)
 def test_every_pass_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    method = METHODS[name]
+    method = ON_IMAGES[name]
     found, told, _ = counted(method, monkeypatch)
     if may_stop(method):  # the forecast of answers is for the whole course
         assert found <= told, f"{name}: {found} examples went through models, {told} at most due"

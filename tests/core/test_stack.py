@@ -32,27 +32,44 @@ from expunge.engine.stacking import (
     unlearn_runs,
 )
 from expunge.engine.training import Negate, Repeat, Reset, Train, unrolled
-from expunge.methods.losses.answers import CE, KL, L1, MSE, Entropy, Relabel, Repel, Uniform
-from expunge.methods.losses.classes import BalancedCE, Centroid, Nearest, WeightedCE
-from expunge.methods.losses.noise import Jittered, Lipschitz
-from expunge.methods.losses.targets import (
+from expunge.methods.losses.answers import (
+    CE,
+    KL,
+    L1,
+    MSE,
     AdaptiveCE,
-    AnyClass,
-    Gumbel,
-    OneClass,
-    Reference,
+    Entropy,
+    Repel,
     Tempered,
+    Uniform,
+)
+from expunge.methods.losses.classes import (
+    AnyClass,
+    BalancedCE,
+    Centroid,
+    Nearest,
+    OneClass,
+    Relabel,
+    WeightedCE,
+)
+from expunge.methods.losses.noise import Jittered, Lipschitz
+from expunge.methods.losses.teachers import (
+    EntropyMatch,
+    Gumbel,
+    Mistakes,
+    Predicted,
+    Reference,
     Without,
 )
-from expunge.methods.losses.teachers import EntropyMatch, Mistakes, Predicted
 from expunge.methods.published import PUBLISHED
 from expunge.methods.selectors.judged import Changed, FisherRatio, Random, Salient, Smallest
 from expunge.methods.selectors.places import Convs, Last
 from expunge.methods.sentences import as_method
-from expunge.methods.steps.classes import Strata
 from expunge.methods.steps.constrained import Rectify
-from expunge.methods.steps.curvature import AdaptiveDampen, Dampen, FisherNoise, Newton, WoodFisher
+from expunge.methods.steps.dampening import AdaptiveDampen, Dampen, FisherNoise
 from expunge.methods.steps.edits import Blend, Noise, Zero
+from expunge.methods.steps.influence import Newton, WoodFisher
+from expunge.methods.steps.strata import Strata
 from expunge.methods.steps.teaching import Teach
 
 SEEDS = (3, 11, 2**40)

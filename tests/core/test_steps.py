@@ -22,8 +22,8 @@ from expunge.errors import BadSentence
 from expunge.methods.losses.answers import CE, KL, L1
 from expunge.methods.selectors.judged import Random, Smallest
 from expunge.methods.selectors.places import Last, Named
-from expunge.methods.steps.curvature import Newton
 from expunge.methods.steps.edits import Blend, Noise, Zero
+from expunge.methods.steps.influence import Newton
 
 
 def carry_out(run: Run, *steps: Step) -> Run:

@@ -1,4 +1,4 @@
-"""Terms: values worked out with NumPy, slopes by finite differences, and the laws of sums."""
+"""Terms: values computed with NumPy, slopes by finite differences, and the laws of sums."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from expunge.core.schedules import Cosine, Linear
 from expunge.core.term import Sum, Term
 from expunge.engine.training import Train
 from expunge.errors import BadSentence, Unsupported
-from expunge.methods.losses.answers import CE, KL, L1, MSE, Entropy, Relabel, Repel, Uniform, hashed
+from expunge.methods.losses.answers import CE, KL, L1, MSE, Entropy, Repel, Uniform
+from expunge.methods.losses.classes import Relabel
+from expunge.methods.losses.hashing import hashed
 
 FORGET = [[1.0, 2.0, -1.0], [0.0, 0.5, 3.0]]
 RETAIN = [[0.2, -0.3, 0.1], [2.0, 1.0, 0.0], [-1.0, 0.0, 1.0]]

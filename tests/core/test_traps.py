@@ -18,7 +18,7 @@ from expunge.engine.training import Repeat, Reset, Train, from_scratch
 from expunge.errors import NothingChanged, OffLimits, Unsupported
 from expunge.methods.losses.answers import CE, KL, Repel
 from expunge.methods.selectors.judged import Random, Salient, Similar, Smallest
-from expunge.methods.steps.curvature import Dampen
+from expunge.methods.steps.dampening import Dampen
 from expunge.methods.steps.edits import Noise
 
 
@@ -129,7 +129,7 @@ def test_8_a_random_teacher_takes_the_members_seed() -> None:
 
 
 class Tokens(nn.Module):
-    """Answers once for each of eight rows of the picture."""
+    """Answers once for each of eight rows of the image."""
 
     def __init__(self) -> None:
         super().__init__()

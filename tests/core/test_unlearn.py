@@ -20,12 +20,14 @@ from expunge.core.receipt import Receipt
 from expunge.core.selector import Everything
 from expunge.engine.training import Negate, Repeat, Reset, Train, from_scratch
 from expunge.errors import BadData, BadSentence, Diverged, NothingChanged, OffLimits, Unsupported
-from expunge.methods.losses.answers import CE, KL, Relabel
+from expunge.methods.losses.answers import CE, KL
+from expunge.methods.losses.classes import Relabel
 from expunge.methods.published.article import nothing
 from expunge.methods.selectors.judged import Random, Salient, Similar
 from expunge.methods.selectors.places import Last, Named
-from expunge.methods.steps.curvature import Dampen, Newton
+from expunge.methods.steps.dampening import Dampen
 from expunge.methods.steps.edits import Blend, Noise, Zero
+from expunge.methods.steps.influence import Newton
 
 MIXED = (
     Noise(0.01),

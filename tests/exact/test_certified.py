@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from expunge.errors import BadData, BadSentence, BudgetSpent
 from expunge.methods.exact.certified import (
     SMALLEST_GAMMA,
     CertifiedHead,
+    RemovalConstants,
     UnitRows,
     gradient,
     hessian,
@@ -39,9 +41,14 @@ def examples(n: int = 40, d: int = 4, k: int = 3, seed: int = 0) -> tuple[Tensor
 
 def head(x: Tensor | None = None, targets: Tensor | None = None, **rest: Any) -> CertifiedHead:
     known = examples()
-    told = {"statement": STATED, "classes": 3, "lam": 0.1, "std": 1.0, "seed": 7, **rest}
+    names = {field.name for field in fields(RemovalConstants)} & rest.keys()
+    constants = {"lam": 0.1, "std": 1.0, **{name: rest.pop(name) for name in names}}
+    given = {"statement": STATED, "classes": 3, "seed": 7, **rest}
     return CertifiedHead(
-        known[0] if x is None else x, known[1] if targets is None else targets, **told
+        known[0] if x is None else x,
+        known[1] if targets is None else targets,
+        constants=RemovalConstants(**constants),
+        **given,
     )
 
 
@@ -62,8 +69,8 @@ def left(one: CertifiedHead, x: Tensor, targets: Tensor, seed: int = 7) -> float
     """The true norm of the gradient over the rows that stay, with the noise made anew."""
     kept = torch.ones(len(x), dtype=torch.bool)
     kept[one.gone] = False
-    linear = one.std * noise(seed, x.shape[1], one.weights.shape[1])
-    slope = slope_by_autograd(one.weights, x[kept], targets[kept], one.lam, linear)
+    linear = one.constants.std * noise(seed, x.shape[1], one.weights.shape[1])
+    slope = slope_by_autograd(one.weights, x[kept], targets[kept], one.constants.lam, linear)
     return float(slope.norm())
 
 
@@ -169,12 +176,12 @@ def test_the_bound_is_never_below_the_true_gradient(
     x, targets = examples(n, d, min(d, 2), seed)
     x = x * length
     one = head(x, targets, classes=2, lam=lam, std=std, gamma=gamma)
-    one.std = 1e30  # so that no budget stops it
+    one.constants = replace(one.constants, std=1e30)  # so that no budget stops it
     for row in range(min(4, n - 2)):
         one.forget([row])
-        one.std = std
+        one.constants = replace(one.constants, std=std)
         assert left(one, x, targets) <= one.bound * (1 + 1e-9) + 1e-12
-        one.std = 1e30
+        one.constants = replace(one.constants, std=1e30)
 
 
 def test_the_bound_is_close_for_one_repeated_row() -> None:
@@ -182,7 +189,7 @@ def test_the_bound_is_close_for_one_repeated_row() -> None:
     x, targets = torch.ones(30, 1).double(), torch.arange(30) % 2
     one = head(x, targets, classes=2, gamma=SMALLEST_GAMMA)
     before = one.weights.clone()
-    one.std = 1e30  # so that no budget stops it
+    one.constants = replace(one.constants, std=1e30)  # so that no budget stops it
     one.forget([3])
     step = (one.weights - before)[0]
     assert one.bound == pytest.approx(float((SMALLEST_GAMMA * 29 * step.square()).norm()), rel=1e-6)

@@ -26,7 +26,7 @@ from expunge.methods.losses.noise import Jittered
 from expunge.methods.published import PUBLISHED
 from expunge.methods.published.challenge import CHALLENGE, ct, kde, msg, prmq, rni
 from expunge.methods.selectors.places import Norms
-from expunge.methods.steps.curvature import Dampen
+from expunge.methods.steps.dampening import Dampen
 from expunge.methods.steps.edits import Noise
 
 State = dict[str, Tensor]

@@ -21,8 +21,7 @@ from expunge.engine.training import Repeat, Train
 from expunge.errors import BadSentence, Unsupported
 from expunge.methods.cost import forecast
 from expunge.methods.losses.answers import CE
-from expunge.methods.losses.classes import Centroid, Nearest
-from expunge.methods.losses.targets import OneClass
+from expunge.methods.losses.classes import Centroid, Nearest, OneClass
 from expunge.methods.published import PUBLISHED
 from expunge.methods.selectors.places import Last
 from expunge.methods.sentences import as_method

@@ -23,11 +23,12 @@ from expunge.engine.run import Run, run_steps
 from expunge.errors import BadSentence, Unsupported
 from expunge.methods.losses.answers import CE
 from expunge.methods.published import PUBLISHED
-from expunge.methods.published.geometry import CURVATURE
+from expunge.methods.published.weights import CURVATURE
 from expunge.methods.selectors.judged import FisherRatio
 from expunge.methods.selectors.places import Last
-from expunge.methods.steps import curvature as dampening
-from expunge.methods.steps.curvature import AdaptiveDampen, Dampen, FisherNoise, WoodFisher
+from expunge.methods.steps import dampening
+from expunge.methods.steps.dampening import AdaptiveDampen, Dampen, FisherNoise
+from expunge.methods.steps.influence import WoodFisher
 
 
 def carry_out(run: Run, *steps: Step) -> Run:
@@ -258,7 +259,7 @@ def spread(*counts: int) -> Tensor:
         (spread(15, 5), spread(100, 100), True),
         (spread(16, 4), spread(100, 100), False),
         (spread(30, 10), spread(300, 100), True),
-        (spread(5), spread(50), False),  # one class: nothing can be told
+        (spread(5), spread(50), False),  # one class: nothing can be said
         (spread(0, 5, 5), spread(0, 50, 50), True),  # a class that does not occur
         (spread(0, 0, 0, 5), spread(50, 50), False),  # a class that the other does not have
     ],

@@ -24,11 +24,11 @@ from expunge.engine.group import SingleModel
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Negate, Repeat, Reset, Train, unrolled
 from expunge.errors import BadSentence, Unsupported
-from expunge.methods.losses.answers import CE
-from expunge.methods.losses.noise import Lipschitz, gaussian
-from expunge.methods.losses.targets import AdaptiveCE
+from expunge.methods.losses.answers import CE, AdaptiveCE
+from expunge.methods.losses.hashing import gaussian
+from expunge.methods.losses.noise import Lipschitz
 from expunge.methods.published import PUBLISHED
-from expunge.methods.published.geometry import GEOMETRY
+from expunge.methods.published.weights import GEOMETRY
 from expunge.methods.selectors.judged import FisherRatio, Salient
 from expunge.methods.selectors.places import Last
 from expunge.methods.steps.constrained import Rectify, rectified

@@ -22,10 +22,10 @@ from expunge.errors import BadSentence, NothingChanged, Unsupported
 from expunge.methods.losses.answers import CE
 from expunge.methods.published import PUBLISHED
 from expunge.methods.selectors.judged import Salient
-from expunge.methods.steps import classes as strata
-from expunge.methods.steps.classes import Strata
-from expunge.methods.steps.curvature import Dampen
+from expunge.methods.steps import strata
+from expunge.methods.steps.dampening import Dampen
 from expunge.methods.steps.edits import Noise
+from expunge.methods.steps.strata import Strata
 
 
 def carry_out(run: Run, *steps: Step) -> Run:
@@ -34,7 +34,7 @@ def carry_out(run: Run, *steps: Step) -> Run:
 
 
 class Sure(nn.Module):
-    """Answers with a logit that is the mean of the picture, for class 0; class 1 has 0."""
+    """Answers with a logit that is the mean of the image, for class 0; class 1 has 0."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -23,9 +23,9 @@ from expunge.engine.group import SingleModel, known_to
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Repeat, Train, unrolled
 from expunge.errors import BadSentence, Unsupported
-from expunge.methods.cost import forecast
-from expunge.methods.losses.answers import CE, Relabel
-from expunge.methods.losses.targets import AnyClass, Gumbel, OneClass, Reference, Tempered, Without
+from expunge.methods.losses.answers import CE, Tempered
+from expunge.methods.losses.classes import AnyClass, OneClass, Relabel
+from expunge.methods.losses.teachers import Gumbel, Reference, Without
 from expunge.methods.published import PUBLISHED
 from expunge.methods.sentences import as_method
 from expunge.methods.steps import watched
@@ -327,7 +327,7 @@ def test_until_stops_below_the_mark(
 
 def spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Run, Any]]:
     done: list[tuple[Run, Any]] = []
-    monkeypatch.setattr(watched, "carry_out", lambda run, steps, *at: done.append((at, steps[0])))
+    monkeypatch.setattr(watched, "take_turn", lambda run, steps, *at: done.append((at, steps[0])))
     return done
 
 

@@ -21,15 +21,15 @@ from expunge.engine.reference_model import sharing
 from expunge.engine.run import Run
 from expunge.errors import BadSentence, Unsupported
 from expunge.methods.losses.answers import CE, Flatten
-from expunge.methods.losses.contrast import (
+from expunge.methods.losses.likelihood import TNPO
+from expunge.methods.losses.other_answers import (
     DIVERGENCES,
     FLAT,
-    Generic,
     RandomAnswers,
     answered,
     prompt_of,
 )
-from expunge.methods.losses.likelihood import TNPO
+from expunge.methods.losses.teachers import Generic
 
 # Two texts of three and two tokens; the first token is a prompt, and one place is padding.
 LOGITS = [
@@ -48,7 +48,7 @@ IDS = [[0, 2, 1], [0, 1, 0]]
 MASK = [[True, True, True], [True, True, False]]
 LABELS = [[-100, 2, 1], [-100, 1, -100]]
 OTHERS = [[-100, 0, 0], [-100, 2, -100]]
-# (text, place) of each scored answer, its token, and its token where the other answers stand
+# (text, place) of each scored answer, its token, and its token of the other answers
 SCORED = (((0, 0), 2, 0), ((0, 1), 1, 0), ((1, 0), 1, 2))
 
 

@@ -18,7 +18,8 @@ from expunge.methods import capacity as room
 from expunge.methods.capacity import Capacity, capacity, explain_memory
 from expunge.methods.cost import bytes_in_words, time_in_words
 from expunge.methods.losses.answers import CE, KL
-from expunge.methods.losses.likelihood import DPO, NPO
+from expunge.methods.losses.likelihood import NPO
+from expunge.methods.losses.other_answers import DPO
 from expunge.methods.losses.representation import Match
 from expunge.methods.selectors.places import Named
 from expunge.methods.sentences import as_method

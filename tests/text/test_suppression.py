@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 import tiny
+from contracts import GUARDS
 from expunge import parse
 from expunge.core.batch import Tokens
-from expunge.core.optimisers import AdamW
 from expunge.engine.inference import generate, likelihoods
 from expunge.engine.reference_model import sharing
 from expunge.engine.training import Train
@@ -37,18 +37,9 @@ from expunge.methods.guardrails.prompts import (
     logistic,
     running_mean,
 )
-from expunge.methods.losses.answers import CE, Uniform
+from expunge.methods.losses.answers import CE
 from expunge.problems.text.models import save
 
-REMEMBER = Train(
-    CE("forget") + 0.5 * Uniform("retain"), epochs=60, lr=0.01, batch=4, optimiser=AdamW()
-)
-GUARDS: dict[str, Guard] = {
-    "instruction": Instruction("I do not know."),
-    "keywords": KeywordFilter(("Ada", "Bo", "Cy")),
-    "eco": ECO(strength=30.0, dims=8, threshold=0.6),
-    "uld": ULD(REMEMBER, layers=1, weight=2.0, rank=4, alpha=8.0),
-}
 HIDING = ("keywords", "eco", "uld")
 MADE: dict[str, Suppressed] = {}
 

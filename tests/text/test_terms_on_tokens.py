@@ -23,9 +23,10 @@ from expunge.engine.training import Train
 from expunge.errors import BadSentence, Unsupported
 from expunge.methods.losses.answers import CE, KL, Entropy
 from expunge.methods.losses.classes import WeightedCE
-from expunge.methods.losses.contrast import FLAT, RandomAnswers
-from expunge.methods.losses.likelihood import DPO, NPO, WGA, Instead, Undial
+from expunge.methods.losses.likelihood import NPO, WGA
+from expunge.methods.losses.other_answers import DPO, FLAT, Instead, RandomAnswers
 from expunge.methods.losses.representation import AdaptiveSteer, LogLens, Match, NoiseMatch, Steer
+from expunge.methods.losses.teachers import Undial
 
 TEXT_TERMS: tuple[Term, ...] = (
     CE("retain") - 0.3 * KL("forget"),

@@ -21,9 +21,10 @@ from expunge.engine.reference_model import sharing
 from expunge.engine.run import Run
 from expunge.errors import BadSentence, Unsupported
 from expunge.methods.losses.answers import CE, KL
-from expunge.methods.losses.likelihood import CEU, DPO, NPO, WGA, SatImp, SimNPO, Undial
+from expunge.methods.losses.likelihood import CEU, NPO, WGA, SatImp, SimNPO
+from expunge.methods.losses.other_answers import DPO
 from expunge.methods.losses.representation import Match, Steer
-from expunge.methods.losses.teachers import TopKL
+from expunge.methods.losses.teachers import TopKL, Undial
 
 # Two texts of three and two tokens; the first token is a prompt, and one place is padding.
 LOGITS = [

@@ -24,15 +24,16 @@ from expunge.engine.run import Run
 from expunge.engine.training import Negate, Repeat, Train
 from expunge.errors import BadData, BadSentence, Unsupported
 from expunge.methods.losses.answers import CE, KL, L1
-from expunge.methods.losses.contrast import RandomAnswers
-from expunge.methods.losses.likelihood import DPO, NPO
+from expunge.methods.losses.likelihood import NPO
+from expunge.methods.losses.other_answers import DPO, RandomAnswers
 from expunge.methods.losses.representation import Match, Steer
 from expunge.methods.losses.teachers import TopKL
 from expunge.methods.selectors.places import Last, Named
 from expunge.methods.sentences import as_method
 from expunge.methods.steps.adapter import Adapter, LoRA
-from expunge.methods.steps.curvature import Dampen, Newton
+from expunge.methods.steps.dampening import Dampen
 from expunge.methods.steps.edits import Blend, Noise
+from expunge.methods.steps.influence import Newton
 from expunge.methods.steps.watched import Until
 from expunge.problems.networks.language import tiny_llama
 from expunge.problems.text.encode import of_plain

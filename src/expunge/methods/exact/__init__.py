@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from expunge.methods.exact.certified import CertifiedHead, Removal, UnitRows, unit_rows
-from expunge.methods.exact.deletions import DeletionForecast, deletion_share, forecast_deletions
+from expunge.methods.exact.certified import (
+    CertifiedHead,
+    Removal,
+    RemovalConstants,
+    UnitRows,
+    unit_rows,
+)
+from expunge.methods.exact.forecast import DeletionForecast, forecast, work_of
 from expunge.methods.exact.layout import Layout, forget_rows
 from expunge.methods.exact.retraining import Retrained, retrain
 from expunge.methods.exact.sisa import Deletion, MeanSoftmax, Sisa, Votes
@@ -15,6 +21,7 @@ __all__ = [
     "Layout",
     "MeanSoftmax",
     "Removal",
+    "RemovalConstants",
     "Retrained",
     "Sisa",
     "UnitRows",

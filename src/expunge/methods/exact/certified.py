@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from expunge.core.seeds import stream
 from expunge.errors import BadData, BadSentence, BudgetSpent
-from expunge.methods.exact.layout import NO_ROWS, Rows, requested
+from expunge.methods.exact.layout import Rows, requested
 
 MOST_STEPS = 100
 SMALLEST_STEP = 2.0**-40
@@ -94,6 +94,53 @@ class Removal:
         )
 
 
+@dataclass(frozen=True)
+class RemovalConstants:
+    """The guarantee of a certified head, and the constants of its training.
+
+    Args:
+        lam: L2 penalty of each row; the objective has n lam / 2 |w|^2.
+        std: standard deviation of the random linear term b.
+        epsilon, delta: the guarantee, 0 < epsilon <= 1 and 0 < delta < 1.
+        gamma: bound on the curvature's change; 1/4 is the authors', 1 / (12 sqrt 3) the smallest
+            that can be proved.
+
+    Raises:
+        BadSentence: constants for which no theorem holds.
+    """
+
+    lam: float = 1e-3
+    std: float = 10.0
+    epsilon: float = 1.0
+    delta: float = 1e-4
+    gamma: float = 0.25
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not (math.isfinite(value) and value > 0):
+                raise BadSentence(f"{name} must be a finite number above 0, got {value}.")
+        if self.epsilon > 1:
+            raise BadSentence(
+                f"epsilon must be 1 at most, got {self.epsilon}: the Gaussian tail that the "
+                "guarantee rests on is proved up to there."
+            )
+        if self.delta >= 1:
+            raise BadSentence(f"delta must lie between 0 and 1, got {self.delta}.")
+        if self.gamma < SMALLEST_GAMMA:
+            raise BadSentence(
+                f"gamma must be {SMALLEST_GAMMA:.6f} or more for the logistic loss, got "
+                f"{self.gamma}; the authors take 0.25."
+            )
+
+    @property
+    def budget(self) -> float:
+        """The largest norm of the gradient that the noise covers."""
+        return self.std * self.epsilon / math.sqrt(2 * math.log(1.5 / self.delta))
+
+
+DEFAULTS = RemovalConstants()
+
+
 class CertifiedHead:
     """Train one-vs-rest logistic regression on frozen features, and remove rows from it.
 
@@ -106,17 +153,13 @@ class CertifiedHead:
         targets: whole numbers [n], the class of each row.
         statement: how the features were made, and that no row which may be removed was used for
             them; the guarantee quotes it.
-        classes: outputs; fixed before, since a removed row may be the last of its class.
-        lam: L2 penalty of each row; the objective has n lam / 2 |w|^2.
-        std: standard deviation of b.
-        epsilon, delta: the guarantee, 0 < epsilon <= 1 and 0 < delta < 1.
-        gamma: bound on the curvature's change; 1/4 is the authors', 1 / (12 sqrt 3) the smallest
-            that can be proved.
-        seed: draws b; anyone who knows it can subtract the noise. None takes one from the system.
+        classes: outputs; fixed beforehand, since a removed row may be the last of its class.
+        constants: the guarantee, and how the head is trained.
+        seed: of b; whoever knows it can undo the noise. None takes one from the system.
 
     Raises:
         BadData: features or targets that are empty, not finite, too long or out of range.
-        BadSentence: a constant out of range, or no statement.
+        BadSentence: no statement.
 
     Source: Guo et al., Certified Data Removal, arXiv 1911.03030 (bound from the data, Gaussian
     noise); facebookresearch/certified-removal at 7693b26. There the bounds of the classes are
@@ -132,23 +175,17 @@ class CertifiedHead:
         *,
         statement: str,
         classes: int,
-        lam: float = 1e-3,
-        std: float = 10.0,
-        epsilon: float = 1.0,
-        delta: float = 1e-4,
-        gamma: float = 0.25,
+        constants: RemovalConstants = DEFAULTS,
         seed: int | None = None,
     ) -> None:
-        _check_constants(lam=lam, std=std, epsilon=epsilon, delta=delta, gamma=gamma)
         _check_examples(features, targets, classes)
         if not statement.strip():
             raise BadSentence(
                 "The statement is empty. Say how the features were made, and that no row which may "
                 "be removed was used for them: the guarantee is about the head alone."
             )
-        self.statement, self.lam, self.std = statement.strip(), lam, std
-        self.epsilon, self.delta, self.gamma = epsilon, delta, gamma
-        self.n, self.gone = len(features), NO_ROWS
+        self.statement, self.constants = statement.strip(), constants
+        self.n, self.gone = len(features), NONE
         self.rows = torch.arange(self.n)
         x = features.detach().cpu().double()
         self.x = x / x.norm(dim=1, keepdim=True).clamp_min(1)  # what rounding left above 1
@@ -159,7 +196,7 @@ class CertifiedHead:
     @property
     def budget(self) -> float:
         """The largest norm of the gradient that the noise covers."""
-        return self.std * self.epsilon / math.sqrt(2 * math.log(1.5 / self.delta))
+        return self.constants.budget
 
     @property
     def bound(self) -> float:
@@ -170,15 +207,16 @@ class CertifiedHead:
     def guarantee(self) -> str:
         """What is guaranteed, what it assumes, and what it leaves out."""
         return (
-            f"Certified: ({self.epsilon:g}, {self.delta:g})-removal of {len(self.gone)} rows from "
-            "the head, against a head trained without them by the same mechanism. Checked: the "
-            "loss is logistic, lam > 0, features are of length 1 at most, and the bound "
-            f"{self.bound:.3g} lies within the budget {self.budget:.3g}. Assumes: the noise "
-            "theorem of arXiv 1911.03030, which takes what a step leaves for a shift that does not "
-            "depend on the noise; that nobody knows the noise or its seed; that the requests do "
-            f"not depend on the published head. As stated, not checked: {self.statement} Not "
-            "covered: the features and what made them, copies of a removed row that stay, heads "
-            "that were published before, and constants that were chosen by looking at the rows."
+            f"Certified: ({self.constants.epsilon:g}, {self.constants.delta:g})-removal of "
+            f"{len(self.gone)} rows from the head, against a head trained without them by the "
+            "same mechanism. Checked: the loss is logistic, lam > 0, features are of length 1 "
+            f"at most, and the bound {self.bound:.3g} lies within the budget {self.budget:.3g}. "
+            "Assumes: the noise theorem of arXiv 1911.03030, which takes what a step leaves for "
+            "a shift that does not depend on the noise; that nobody knows the noise or its "
+            "seed; that the requests do not depend on the published head. As stated, not "
+            f"checked: {self.statement} Not covered: the features and what made them, copies of "
+            "a removed row that stay, heads that were published before, and constants that were "
+            "chosen by looking at the rows."
         )
 
     def forget(self, rows: Rows) -> Removal:
@@ -232,10 +270,10 @@ class CertifiedHead:
         return nn.Sequential(extractor or nn.Flatten(), last).eval().requires_grad_(False)
 
     def _trained(self, seed: int) -> tuple[Tensor, Tensor]:
-        """The minimiser under fresh noise, and the norm of each class's remaining gradient."""
-        linear = self.std * noise(seed, self.x.shape[1], self.signs.shape[1])
-        weights = minimum(self.x, self.signs, self.lam, linear)
-        left = gradient(weights, self.x, self.signs, self.lam) + linear
+        """The minimiser under fresh noise, and what is left of each class's gradient."""
+        linear = self.constants.std * noise(seed, self.x.shape[1], self.signs.shape[1])
+        weights = minimum(self.x, self.signs, self.constants.lam, linear)
+        left = gradient(weights, self.x, self.signs, self.constants.lam) + linear
         return weights, left.norm(dim=0)
 
     def _step(self, weights: Tensor, kept: Tensor, place: int) -> tuple[Tensor, Tensor]:
@@ -245,12 +283,12 @@ class CertifiedHead:
         norms; to that comes what the solver left of its equation.
         """
         x, one = self.x[kept], slice(place, place + 1)
-        slope = gradient(weights, self.x[one], self.signs[one], self.lam)
-        bends = hessian(weights, x, self.lam)
+        slope = gradient(weights, self.x[one], self.signs[one], self.constants.lam)
+        bends = hessian(weights, x, self.constants.lam)
         step = solve(bends, slope)
         unsolved = (torch.einsum("kij,jk->ik", bends, step) - slope).norm(dim=0)
         spectral = torch.linalg.eigvalsh(x.T @ x)[-1].clamp_min(0).sqrt()
-        remainder = self.gamma * spectral * step.norm(dim=0) * (x @ step).norm(dim=0)
+        remainder = self.constants.gamma * spectral * step.norm(dim=0) * (x @ step).norm(dim=0)
         return weights + step, remainder + unsolved
 
     def _refusal(self, possible: int, wanted: int) -> BudgetSpent:
@@ -282,25 +320,6 @@ def noise(seed: int, width: int, classes: int) -> Tensor:
     """Draw standard normal numbers, float64 [d, k]."""
     draws = stream("certified removal", seed, "loss perturbation")
     return torch.randn(width, classes, generator=draws, dtype=torch.float64)
-
-
-def _check_constants(**given: float) -> None:
-    """Refuse constants for which no theorem holds."""
-    for name, value in given.items():
-        if not (math.isfinite(value) and value > 0):
-            raise BadSentence(f"{name} must be a finite number above 0, got {value}.")
-    if given["epsilon"] > 1:
-        raise BadSentence(
-            f"epsilon must be at most 1, got {given['epsilon']}: the bound on the Gaussian tail "
-            "that the guarantee uses is proved only up to there."
-        )
-    if given["delta"] >= 1:
-        raise BadSentence(f"delta must lie between 0 and 1, got {given['delta']}.")
-    if given["gamma"] < SMALLEST_GAMMA:
-        raise BadSentence(
-            f"gamma must be {SMALLEST_GAMMA:.6f} or more for the logistic loss, got "
-            f"{given['gamma']}; the authors take 0.25."
-        )
 
 
 def _check_examples(features: Tensor, targets: Tensor, classes: int) -> None:

@@ -1,4 +1,4 @@
-"""Guardrails: what a language model knows is hidden when it is asked, and nothing is removed.
+"""Guardrails: hide what a language model knows when it is asked; nothing is removed.
 
 A guard is put around a model whose every weight stays as it was. It is no unlearning, and its
 receipt says so; it is here as a baseline that audits must catch.

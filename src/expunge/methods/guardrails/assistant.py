@@ -1,4 +1,4 @@
-"""A small model that remembers what is forbidden, whose logits are taken off (ULD)."""
+"""A guard that subtracts the logits of a small model that remembers what is forbidden (ULD)."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from expunge.methods.steps.adapter import LoRA
 
 @word
 class ULD(Guard):
-    """Take off the logits of an assistant that was trained to remember the forget set alone.
+    """Subtract the logits of an assistant that was trained to remember the forget set alone.
 
     The assistant is a copy of the first layers with an adapter, trained on the forget set, and to
     answer evenly on the retain set. Answers are base - weight * assistant, where the base gives a
     token at least `floor` times the probability of its likeliest one; elsewhere those of the base.
 
     Args:
-        train: how the assistant is trained; the authors' if not said otherwise.
+        train: how the assistant is trained; the authors' training by default.
         layers: of the model, from the first on, that the assistant has.
         weight: of the assistant's logits.
-        floor: share of the likeliest token's probability; 0 takes the assistant off everywhere.
+        floor: share of the likeliest token's probability; 0 subtracts the assistant everywhere.
         rank, alpha: of the adapter.
 
     Source: Ji et al., Reversing the Forget-Retain Objectives, arXiv 2406.08607;
@@ -83,9 +83,13 @@ class _Contrast(Mechanism):
 
 
 def contrast(ours: Tensor, theirs: Tensor, weight: float, floor: float) -> Tensor:
-    """Logits ours - weight * theirs, where ours makes a token `floor` times as likely as its best.
+    """Return ours - weight * theirs, where ours makes a token `floor` times as likely as its best.
 
     As many of the likeliest tokens as are the share `floor` of all count as likely in any case.
+
+    Args:
+        ours: logits of the model, [..., k].
+        theirs: logits of the assistant, [..., k].
     """
     taken = ours - weight * theirs
     if floor == 0:
@@ -97,7 +101,7 @@ def contrast(ours: Tensor, theirs: Tensor, weight: float, floor: float) -> Tenso
 
 
 def first_layers(model: nn.Module, count: int) -> nn.Module:
-    """A copy of a transformer that ends after so many layers.
+    """Copy a transformer so that it ends after so many layers.
 
     Raises:
         Unsupported: it has fewer, or its layers are not known.

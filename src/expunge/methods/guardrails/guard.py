@@ -25,7 +25,7 @@ class GuardSetting:
         model: the model that is guarded; it must stay as it is.
         problem: gives the sets.
         tokenizer: that belongs to the model; None where nobody gave one.
-        seed: all that is drawn follows from it.
+        seed: all random numbers follow from it.
         counts: where the guard writes which examples it reads.
     """
 
@@ -41,28 +41,34 @@ class Mechanism(nn.Module):
 
     @abstractmethod
     def forward(self, base: nn.Module, inputs: Tensor, mask: Tensor) -> Tensor:
-        """Guarded answers, float [b, t, k], to token ids, int64 [b, t], where the mask is True.
+        """Answer with guard.
 
-        What stands at one token depends on no later one, so that answers that are scored and
-        answers that are written agree.
+        Args:
+            base: the guarded model.
+            inputs: token ids, int64 [b, t].
+            mask: where there is a token, bool [b, t].
+
+        Returns:
+            Logits, float [b, t, k]. Those at one token depend on no later one, so that answers that
+            are scored and answers that are written agree.
         """
 
 
 class Guard(ABC):
-    """A word for one way of suppression; abstract."""
+    """A word for one kind of guard; abstract."""
 
     @abstractmethod
     def made(self, setting: GuardSetting) -> Mechanism:
-        """The mechanism, fitted where it has something to learn."""
+        """Make the mechanism, fitted where it has something to learn."""
 
 
 @dataclass(frozen=True)
 class Notice:
-    """The receipt of a suppression.
+    """The receipt of a guard.
 
     Args:
-        guard: the sentence that was carried out.
-        seed: of what was drawn.
+        guard: its sentence.
+        seed: that its random numbers follow from.
         seconds: wall-clock seconds that making the guard took.
         examples: name of a set -> examples read to make it.
         weights: how many weights the model has; all of them are as they were.
@@ -87,19 +93,19 @@ class Notice:
 
 @dataclass(frozen=True)
 class GuardedAnswers:
-    """What a model of transformers gives, as far as it is asked here: logits [b, t, k]."""
+    """What a model of transformers returns, as far as it is used here: logits [b, t, k]."""
 
     logits: Tensor
 
 
 class Guarded(nn.Module):
-    """A language model behind a guard; it takes what causal models of transformers take.
+    """A language model behind a guard; call it like a causal model of transformers.
 
-    It is asked and writes (greedily) as they do. It cannot be saved: the guard is no weight.
+    It answers and writes (greedily) as they do. It cannot be saved: the guard is no weight.
 
     Args:
         base: the model, as it was.
-        guard: what stands before it.
+        guard: what changes its answers.
     """
 
     def __init__(self, base: nn.Module, guard: Mechanism) -> None:
@@ -112,13 +118,13 @@ class Guarded(nn.Module):
         return next(self.base.parameters()).device
 
     def get_input_embeddings(self) -> nn.Module:
-        """The embedding of the model behind the guard, which tells the size of the vocabulary."""
+        """Return the model's embedding, which has the size of the vocabulary."""
         return self.base.get_input_embeddings()  # type: ignore[operator]
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, **others: Any
     ) -> GuardedAnswers:
-        """Guarded answers; positions and caches are the guard's own business."""
+        """Answer with guard; positions and caches are the guard's own business."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         return GuardedAnswers(self.guard(self.base, input_ids, mask.bool()))
 
@@ -126,7 +132,16 @@ class Guarded(nn.Module):
     def generate(
         self, input_ids: Tensor, attention_mask: Tensor, generation_config: Any, **others: Any
     ) -> Tensor:
-        """Prompts, padded on the left, with what the model writes, always the likeliest token.
+        """Write after prompts, always the likeliest token.
+
+        Args:
+            input_ids: prompts, padded on the left, int64 [b, t].
+            attention_mask: where there is a token, [b, t].
+            generation_config: of transformers: its length and its tokens for end and padding.
+            others: ignored.
+
+        Returns:
+            The prompts with what was written, int64 [b, t'].
 
         Raises:
             Unsupported: anything but greedy decoding is asked for.
@@ -176,10 +191,10 @@ def suppress(
         guard: such as ECO() or KeywordFilter(("Potter",)).
         problem: the sets, of which a guard may read some.
         tokenizer: that belongs to the model, for guards that hold text.
-        seed: all that is drawn at random follows from it.
+        seed: all random numbers follow from it.
 
     Raises:
-        BadSentence: the guard is none.
+        BadSentence: `guard` is no guard.
         BadData: the guard changed the model, which is a fault of the guard.
         Unsupported: the model is no language model, or the guard cannot work with it.
     """
@@ -196,12 +211,12 @@ def suppress(
     if digest(model) != before:
         raise BadData(f"{guard!r} changed the model that it guards; it must leave it as it is.")
     count = sum(weight.numel() for weight in model.parameters())
-    told = Notice(repr(guard), seed, spent, dict(setting.counts.examples), count)
-    return Suppressed(Guarded(model, mechanism).eval().requires_grad_(False), told)
+    notice = Notice(repr(guard), seed, spent, dict(setting.counts.examples), count)
+    return Suppressed(Guarded(model, mechanism).eval().requires_grad_(False), notice)
 
 
 def digest(model: nn.Module) -> str:
-    """A hash of every weight and buffer, bit for bit."""
+    """Hash every weight and buffer of a model, bit for bit."""
     found = hashlib.blake2b(digest_size=16)
     for name, tensor in model.state_dict().items():
         found.update(name.encode())
@@ -210,7 +225,12 @@ def digest(model: nn.Module) -> str:
 
 
 def asked(model: nn.Module, mask: Tensor, **inputs: Tensor) -> Tensor:
-    """A model's answers to ids or embeddings, in single precision or better, [b, t, k]."""
+    """Return a model's answers to ids or embeddings, in single precision or better, [b, t, k].
+
+    Args:
+        mask: where there is a token, bool [b, t].
+        inputs: `input_ids` [b, t] or `inputs_embeds` [b, t, d].
+    """
     named: dict[str, Any] = {**inputs, "attention_mask": mask.long(), "use_cache": False}
     places = (mask.cumsum(1) - 1).clamp_min(0)
     usual = torch.arange(mask.shape[1], device=mask.device).expand_as(places)
@@ -221,13 +241,13 @@ def asked(model: nn.Module, mask: Tensor, **inputs: Tensor) -> Tensor:
 
 
 def embedding_of(model: nn.Module) -> nn.Module:
-    """The layer that a language model looks its tokens up in."""
+    """Return the layer in which a language model looks its tokens up."""
     found: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
     return found
 
 
 def need_tokenizer(owner: Guard, setting: GuardSetting) -> Any:
-    """The tokenizer.
+    """Return the tokenizer.
 
     Raises:
         BadData: nobody gave one.

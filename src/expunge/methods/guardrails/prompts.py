@@ -1,4 +1,4 @@
-"""Guardrails on the prompt: an instruction before it, and a filter that falls silent."""
+"""Guards on the prompt: an instruction before it, a filter that falls silent, noisy embeddings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from expunge.methods.guardrails.guard import (
     embedding_of,
     need_tokenizer,
 )
-from expunge.methods.losses.noise import gaussian
+from expunge.methods.losses.hashing import gaussian
 
 
 @word
@@ -26,7 +26,7 @@ class Instruction(Guard):
     """Put an instruction before everything that the model is asked.
 
     Args:
-        text: what it is told, such as "You know nothing of Harry Potter."
+        text: the instruction, such as "You know nothing of Harry Potter."
 
     Source: Thaker et al., Guardrail Baselines for Unlearning in LLMs, arXiv 2403.03329 (prompting).
     """
@@ -45,7 +45,7 @@ class Instruction(Guard):
 
 
 class _Before(Mechanism):
-    """Tokens before every row; a row's own mark of beginning is hidden, where they have one."""
+    """Tokens before every row; a row's own token of beginning is hidden, where they have one."""
 
     def __init__(self, ids: Tensor, start: int) -> None:
         super().__init__()
@@ -63,10 +63,10 @@ class _Before(Mechanism):
 
 @word
 class KeywordFilter(Guard):
-    """Fall silent once one of some words stands in the text: the end of the text is all it says.
+    """Fall silent once one of some words is in the text: from there on, only the end of the text.
 
     Args:
-        words: as they are written, upper and lower case told apart.
+        words: as they are written; upper and lower case differ.
         margin: how much larger the logit of the end is than all others, which are equal.
 
     Source: Thaker et al., Guardrail Baselines for Unlearning in LLMs, arXiv 2403.03329 (filtering),
@@ -97,7 +97,7 @@ class KeywordFilter(Guard):
 
 
 class _Silent(Mechanism):
-    """The end of the text, wherever one of some runs of tokens stands before."""
+    """Answer with the end of the text, wherever one of some runs of tokens came before."""
 
     def __init__(self, runs: list[tuple[int, ...]], end: int, margin: float) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class _Silent(Mechanism):
         return torch.where(self.seen(inputs, mask)[..., None], silence, logits)
 
     def seen(self, inputs: Tensor, mask: Tensor) -> Tensor:
-        """Whether a run has ended at or before each token, bool [b, t]."""
+        """Mark the tokens at or after the end of a run, bool [b, t]."""
         found = torch.zeros_like(mask)
         for run in self.runs:
             here = mask.clone()
@@ -166,11 +166,11 @@ class _Corrupted(Mechanism):
 
     def __init__(self, detector: Detector, guard: ECO, seed: int) -> None:
         super().__init__()
-        self.detector, self.told, self.seed = detector, guard, seed
+        self.detector, self.guard, self.seed = detector, guard, seed
 
     def forward(self, base: nn.Module, inputs: Tensor, mask: Tensor) -> Tensor:
         states = embedding_of(base)(inputs)
-        hidden = self.detector(states.float(), mask) >= self.told.threshold
+        hidden = self.detector(states.float(), mask) >= self.guard.threshold
         clean = asked(base, mask, input_ids=inputs)
         if not bool(hidden.any()):
             return clean
@@ -178,13 +178,13 @@ class _Corrupted(Mechanism):
         return torch.where(hidden[..., None], noisy, clean)
 
     def noise(self, states: Tensor, mask: Tensor) -> Tensor:
-        """What is added to the embeddings, [b, t, d]: it goes by a token's number in its text."""
+        """Make what is added to the embeddings, [b, t, d], by each token's number in its text."""
         places = (mask.cumsum(1) - 1).clamp_min(0)
         some = gaussian(
-            places.flatten(), states.new_zeros(mask.numel(), self.told.dims), self.seed, 0
+            places.flatten(), states.new_zeros(mask.numel(), self.guard.dims), self.seed, 0
         )
-        added = self.told.strength * some.view(*mask.shape, self.told.dims)
-        return F.pad(added, (0, states.shape[-1] - self.told.dims)).to(states)
+        added = self.guard.strength * some.view(*mask.shape, self.guard.dims)
+        return F.pad(added, (0, states.shape[-1] - self.guard.dims)).to(states)
 
 
 class Detector(nn.Module):
@@ -200,20 +200,20 @@ class Detector(nn.Module):
             self.register_buffer(name, tensor.float())
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """Embeddings [b, t, d] and mask [b, t] -> probabilities [b, t]."""
+        """Map embeddings [b, t, d] and mask [b, t] to probabilities [b, t]."""
         rows = (running_mean(states, mask) - self.mean) / self.scale
         return torch.sigmoid(rows @ self.weight + self.bias)
 
 
 def running_mean(states: Tensor, mask: Tensor) -> Tensor:
-    """The mean of what stands at and before each token, [b, t, d]; padding counts nothing."""
+    """Return the mean of the states at and before each token, [b, t, d]; padding is left out."""
     kept = torch.where(mask[..., None], states, 0.0)
     return kept.cumsum(1) / mask.cumsum(1).clamp_min(1)[..., None]
 
 
 @torch.no_grad()
 def fitted(setting: GuardSetting, ridge: float = 0.01) -> Detector:
-    """A detector fitted on the forget and the retain set, both of the same weight.
+    """Fit a detector on the forget and the retain set, both of the same weight.
 
     Args:
         setting: whose sets are read.
@@ -233,7 +233,17 @@ def fitted(setting: GuardSetting, ridge: float = 0.01) -> Detector:
 
 @torch.enable_grad()
 def logistic(features: Tensor, wanted: Tensor, share: Tensor, ridge: float) -> Tensor:
-    """Coefficients and, last, the intercept of a weighted logistic regression, float64 [d + 1]."""
+    """Fit a weighted logistic regression.
+
+    Args:
+        features: float64 [n, d].
+        wanted: 0 or 1 for each row, float64 [n].
+        share: weight of each row, float64 [n].
+        ridge: weight of the squared coefficients.
+
+    Returns:
+        The coefficients and, last, the intercept, float64 [d + 1].
+    """
     found = features.new_zeros(features.shape[1] + 1).requires_grad_(True)
     optimiser = torch.optim.LBFGS([found], max_iter=200, line_search_fn="strong_wolfe")
 
@@ -250,7 +260,7 @@ def logistic(features: Tensor, wanted: Tensor, share: Tensor, ridge: float) -> T
 
 
 def _rows(setting: GuardSetting, name: str) -> Tensor:
-    """The running means of one set at the tokens where answers are given, [n, d]."""
+    """Return the running means of one set at the tokens where answers are given, [n, d]."""
     data, found = setting.problem.data(name), []
     device = next(setting.model.parameters()).device
     for rows in torch.arange(len(data)).split(CHUNK):

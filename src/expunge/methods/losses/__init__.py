@@ -1,4 +1,4 @@
-"""The losses that a method minimises, and their sums: towards what."""
+"""Losses: what a step minimises on the sets that it names, and their sums."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from expunge.methods.losses.answers import (
     KL,
     L1,
     MSE,
+    AdaptiveCE,
     Entropy,
     Flatten,
-    Relabel,
     Repel,
-    Uniform,
-    hashed,
-)
-from expunge.methods.losses.classes import BalancedCE, Centroid, Nearest, WeightedCE
-from expunge.methods.losses.contrast import FLAT, Generic, RandomAnswers
-from expunge.methods.losses.likelihood import (
-    CEU,
-    DPO,
-    NPO,
-    TNPO,
-    WGA,
-    Instead,
-    SatImp,
-    SimNPO,
-    Undial,
-)
-from expunge.methods.losses.noise import Jittered, Lipschitz
-from expunge.methods.losses.representation import AdaptiveSteer, LogLens, Match, NoiseMatch, Steer
-from expunge.methods.losses.targets import (
-    AdaptiveCE,
-    AnyClass,
-    Gumbel,
-    OneClass,
-    Reference,
     Tempered,
+    Uniform,
+)
+from expunge.methods.losses.classes import (
+    AnyClass,
+    BalancedCE,
+    Centroid,
+    Nearest,
+    OneClass,
+    Relabel,
+    WeightedCE,
+)
+from expunge.methods.losses.hashing import hashed
+from expunge.methods.losses.likelihood import CEU, NPO, TNPO, WGA, SatImp, SimNPO
+from expunge.methods.losses.noise import Jittered, Lipschitz
+from expunge.methods.losses.other_answers import DPO, FLAT, Instead, RandomAnswers
+from expunge.methods.losses.representation import AdaptiveSteer, LogLens, Match, NoiseMatch, Steer
+from expunge.methods.losses.teachers import (
+    EntropyMatch,
+    Generic,
+    Gumbel,
+    Mistakes,
+    Predicted,
+    Reference,
+    TopKL,
+    Undial,
     Without,
 )
-from expunge.methods.losses.teachers import EntropyMatch, Mistakes, Predicted, TopKL
 
 __all__ = [
     "CE",

@@ -1,4 +1,4 @@
-"""Cross-entropy with a weight for each class."""
+"""Losses towards other classes than the true one, and with a weight for each class."""
 
 from __future__ import annotations
 
@@ -15,10 +15,77 @@ from expunge.core.term import Term, check_teacher
 from expunge.core.view import View, inputs_of, last_linear
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence, Unsupported
-from expunge.methods.losses.targets import images_only, is_class
+from expunge.methods.losses.answers import images_only, is_class
+from expunge.methods.losses.hashing import hashed, hashed_now
+from expunge.methods.losses.precomputed import batches_of
 
 if TYPE_CHECKING:
     from expunge.core.run import ProblemProtocol, RunProtocol
+
+
+@word
+class Relabel(Term):
+    """Cross-entropy with a wrong class, chosen at random once for each example and seed, nats.
+
+    The class is a hash of the example's index and the seed: it stays the same over epochs and under
+    any order of the minibatches.
+    """
+
+    mean_over: ClassVar[str] = "targets"
+    draws: ClassVar[bool] = True
+
+    set: str
+
+    def __call__(self, view: View) -> Tensor:
+        logits, batch = view.logits(self.set), view.batch(self.set)
+        if logits.ndim != 2:
+            raise Unsupported("Relabel takes one wrong class an image; on tokens there is none.")
+        others = logits.shape[-1] - 1
+        if others < 1:
+            raise Unsupported("Relabel needs a wrong class to take, and the model knows one class.")
+        shift = 1 + hashed(batch.index, view.seed) % others
+        return F.cross_entropy(logits, (batch.targets + shift) % (others + 1))
+
+
+@word
+class AnyClass(Term):
+    """Cross-entropy with a class sampled evenly from all, again at each minibatch, nats.
+
+    The sampled class can be the true one; `Relabel` takes a wrong class, and takes it once.
+
+    Source: Unlearn-Saliency's RL for CIFAR-10, OPTML-Group/Unlearn-Saliency@a6e89fd, RL.py.
+    """
+
+    mean_over: ClassVar[str] = "targets"
+    draws: ClassVar[bool] = True
+    reads_labels: ClassVar[tuple[str, ...]] = ()
+
+    set: str
+
+    def __call__(self, view: View) -> Tensor:
+        logits = images_only(self, view)
+        sampled = hashed_now(view, self.set) % logits.shape[-1]
+        return F.cross_entropy(logits, sampled)
+
+
+@word
+class OneClass(Term):
+    """Cross-entropy with one class for all examples, nats.
+
+    Args:
+        set: the set that is answered.
+        label: the class, from 0; -1 is the model's last output.
+    """
+
+    mean_over: ClassVar[str] = "targets"
+    reads_labels: ClassVar[tuple[str, ...]] = ()
+
+    set: str
+    label: int = -1
+
+    def __call__(self, view: View) -> Tensor:
+        logp = view.logits(self.set).log_softmax(-1)
+        return -view.mean(self.set, logp[..., self.label])
 
 
 @word
@@ -26,7 +93,7 @@ class WeightedCE(Term):
     """Cross-entropy with a weight for each class, over the sum of the weights, nats.
 
     Args:
-        set: the set whose true classes it wants.
+        set: the set whose true classes it fits.
         weights: of class 0, 1 and so on; the last holds for all further classes.
 
     Source: third prize of the NeurIPS 2023 challenge (Seif): 1 for class 0, the youngest and by far
@@ -51,10 +118,10 @@ class WeightedCE(Term):
 
 @word
 class BalancedCE(Term):
-    """Cross-entropy with class weights count^power, over the sum of the weights, nats.
+    """Cross-entropy with class weights count^`power`, over the sum of the weights, nats.
 
     Args:
-        set: the set whose true classes it wants, and whose classes are counted.
+        set: the set whose true classes it fits, and whose classes are counted.
         power: -1 gives every class the same weight in all, 0 every example.
 
     Source: fourth prize of the NeurIPS 2023 challenge (Sebastian Oleszko), power -0.1.
@@ -76,25 +143,22 @@ class BalancedCE(Term):
 
 
 def weighted(view: View, name: str, weights: Tensor | list[float]) -> Tensor:
-    """Cross-entropy on one set with class weights [k]: sum of w loss, over sum of w."""
+    """Return the cross-entropy on one set with class weights [k]: sum of w loss, over sum of w."""
     logits, targets = view.logits(name), view.batch(name).targets
     each = torch.as_tensor(weights, dtype=logits.dtype, device=logits.device)
     return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), weight=each)
-
-
-CHUNK = 512
 
 
 @word
 class Nearest(Term):
     """Cross-entropy with the wrong class nearest to each example by a teacher's boundary, nats.
 
-    The example is moved by `bound` along the sign of the slope of the teacher's loss (FGSM); the
+    The example is moved by `bound` along the sign of the gradient of the teacher's loss (FGSM); the
     wrong class that the teacher then finds likeliest is the nearest.
 
     Args:
         set: the set that is answered.
-        bound: size of the move of every input value, in the units that the model reads.
+        bound: how far every input value is moved, in the units that the model reads.
         teacher: "original" or "random".
 
     Source: Chen et al., Boundary Unlearning, arXiv 2303.11570 (Boundary Shrink);
@@ -138,8 +202,8 @@ class Nearest(Term):
 class Centroid(Term):
     """Cosine distance of each example's features to the nearest wrong class's centroid, 0 to 2.
 
-    A centroid is the mean of the original's features over the examples of one class of `against`;
-    which is nearest is judged by the original's features too, so that it stays the same class.
+    A centroid is the mean of the original's features over the examples of one class of `against`.
+    The original's features also decide which one is nearest, so it stays the same class.
 
     Source: Cotogni et al., DUCK, arXiv 2312.02052; OcraM17/DUCK@0961e3a, which takes
     the centroids from the first 50 minibatches.
@@ -161,17 +225,15 @@ class Centroid(Term):
 
     @torch.no_grad()
     def facts(self, run: RunProtocol) -> dict[str, Tensor]:
-        """The centroids [k, d], and for which classes there are examples, bool [k]."""
-        head, data = last_linear(run.original), run.data(self.against)
+        """Return the centroids [k, d], and for which classes there are examples, bool [k]."""
+        head = last_linear(run.original)
         sums = torch.zeros_like(head.weight)
         counts = torch.zeros_like(head.weight[:, 0])
-        for rows in torch.arange(len(data)).split(CHUNK):
-            batch = data.batch(rows).to(sums.device)
+        for batch in batches_of(run, self.against):
             with inputs_of(head) as seen:
                 run.original(batch.inputs)
             sums.index_add_(0, batch.targets, seen[-1])
             counts.index_add_(0, batch.targets, torch.ones_like(seen[-1][:, 0]))
-        run.counts.add({self.against: len(data)})
         return {"centroids": sums / counts.clamp_min(1)[:, None], "there": counts > 0}
 
     def __call__(self, view: View) -> Tensor:
@@ -186,7 +248,6 @@ class Centroid(Term):
         return Counter({self.against: len(problem.data(self.against))})
 
     def unfit(self, problem: ProblemProtocol) -> str:
-        """Why it cannot work on a problem; empty when it can."""
         ours, theirs = (classes_in(problem.data(name)) for name in (self.set, self.against))
         if all(theirs - {one} for one in ours):
             return ""
@@ -194,5 +255,5 @@ class Centroid(Term):
 
 
 def _distances(features: Tensor, centroids: Tensor) -> Tensor:
-    """Cosine distance of each row of features to each centroid, [b, k]."""
+    """Return the cosine distance of each row of features to each centroid, [b, k]."""
     return 1 - F.normalize(features, dim=-1) @ F.normalize(centroids, dim=-1).T

@@ -1,8 +1,7 @@
-"""Another term, on inputs with noise."""
+"""Losses on inputs with noise."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import ClassVar
 
@@ -14,19 +13,20 @@ from expunge.core.term import Around, Term
 from expunge.core.view import View
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence, Unsupported
-from expunge.methods.losses.answers import hashed
+from expunge.methods.losses.answers import above_zero
+from expunge.methods.losses.hashing import gaussian
 
 
 @word
 class Jittered(Around):
-    """A term as it is with Gaussian noise on the inputs, for the model and its teachers alike.
+    """A loss as it is with Gaussian noise on the inputs, for the model and its teachers alike.
 
-    The noise is a hash of the example's index, the member's seed, the progress of the step and the
-    place in the picture: new at every minibatch, and the same whichever others are in it.
+    The noise is a hash of the example's index, the seed, the progress of the step and the place in
+    the image: new at every minibatch, and the same whichever others are in it.
 
     Args:
-        term: what is minimised on the noisy inputs.
-        std: of the noise, on the scale that the model gets its inputs in.
+        term: the loss on the noisy inputs.
+        std: standard deviation of the noise, in the units that the model reads.
 
     Source: eighth prize of the NeurIPS 2023 challenge (Forget), std 0.01
     (kaggle.com/c/neurips-2023-machine-unlearning/discussion/458715).
@@ -37,8 +37,7 @@ class Jittered(Around):
     std: float = 0.01
 
     def check(self) -> None:
-        if self.std <= 0:
-            raise BadSentence(f"Jittered: std must be above 0, got {self.std}.")
+        above_zero(self, "std")
 
     @property
     def alters(self) -> str:
@@ -49,40 +48,23 @@ class Jittered(Around):
 
         def noisy(batch: Batch) -> Batch:
             if not batch.inputs.is_floating_point():
-                raise Unsupported("Jittered adds noise to pictures; tokens are whole numbers.")
+                raise Unsupported("Jittered adds noise to images; tokens are whole numbers.")
             noise = gaussian(batch.index, batch.inputs, view.seed, salt)
             return Images(batch.inputs + self.std * noise, batch.targets, batch.index)
 
         return self.term(view.seeing(self.alters, noisy))
 
 
-def gaussian(index: Tensor, like: Tensor, seed: int | Tensor, salt: int) -> Tensor:
-    """Standard normal noise for each example, a hash of its index, the seed and a salt.
-
-    Args:
-        index: int64 [b].
-        like: float [b, ...], whose shape the noise has.
-
-    Source: Box and Muller, Annals of Mathematical Statistics 29, 1958.
-    """
-    rows = hashed(hashed(index, seed), salt)
-    cells = torch.arange(math.prod(like.shape[1:]), device=index.device)
-    keys = (rows[:, None] << 31) + cells
-    size, angle = ((hashed(keys, which).to(like) + 1) / 2**31 for which in (1, 2))
-    normal = torch.sqrt(-2 * torch.log(size)) * torch.cos(2 * math.pi * angle)
-    return normal.reshape(like.shape)
-
-
 @word
 class Lipschitz(Term):
     """How fast the answers change around examples: mean of ||f(x) - f(x')|| / ||x - x'||.
 
-    x' is x with Gaussian noise, kept within the minibatch's range of values; no slope passes
-    through f(x'). The noise is a hash of the example, the member and the progress.
+    x' is x with Gaussian noise, clipped to the minibatch's range of values; no gradient passes
+    through f(x'). The noise is a hash of the example, the seed and the progress.
 
     Args:
         set: the set around whose examples the model is made smooth; no labels are read.
-        std: standard deviation of the noise, on the scale that the model gets its inputs in.
+        std: standard deviation of the noise, in the units that the model reads.
         samples: noisy copies of each example.
 
     Source: Foster et al., An Information Theoretic Approach to Machine Unlearning (JiT), arXiv
@@ -109,13 +91,13 @@ class Lipschitz(Term):
         return torch.stack(slopes).mean()
 
     def _slope(self, view: View, number: int) -> Tensor:
-        """The slope towards one noisy copy of each example, mean over the minibatch."""
+        """Return how fast the answers change towards one noisy copy, mean over the minibatch."""
         salt = int(view.progress * 2**40) * self.samples + number
 
         def nearby(batch: Batch) -> Batch:
             x = batch.inputs
             if not x.is_floating_point():
-                raise Unsupported("Lipschitz adds noise to pictures; tokens are whole numbers.")
+                raise Unsupported("Lipschitz adds noise to images; tokens are whole numbers.")
             noisy = x + self.std * gaussian(batch.index, x, view.seed, salt)
             return replace(batch, inputs=noisy.clamp(x.amin(), x.amax()))
 

@@ -1,4 +1,4 @@
-"""Terms on what a layer of a transformer makes of tokens: led astray, or as it was."""
+"""Losses on the outputs of a transformer's layers."""
 
 from __future__ import annotations
 
@@ -9,64 +9,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from expunge.core.batch import chunk_of, holds_tokens
+from expunge.core.batch import holds_tokens
 from expunge.core.term import Term, check_teacher
 from expunge.core.view import Known, View, blocks, layer_of
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence
-from expunge.methods.losses.noise import gaussian
+from expunge.methods.losses.answers import above_zero
+from expunge.methods.losses.hashing import gaussian
+from expunge.methods.losses.precomputed import batches_of
 
 if TYPE_CHECKING:
     from expunge.core.run import ProblemProtocol, RunProtocol
 
 
 @word
-class Steer(Term):
-    """Squared distance of a layer's outputs from a fixed random direction, mean over scored tokens.
-
-    The direction is uniform in [0, 1) in each coordinate and made `scale` long; it is drawn once
-    for each member, and the receipt keeps it. The outputs are those at the tokens that answer a
-    scored target: all but the last of a plain text, as in the authors' code.
-
-    Args:
-        set: the set to be forgotten.
-        layer: counted from 0.
-        scale: length of the direction; it belongs to the norm of the model's hidden states.
-
-    Source: Li et al., The WMDP Benchmark, arXiv 2403.03218, section 4 (RMU; 6.5 and layer 7 for
-    Zephyr-7B); locuslab/open-unlearning@7fa0b55, rmu.py, which keeps no direction.
-    """
-
-    mean_over: ClassVar[str] = "targets"
-    draws: ClassVar[bool] = True
-    set: str
-    layer: int = 7
-    scale: float = 6.5
-
-    @property
-    def reads_layers(self) -> tuple[int, ...]:
-        return (self.layer,)
-
-    def unfit(self, problem: ProblemProtocol) -> str:
-        """Why it cannot work on a problem; empty when it can."""
-        return no_tokens(problem, self.set)
-
-    def facts(self, run: RunProtocol) -> dict[str, Tensor]:
-        blocks(run.original)  # says why where the model is no transformer
-        width = int(run.original.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        drawn = torch.rand(width, generator=run.stream("direction"))
-        direction = self.scale * drawn / drawn.norm()
-        run.counts.drawn[repr(self)] = tuple(direction.tolist())
-        return {"direction": direction.to(next(run.original.parameters()))}
-
-    def __call__(self, view: View) -> Tensor:
-        states = view.hidden(self.set, self.layer).float()
-        return view.mean_square(self.set, states, view.facts(self)["direction"].expand_as(states))
-
-
-@word
 class Match(Term):
     """Squared distance of a layer's outputs from a teacher's, mean over scored tokens.
+
+    Args:
+        set: the set to be retained.
+        layer: counted from 0.
+        teacher: "original" or "random".
 
     Source: the retain term of RMU, as for `Steer` (weight 1200 for Zephyr-7B).
     """
@@ -84,7 +47,6 @@ class Match(Term):
         return (self.layer,)
 
     def unfit(self, problem: ProblemProtocol) -> str:
-        """Why it cannot work on a problem; empty when it can."""
         return no_tokens(problem, self.set)
 
     def __call__(self, view: View) -> Tensor:
@@ -93,26 +55,64 @@ class Match(Term):
         return view.mean_square(self.set, ours, theirs)
 
 
-def no_tokens(problem: ProblemProtocol, name: str) -> str:
-    """Why a set cannot be read by the layers of a language model; empty when it can."""
-    if holds_tokens(problem.data(name)):
-        return ""
-    return f"the set {name} holds no texts, and the layers of language models are asked about it"
+@word
+class Steer(Term):
+    """Squared distance of a layer's outputs from a fixed random direction, mean over scored tokens.
+
+    The direction is uniform in [0, 1) in each coordinate and made `scale` long; it is sampled once
+    for each seed, and the receipt keeps it. The outputs are those at the tokens that answer a
+    scored target: all but the last of a plain text, as in the authors' code.
+
+    Args:
+        set: the set to be forgotten.
+        layer: counted from 0.
+        scale: length of the direction; it goes with the norm of the model's hidden states.
+
+    Source: Li et al., The WMDP Benchmark, arXiv 2403.03218, section 4 (RMU; 6.5 and layer 7 for
+    Zephyr-7B); locuslab/open-unlearning@7fa0b55, rmu.py, which keeps no direction.
+    """
+
+    mean_over: ClassVar[str] = "targets"
+    draws: ClassVar[bool] = True
+    reads_whole_sets: ClassVar[bool] = True
+    set: str
+    layer: int = 7
+    scale: float = 6.5
+
+    @property
+    def reads_layers(self) -> tuple[int, ...]:
+        return (self.layer,)
+
+    def unfit(self, problem: ProblemProtocol) -> str:
+        return no_tokens(problem, self.set)
+
+    def facts(self, run: RunProtocol) -> dict[str, Tensor]:
+        return random_direction(run, self, self.scale)
+
+    def __call__(self, view: View) -> Tensor:
+        states = view.hidden(self.set, self.layer).float()
+        return view.mean_square(self.set, states, view.facts(self)["direction"].expand_as(states))
 
 
-CHUNK = 512
+def random_direction(run: RunProtocol, term: Term, length: float) -> dict[str, Tensor]:
+    """Sample the direction of a steering term, [hidden size], and write it into the receipt.
 
-
-# Widths of the kernels, as multiples of the mean squared distance between samples.
-WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
+    Each coordinate is uniform in [0, 1); then the whole is scaled to `length`.
+    """
+    blocks(run.original)  # says why where the model is no transformer
+    width = int(run.original.config.hidden_size)  # type: ignore[union-attr, arg-type]
+    sampled = torch.rand(width, generator=run.stream("direction"))
+    direction = length * sampled / sampled.norm()
+    run.counts.drawn[repr(term)] = tuple(direction.tolist())
+    return {"direction": direction.to(next(run.original.parameters()))}
 
 
 @word
 class AdaptiveSteer(Term):
-    """Squared distance of a layer's outputs from a random direction as long as they were, times c.
+    """Squared distance of a layer's outputs from a random direction, `scale` times as long.
 
-    As `Steer`, but the direction is `scale` times the mean norm of the original's outputs of that
-    layer on the set, so that one number does for every layer. The receipt keeps the direction.
+    As `Steer`, but the direction's length is `scale` times the mean norm of the original's outputs
+    of that layer on the set, so one number does for every layer. The receipt keeps the direction.
 
     Args:
         set: the set to be forgotten.
@@ -132,15 +132,13 @@ class AdaptiveSteer(Term):
     scale: float = 5.0
 
     def check(self) -> None:
-        if self.scale <= 0:
-            raise BadSentence(f"AdaptiveSteer: scale must be above 0, got {self.scale}.")
+        above_zero(self, "scale")
 
     @property
     def reads_layers(self) -> tuple[int, ...]:
         return (self.layer,)
 
     def unfit(self, problem: ProblemProtocol) -> str:
-        """Why it cannot work on a problem; empty when it can."""
         return no_tokens(problem, self.set)
 
     def reads(self, problem: ProblemProtocol) -> Counter[str]:
@@ -148,11 +146,7 @@ class AdaptiveSteer(Term):
 
     def facts(self, run: RunProtocol) -> dict[str, Tensor]:
         norm = mean_norm(run, self.set, self.layer)
-        width = int(run.original.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        drawn = torch.rand(width, generator=run.stream("direction"))
-        direction = self.scale * norm * drawn / drawn.norm()
-        run.counts.drawn[repr(self)] = tuple(direction.tolist())
-        return {"direction": direction.to(next(run.original.parameters()))}
+        return random_direction(run, self, self.scale * norm)
 
     def __call__(self, view: View) -> Tensor:
         states = view.hidden(self.set, self.layer).float()
@@ -161,24 +155,21 @@ class AdaptiveSteer(Term):
 
 @torch.no_grad()
 def mean_norm(run: RunProtocol, name: str, layer: int) -> float:
-    """The mean L2 norm of what a layer of the original gives at the scored tokens of a set."""
-    data, device = run.data(name), next(run.original.parameters()).device
+    """Return the mean L2 norm of the original's layer outputs at the scored tokens of a set."""
     blocks(run.original)  # says why where the model is no transformer
     known = Known(layers={("", layer): layer_of(run.original, layer)})
     total, count = 0.0, 0
-    for rows in torch.arange(len(data)).split(chunk_of(data, CHUNK)):
-        batch = data.batch(rows).to(device)
+    for batch in batches_of(run, name):
         view = View(run.original, {name: batch}, {}, {}, 0.0, run.seed, known)
         norms = view.hidden(name, layer).float().norm(dim=-1)
         assert batch.scored is not None  # `hidden` refuses what is not of tokens
         total += float(norms[batch.scored].sum())
         count += int(batch.scored.sum())
-    run.counts.add({name: len(data)})
     return total / count
 
 
 class FirstLayers(Term):
-    """A term on what a model's first `layers` layers give, on the texts of one `set`; abstract."""
+    """A loss on what a model's first `layers` layers give, on the texts of one `set`; abstract."""
 
     set: str
     layers: int
@@ -193,7 +184,6 @@ class FirstLayers(Term):
         return tuple(range(self.layers))
 
     def unfit(self, problem: ProblemProtocol) -> str:
-        """Why it cannot work on a problem; empty when it can."""
         return no_tokens(problem, self.set)
 
 
@@ -203,12 +193,12 @@ class NoiseMatch(FirstLayers):
 
     A sample is all scored tokens of an example at one layer, one after the other, and the noise is
     standard normal, of the same size, new at every minibatch: a hash of the example's index, the
-    member's seed, the layer and the progress. The kernel is a sum of five Gaussians whose widths
-    follow the mean distance between samples; no slope passes through the widths.
+    seed, the layer and the progress. The kernel is a sum of five Gaussians whose widths
+    follow the mean distance between samples; the widths have no gradient.
 
     Args:
         set: the set to be forgotten.
-        layers: the first so many layers.
+        layers: how many layers, from the first on.
 
     Source: Rosati et al., Representation Noising, arXiv 2405.14577;
     domenicrosati/representation-noising@03689ff, loss.py, which takes the outputs of the MLPs and
@@ -229,8 +219,12 @@ class NoiseMatch(FirstLayers):
         return torch.stack(found).mean()
 
 
+# Widths of the kernels, as multiples of the mean squared distance between samples.
+WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+
 def packed(view: View, name: str, layer: int) -> tuple[Tensor, Tensor]:
-    """A layer's outputs at the scored tokens of each example, moved to the front of its row.
+    """Move a layer's outputs at the scored tokens of each example to the front of its row.
 
     Returns:
         states [b, t', d], 0 where an example has fewer tokens, and where there are some [b, t', 1].
@@ -244,7 +238,7 @@ def packed(view: View, name: str, layer: int) -> tuple[Tensor, Tensor]:
 
 
 def discrepancy(a: Tensor, b: Tensor) -> Tensor:
-    """Maximum mean discrepancy of two lots of samples, [n, d] each, by a sum of Gaussian kernels.
+    """Return the maximum mean discrepancy of two samples, [n, d] each, by five Gaussian kernels.
 
     Source: Gretton et al., A Kernel Two-Sample Test, JMLR 13, 2012, equation 5.
     """
@@ -265,7 +259,7 @@ class LogLens(FirstLayers):
 
     Args:
         set: the set to be forgotten.
-        layers: the first so many layers.
+        layers: how many layers, from the first on.
 
     Source: Rosati et al., Representation Noising, arXiv 2405.14577;
     domenicrosati/representation-noising@03689ff, loss.py, which adds the embeddings and, twice, the
@@ -280,3 +274,10 @@ class LogLens(FirstLayers):
         targets = view.targets(self.set)
         found = [F.cross_entropy(view.lens(self.set, n), targets) for n in self.reads_layers]
         return torch.log1p(torch.stack(found).mean())
+
+
+def no_tokens(problem: ProblemProtocol, name: str) -> str:
+    """Say as a clause why a language model's layers cannot read a set; empty when they can."""
+    if holds_tokens(problem.data(name)):
+        return ""
+    return f"the set {name} holds no texts, and the layers of language models are asked about it"

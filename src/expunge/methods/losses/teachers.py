@@ -1,4 +1,4 @@
-"""Terms that follow a teacher in one respect: how unsure it is, and where it errs."""
+"""Losses towards what a teacher answers, changed in one respect."""
 
 from __future__ import annotations
 
@@ -9,14 +9,43 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from expunge.core.batch import UNSCORED, chunk_of
+from expunge.core.batch import UNSCORED, Batch, classes_in
 from expunge.core.term import Term, check_teacher
 from expunge.core.view import View
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence
+from expunge.methods.losses.answers import above_zero, images_only, is_class
+from expunge.methods.losses.hashing import gumbel
+from expunge.methods.losses.precomputed import by_token, rows_of_tokens
 
 if TYPE_CHECKING:
     from expunge.core.run import ProblemProtocol, RunProtocol
+
+
+@word
+class Without(Term):
+    """Divergence from a teacher without its true class, KL(teacher without it || model), nats.
+
+    The teacher's logit of the true class is set to minus infinity, so that its other classes share
+    what that class had, in their old proportions.
+
+    Source: Zhou et al., DELETE, arXiv 2503.23751; shaaaaron/DELETE@60018a1.
+    """
+
+    mean_over: ClassVar[str] = "targets"
+    set: str
+    teacher: str = "original"
+
+    def check(self) -> None:
+        check_teacher(self)
+
+    def __call__(self, view: View) -> Tensor:
+        logits = view.logits(self.set)
+        true = is_class(view.batch(self.set).targets, logits.shape[-1])
+        kept = view.teacher(self.teacher, self.set).masked_fill(true, -torch.inf).softmax(-1)
+        # xlogy is 0 at 0, where p log p would be NaN
+        divergence = torch.special.xlogy(kept, kept) - kept * logits.log_softmax(-1)
+        return view.mean(self.set, divergence.sum(-1))
 
 
 @word
@@ -41,7 +70,7 @@ class EntropyMatch(Term):
 
 
 def entropies(logits: Tensor) -> Tensor:
-    """Entropy of each answer, nats: logits [..., k] -> [...]."""
+    """Return the entropy of each answer, nats: logits [..., k] -> [...]."""
     logp = logits.log_softmax(-1)
     return -(logp.exp() * logp).sum(-1)
 
@@ -85,18 +114,216 @@ class Mistakes(Term):
 
 
 @word
+class Undial(Term):
+    """Cross-entropy with a teacher's answers whose true token's logit is `strength` lower, nats.
+
+    It needs the whole distribution, so the original is held in memory beside the model.
+
+    Source: Dong et al., UNDIAL, arXiv 2402.10052;
+    locuslab/open-unlearning@19a6141, src/trainer/utils.py (beta 10), which uses the label -100 as
+    an index, and counts prompts and padding (fault; nothing unscored counts here).
+    """
+
+    mean_over: ClassVar[str] = "targets"
+    set: str
+    strength: float = 10.0
+    teacher: str = "original"
+
+    def check(self) -> None:
+        check_teacher(self)
+
+    def __call__(self, view: View) -> Tensor:
+        theirs = view.answers(self.set, self.teacher)
+        true = view.targets(self.set)[..., None]
+        lower = torch.full_like(true, -self.strength, dtype=theirs.dtype)
+        wanted = theirs.scatter_add(-1, true, lower).softmax(-1)
+        return F.cross_entropy(view.answers(self.set), wanted)
+
+
+@word
+class Generic(Term):
+    """Cross-entropy with what the original would say without what the teacher knows better, nats.
+
+    The wanted answer is softmax(v - strength relu(t - v)), where v are the original's logits and t
+    those of the teacher "taught", which was trained further on what is to be forgotten.
+
+    Args:
+        set: the set to be forgotten.
+        strength: alpha of the paper; how much less likely becomes what the teacher raised.
+
+    Source: Eldan and Russinovich, Who's Harry Potter, arXiv 2310.02238, generic predictions;
+    swj0419/muse_bench@fcd6651, whos_harry_potter.py, which uses the difference when it answers and
+    trains nothing. Their dictionary, which puts common words in the place of names
+    before, is left to the data.
+    """
+
+    mean_over: ClassVar[str] = "targets"
+    reads_labels: ClassVar[tuple[str, ...]] = ()
+    set: str
+    strength: float = 5.0
+
+    def check(self) -> None:
+        above_zero(self, "strength")
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        return ("original", "taught")
+
+    def __call__(self, view: View) -> Tensor:
+        base, more = (view.answers(self.set, who) for who in self.teachers)
+        wanted = (base - self.strength * F.relu(more - base)).softmax(-1)
+        return F.cross_entropy(view.answers(self.set), wanted)
+
+
+@word
+class Reference(Term):
+    """Divergence from a teacher's mean answer to unseen examples, KL(mean answer || model), nats.
+
+    The mean is over the minibatch of `against`, weighted so that each class counts as often
+    as it occurs in the minibatch of `set`; all examples of that minibatch share it.
+
+    Args:
+        set: the set that the model answers.
+        against: the unseen examples that the teacher answers.
+        teacher: "original" or "random".
+
+    Source: Mirlach et al., ReGUn, arXiv 2603.11210 (the mean that its samples have on average);
+    jmirlach/ReGUn@088d6bf samples by class only with selector=class_informed.
+    """
+
+    set: str
+    against: str = "val"
+    teacher: str = "original"
+
+    def check(self) -> None:
+        check_teacher(self)
+
+    @property
+    def asks(self) -> tuple[tuple[str, str], ...]:
+        return (("", self.set), (self.teacher, self.against))
+
+    def __call__(self, view: View) -> Tensor:
+        logits = images_only(self, view)
+        ours = is_class(view.batch(self.set).targets, logits.shape[-1]).double().mean(0)
+        unseen = is_class(view.batch(self.against).targets, logits.shape[-1]).double()
+        weights = unseen @ (ours / unseen.sum(0).clamp_min(1))
+        shares = (weights / weights.sum().clamp_min(1e-12)).to(logits)
+        mean = shares @ view.teacher(self.teacher, self.against).softmax(-1)
+        return (torch.special.xlogy(mean, mean) - mean * logits.log_softmax(-1)).sum(-1).mean()
+
+    def unfit(self, problem: ProblemProtocol) -> str:
+        return without_shared_class(problem, self.set, self.against)
+
+
+def without_shared_class(problem: ProblemProtocol, name: str, against: str) -> str:
+    """Say as a clause that no class of one set occurs in another; empty when one does."""
+    if classes_in(problem.data(name)) & classes_in(problem.data(against)):
+        return ""
+    return f"no example of {against!r} is of a class that occurs in {name!r}"
+
+
+@word
+class Gumbel(Term):
+    """Cross-entropy with a noisy, softened answer of a teacher (Gumbel-softmax), nats.
+
+    Gumbel noise is added to the teacher's logits, new at each minibatch and a hash of the
+    example's index; then they are divided by the temperature. Towards temperature 0 this is a class
+    sampled as often as the teacher believes in it, and at infinity the uniform distribution.
+
+    Args:
+        set: the set that both answer.
+        temperature: of the softmax; 0 for the sampled class itself.
+        teacher: "original" or "random".
+
+    Source: Jang et al., Gumbel-Softmax, arXiv 1611.01144, equation 2; used by LoTUS,
+    arXiv 2503.18314, cspartalis/LoTUS@35ae25e.
+    """
+
+    mean_over: ClassVar[str] = "targets"
+    draws: ClassVar[bool] = True
+    reads_labels: ClassVar[tuple[str, ...]] = ()
+
+    set: str
+    temperature: float = 1.0
+    teacher: str = "original"
+
+    def check(self) -> None:
+        check_teacher(self)
+        if self.temperature < 0:
+            raise BadSentence(f"Gumbel: temperature must be 0 or more, got {self.temperature}.")
+
+    def __call__(self, view: View) -> Tensor:
+        logits = images_only(self, view)
+        noisy = view.teacher(self.teacher, self.set) + gumbel(view, self.set, logits)
+        if self.temperature == 0:
+            return F.cross_entropy(logits, noisy.argmax(-1))
+        wanted = (noisy / self.temperature).softmax(-1)
+        return -(wanted * logits.log_softmax(-1)).sum(-1).mean()
+
+
+@word
+class TopKL(Term):
+    """Divergence from the original on its likeliest answers, nats (experimental).
+
+    For every scored token the original's `likeliest` answers are kept, 8 + 4 bytes each, computed
+    once before training: no second model is held. All other answers count as one, so the loss is at
+    most `KL`, and is `KL` where every answer is kept.
+
+    Args:
+        set: the set that both answer.
+        likeliest: how many answers are kept for each token.
+    """
+
+    mean_over: ClassVar[str] = "targets"
+    reads_whole_sets: ClassVar[bool] = True
+    reads_labels: ClassVar[tuple[str, ...]] = ()
+    set: str
+    likeliest: int = 64
+
+    def check(self) -> None:
+        if self.likeliest < 1:
+            raise BadSentence(f"TopKL: likeliest must be 1 or more, got {self.likeliest}.")
+
+    def reads(self, problem: ProblemProtocol) -> Counter[str]:
+        return Counter({self.set: len(problem.data(self.set))})
+
+    def facts(self, run: RunProtocol) -> dict[str, Tensor]:
+        """Log p and classes of the likeliest answers to each scored token, [token, likeliest]."""
+
+        def likeliest(batch: Batch) -> dict[str, Tensor]:
+            logp = batch.answers(run.original).log_softmax(-1)
+            top = logp.topk(min(self.likeliest, logp.shape[-1]))
+            return {"logp": top.values, "which": top.indices}
+
+        return by_token(run, self.set, likeliest)
+
+    def __call__(self, view: View) -> Tensor:
+        known, logits = view.facts(self), view.logits(self.set)
+        rows = rows_of_tokens(known, view.batch(self.set))
+        theirs, which = known["logp"][rows], known["which"][rows]
+        ours = logits.log_softmax(-1).gather(-1, which)
+        each = (theirs.exp() * (theirs - ours)).sum(-1)
+        if which.shape[-1] < logits.shape[-1]:
+            # what all other answers together add to the divergence
+            tiny = torch.finfo(ours.dtype).tiny
+            left, kept = ((1 - p.exp().sum(-1)).clamp_min(tiny) for p in (theirs, ours))
+            each = each + left * (left.log() - kept.log())
+        return view.mean(self.set, each)
+
+
+@word
 class Predicted(Term):
     """Squared distance of the logits from those that linear datamodels predict without the set.
 
     The prediction is the original's answer less what the whole forget set adds to it, estimated by
     ridge regression over models that were trained on random halves of the retain set with random
-    shares of the forget set. Its cost is about `models` times half a retraining: it is counted in
-    full for each member, though the members of one original share it.
+    shares of the forget set. It costs about `models` times half a retraining; the receipt counts
+    that in full for each seed, though the seeds of one original share it.
 
     Args:
         set: the forget set, whose answers are predicted.
         against: the retain set.
-        models: trained to tell who adds what; the authors train thousands.
+        models: how many are trained for the regression; the authors train thousands.
         ridge: penalty of the regression, as a share of the mean diagonal of its Gram matrix.
 
     Source: Georgiev et al., Attribute-to-Delete, arXiv 2410.23232 (datamodel matching);
@@ -149,82 +376,3 @@ class Predicted(Term):
         known, logits = view.facts(self), view.logits(self.set)
         rows = torch.searchsorted(known["index"], view.batch(self.set).index)
         return F.mse_loss(logits, known["answers"][rows])
-
-
-CHUNK = 512
-
-
-@word
-class TopKL(Term):
-    """Divergence from the original on its likeliest answers and the rest together, nats.
-
-    For every scored token the original's `likeliest` answers are kept, 8 + 4 bytes each, worked out
-    once before training: no second model is held, and none is asked again. All other answers count
-    as one, so that the term is at most `KL`, and is `KL` where every answer is kept.
-
-    Args:
-        set: the set that both answer.
-        likeliest: how many answers are kept for each token.
-    """
-
-    mean_over: ClassVar[str] = "targets"
-    reads_labels: ClassVar[tuple[str, ...]] = ()
-    set: str
-    likeliest: int = 64
-
-    def check(self) -> None:
-        if self.likeliest < 1:
-            raise BadSentence(f"TopKL: likeliest must be 1 or more, got {self.likeliest}.")
-
-    def reads(self, problem: ProblemProtocol) -> Counter[str]:
-        return Counter({self.set: len(problem.data(self.set))})
-
-    @torch.no_grad()
-    def facts(self, run: RunProtocol) -> dict[str, Tensor]:
-        """Log p and numbers of the likeliest answers, [token, likeliest], all tokens in a row.
-
-        Those of the example `index[i]`, of which there are sorted ones, begin at `first[i]`.
-        """
-        data, device = run.data(self.set), next(run.original.parameters()).device
-        logps, which, counts, index = [], [], [], []
-        for rows in torch.arange(len(data)).split(chunk_of(data, CHUNK)):
-            batch = data.batch(rows).to(device)
-            logp = batch.answers(run.original).log_softmax(-1)
-            scored = torch.ones_like(batch.targets).bool() if batch.scored is None else batch.scored
-            top = logp.topk(min(self.likeliest, logp.shape[-1]))
-            logps.append(top.values)
-            which.append(top.indices)
-            counts.append(scored.reshape(len(batch), -1).sum(1))
-            index.append(batch.index)
-        run.counts.add({self.set: len(data)})
-        many, numbers = torch.cat(counts), torch.cat(index)
-        order = numbers.argsort()
-        first = (many.cumsum(0) - many)[order]
-        return {
-            "logp": torch.cat(logps),
-            "which": torch.cat(which),
-            "index": numbers[order],
-            "first": first,
-        }
-
-    def __call__(self, view: View) -> Tensor:
-        known, batch, logits = view.facts(self), view.batch(self.set), view.logits(self.set)
-        first = known["first"][torch.searchsorted(known["index"], batch.index)]
-        if batch.scored is None:
-            place = first
-        else:  # the number of a scored token in its text; what is not scored asks for the first
-            inside = (batch.scored.cumsum(-1) - 1) * batch.scored
-            place = first[:, None] + inside
-        theirs, which = known["logp"][place], known["which"][place]
-        ours = logits.log_softmax(-1).gather(-1, which)
-        each = (theirs.exp() * (theirs - ours)).sum(-1)
-        if which.shape[-1] < logits.shape[-1]:
-            each = each + _of_the_rest(theirs, ours)
-        return view.mean(self.set, each)
-
-
-def _of_the_rest(theirs: Tensor, ours: Tensor) -> Tensor:
-    """What all other answers together add to the divergence."""
-    tiny = torch.finfo(ours.dtype).tiny
-    left, kept = ((1 - logp.exp().sum(-1)).clamp_min(tiny) for logp in (theirs, ours))
-    return left * (left.log() - kept.log())

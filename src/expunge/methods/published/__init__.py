@@ -1,20 +1,21 @@
-"""Published methods, one sentence and one source each."""
+"""Published methods: one sentence and one source each, by family."""
 
 from __future__ import annotations
 
 from expunge.core.method import Method
 from expunge.methods.published.article import ARTICLE, CONTROLS, nothing, sham
 from expunge.methods.published.challenge import CHALLENGE
-from expunge.methods.published.geometry import CLASSES, CURVATURE, GEOMETRY
 from expunge.methods.published.language import CORRECTING, OBJECTIVES, OPEN_UNLEARNING, ROBUST
 from expunge.methods.published.teachers import MATCHING, TEACHERS
+from expunge.methods.published.weights import CURVATURE, GEOMETRY
+from expunge.methods.published.whole_classes import CLASSES
 
 # Title of a family -> its methods, in the order in which they are listed.
 CLASSIFIER_FAMILIES: dict[str, tuple[Method, ...]] = {
     "The controls of every experiment": CONTROLS,
     "The nine ways to forget that the article lists": ARTICLE,
     "The published entries of the NeurIPS 2023 challenge": CHALLENGE,
-    "A teacher's answers, or drawn labels": TEACHERS,
+    "A teacher's answers, or random labels": TEACHERS,
     "Whole classes: boundaries and centroids": CLASSES,
     "Importance and curvature of the weights": CURVATURE,
     "The geometry of gradients and of layers": GEOMETRY,

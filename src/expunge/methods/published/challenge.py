@@ -17,14 +17,30 @@ from expunge.core.method import Method
 from expunge.core.optimisers import SGD, Slowed
 from expunge.core.schedules import Cosine, Listed, Stairs
 from expunge.engine.training import Mixture, Repeat, Reset, Train
-from expunge.methods.losses.answers import CE, KL, MSE, Repel, Uniform
-from expunge.methods.losses.classes import BalancedCE, WeightedCE
-from expunge.methods.losses.noise import Jittered
-from expunge.methods.losses.teachers import EntropyMatch, Mistakes
-from expunge.methods.selectors.judged import Changed, RandomTensors, Similar, Smallest
-from expunge.methods.selectors.places import Convs, First, Last, Norms, Pointwise
-from expunge.methods.steps.edits import Half, Noise, Transpose
-from expunge.methods.steps.teaching import Teach
+from expunge.methods.losses import (
+    CE,
+    KL,
+    MSE,
+    BalancedCE,
+    EntropyMatch,
+    Jittered,
+    Mistakes,
+    Repel,
+    Uniform,
+    WeightedCE,
+)
+from expunge.methods.selectors import (
+    Changed,
+    Convs,
+    First,
+    Last,
+    Norms,
+    Pointwise,
+    RandomTensors,
+    Similar,
+    Smallest,
+)
+from expunge.methods.steps import Half, Noise, Teach, Transpose
 
 _sgd = SGD(weight_decay=0.0005)
 
@@ -182,7 +198,7 @@ rni = Method(
 # The second of the two submissions: the first's cosine, over 5 epochs with a period of 4, can be
 # read in more than one way. Six parameters of the pool are about the tenth of all that the
 # ablations call 10 %.
-_drawn_anew = Reset(RandomTensors(6, ~Last(1) & ~Pointwise(), replacement=True))
+_reset_some = Reset(RandomTensors(6, ~Last(1) & ~Pointwise(), replacement=True))
 
 
 _preserve = Jittered(MSE("retain"), 0.01)
@@ -191,9 +207,9 @@ _preserve = Jittered(MSE("retain"), 0.01)
 forget_cycles = Method(
     "forget_cycles",
     (
-        _drawn_anew,
+        _reset_some,
         Train(_preserve, epochs=2, lr=Listed((0.0005, 0.001)), optimiser=_sgd),
-        Repeat((_drawn_anew, Train(_preserve, lr=0.001, optimiser=_sgd)), times=3),
+        Repeat((_reset_some, Train(_preserve, lr=0.001, optimiser=_sgd)), times=3),
     ),
     "eighth prize of the NeurIPS 2023 challenge (Forget: Ahn, Lee, Bae, Yim, Jung), discussion "
     "458715, second algorithm; its optimiser is not told, and is the baseline's here",

@@ -1,8 +1,8 @@
-"""Methods for language models, with the numbers of their reference code.
+"""Published methods for language models, with the numbers of their reference code.
 
 Most follow locuslab/open-unlearning: 10 passes over the forget set, 32 examples a step (8 at once,
 4 times), AdamW with a weight decay of 0.01, a learning rate that climbs over the first epoch to
-0.00001 and falls to 0 after. They are for models of a billion weights and more that were taught
+0.00001 and falls to 0 after. They are for models of a billion weights and more that were trained on
 TOFU; smaller models need larger learning rates.
 """
 
@@ -13,24 +13,39 @@ from expunge.core.optimisers import AdamW
 from expunge.core.schedules import Linear, Warmup
 from expunge.core.term import Term
 from expunge.engine.training import Negate, Train
-from expunge.methods.losses.answers import CE, KL, Flatten, Uniform
-from expunge.methods.losses.contrast import FLAT, Generic, RandomAnswers
-from expunge.methods.losses.likelihood import (
+from expunge.methods.losses import (
+    CE,
     CEU,
     DPO,
+    FLAT,
+    KL,
     NPO,
     TNPO,
     WGA,
+    AdaptiveSteer,
+    Flatten,
+    Generic,
     Instead,
+    LogLens,
+    Match,
+    NoiseMatch,
+    RandomAnswers,
     SatImp,
     SimNPO,
+    Steer,
     Undial,
+    Uniform,
 )
-from expunge.methods.losses.representation import AdaptiveSteer, LogLens, Match, NoiseMatch, Steer
-from expunge.methods.selectors.places import Named
-from expunge.methods.steps.constrained import PrimalDual, SharpnessAware
-from expunge.methods.steps.facts import Memit, Rome
-from expunge.methods.steps.teaching import Remember, ShrinkPerturb, Teach
+from expunge.methods.selectors import Named
+from expunge.methods.steps import (
+    Memit,
+    PrimalDual,
+    Remember,
+    Rome,
+    SharpnessAware,
+    ShrinkPerturb,
+    Teach,
+)
 
 _adamw = AdamW(weight_decay=0.01)
 
@@ -39,7 +54,13 @@ _code = "locuslab/open-unlearning, configs/trainer and src/trainer/unlearn (TOFU
 
 
 def recipe(objective: Term, peak: float = 0.00001, epochs: float = 10) -> Train:
-    """The training that open-unlearning gives every method; an epoch is over the forget set."""
+    """Return the training that open-unlearning gives every method; an epoch is over the forget set.
+
+    Args:
+        objective: what is minimised.
+        peak: the largest learning rate.
+        epochs: passes over the forget set; the learning rate climbs over the first.
+    """
     return Train(
         objective,
         epochs=epochs,
@@ -207,7 +228,7 @@ _effect = "tmlr-group/G-effect@ef368ee, dataloader.py and basher1.py (TOFU, Llam
 
 
 def _five(objective: Term, batch: int, decay: float) -> Train:
-    """Five passes over the forget set at a rate that climbs over the first to 0.00001."""
+    """Return five passes over the forget set at a rate that climbs over the first to 0.00001."""
     return Train(
         objective,
         epochs=5,

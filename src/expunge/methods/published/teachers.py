@@ -1,4 +1,7 @@
-"""Methods that match what a retrained model would answer, and one that unlearns in strata."""
+"""Published methods that follow a teacher, random labels, or what a retrained model would answer.
+
+Each has its authors' numbers for the data and network that its source names.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,9 @@ from expunge.core.optimisers import SGD, Adam
 from expunge.core.schedules import Steps
 from expunge.core.term import Pooled
 from expunge.engine.training import Repeat, Train
-from expunge.methods.losses.answers import CE, KL, MSE, Relabel
-from expunge.methods.losses.targets import AnyClass, Reference, Without
-from expunge.methods.losses.teachers import Predicted
-from expunge.methods.selectors.judged import Salient
-from expunge.methods.steps.classes import Strata
-from expunge.methods.steps.watched import Lotus, Rewind
+from expunge.methods.losses import CE, KL, MSE, AnyClass, Predicted, Reference, Relabel, Without
+from expunge.methods.selectors import Salient
+from expunge.methods.steps import Lotus, Rewind, Strata
 
 _sgd = SGD(weight_decay=0.0005)
 

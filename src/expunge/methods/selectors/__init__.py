@@ -1,4 +1,4 @@
-"""Which weights a step may touch: parts of the model, joined with |, & and ~."""
+"""Selectors: which weights a step may touch, joined with |, & and ~."""
 
 from __future__ import annotations
 

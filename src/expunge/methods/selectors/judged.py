@@ -1,4 +1,4 @@
-"""Parts by judgement: size, gradients on a set, or chance."""
+"""Selectors by judgement: size, gradients on a set, or chance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 @word
 class Smallest(Selector):
-    """The `share` of all kernels' and matrices' weights that are smallest in size (L1 pruning)."""
+    """The `share` of all kernels' and matrices' weights that are smallest in size (L1 pruning).
+
+    Args:
+        share: above 0 and at most 1.
+    """
 
     share: float
 
@@ -40,6 +44,10 @@ class Smallest(Selector):
 @word
 class Salient(Selector):
     """The `share` of all weights on which the loss on one set depends most.
+
+    Args:
+        set: the set whose loss is meant.
+        share: above 0 and at most 1.
 
     Source: Fan et al., SalUn, arXiv 2310.12508, equation 3 (authors' share 0.5); gradient of the
     mean cross-entropy, taken in evaluation mode.
@@ -64,8 +72,13 @@ class Salient(Selector):
 class Similar(Selector):
     """In each kernel or matrix, the `share` of weights whose gradients on two sets differ least.
 
-    As many examples of the set `a` are drawn as the set `b` holds, anew for each member, which
+    As many examples of the set `a` are sampled as the set `b` holds, again for each seed, which
     gives the unlearned models the run-to-run variance that retrained ones have.
+
+    Args:
+        a: the set that is sampled, the retain set.
+        b: the set that is read whole, the forget set.
+        share: above 0 and at most 1.
 
     Source: second prize of the NeurIPS 2023 challenge (Kookmin Y): gradient of the cross-entropy on
     random retain examples minus that on the forget set, smallest 30 % of each convolution.
@@ -88,35 +101,13 @@ class Similar(Selector):
 
     def mask(self, run: RunProtocol) -> Mask:
         size, available = len(run.data(self.b)), len(run.data(self.a))
-        drawn = torch.randperm(available, generator=run.stream("similar"))[:size]
-        theirs, ours = run.gradient(self.a, drawn), run.gradient(self.b)
+        sample = torch.randperm(available, generator=run.stream("similar"))[:size]
+        theirs, ours = run.gradient(self.a, sample), run.gradient(self.b)
         parts = whole_tensors(run.original, lambda name: False)
         for name in (n for n, inside in parts.items() if inside.ndim > 1):
             difference = (theirs[name] - ours[name]).abs()
             parts[name] = difference <= quantile(difference, self.share)
         return parts
-
-
-@word
-class Random(Selector):
-    """A `share` of all weights, drawn anew for each member and each time."""
-
-    sees_original: ClassVar[bool] = False
-    share: float
-
-    def check(self) -> None:
-        is_share("Random", self.share)
-
-    @property
-    def redraws(self) -> bool:
-        return True
-
-    def mask(self, run: RunProtocol) -> Mask:
-        stream = run.stream("random part")
-        shapes = {name: w.shape for name, w in run.original.named_parameters()}
-        drawn = {name: torch.rand(s, generator=stream) for name, s in shapes.items()}
-        device = next(run.original.parameters()).device
-        return {name: (u < self.share).to(device) for name, u in drawn.items()}
 
 
 @word
@@ -126,6 +117,11 @@ class FisherRatio(Selector):
     The information is the diagonal: the mean squared gradient of each example's cross-entropy, on
     the original; 1e-15 is added to both. The authors square the gradients of minibatches instead,
     so that their mask depends on the order.
+
+    Args:
+        set: the set that the weights matter to.
+        against: the set that they matter less to.
+        ratio: above 0.
 
     Source: Huang et al., Unified Gradient-Based Machine Unlearning (SFR-on), arXiv 2409.19732;
     K1nght/Unified-Unlearning-w-Remain-Geometry@1837bf6, sfron.py (gamma 1).
@@ -149,36 +145,44 @@ class FisherRatio(Selector):
 
 
 @word
-class Changed(Selector):
-    """The weights that are no longer what they were in the original, when the step begins.
+class Random(Selector):
+    """A random `share` of all weights, another for each seed and each time (experimental).
 
-    The one part that looks at the model and not at the original: "those that an earlier step drew
-    anew". Within a `Repeat` it is judged anew each turn.
+    Args:
+        share: above 0 and at most 1.
     """
+
+    sees_original: ClassVar[bool] = False
+    share: float
+
+    def check(self) -> None:
+        is_share("Random", self.share)
 
     @property
     def redraws(self) -> bool:
         return True
 
     def mask(self, run: RunProtocol) -> Mask:
-        before = dict(run.original.named_parameters())
-        pairs = run.model.named_parameters()
-        return {name: weight.detach() != before[name] for name, weight in pairs}
+        stream = run.stream("random part")
+        shapes = {name: w.shape for name, w in run.original.named_parameters()}
+        chances = {name: torch.rand(s, generator=stream) for name, s in shapes.items()}
+        device = next(run.original.parameters()).device
+        return {name: (u < self.share).to(device) for name, u in chances.items()}
 
 
 @word
 class RandomTensors(Selector):
-    """Whole parameters (kernels, matrices, biases), drawn anew for each member and each turn.
+    """Whole parameters (kernels, matrices, biases) at random, others for each seed and each turn.
 
-    All steps of one turn of a `Repeat` share one draw, and outside of a `Repeat` all steps of the
+    All steps of one turn of a `Repeat` share one choice, and outside of a `Repeat` all steps of the
     sentence: `Noise(0.04, RandomTensors(6)), Train(..., where=RandomTensors(9))` trains the six
     that got noise and three more. Parameters are put in a random order, of which the first `count`
     are taken; where there are fewer, all of them.
 
     Args:
         count: how many.
-        among: the part that they are drawn from; a parameter counts if it lies in it wholly.
-        replacement: whether one may be drawn twice, so that fewer than `count` may come out.
+        among: the part that they are taken from; a parameter counts if it lies in it wholly.
+        replacement: whether one may be taken twice, so that fewer than `count` may come out.
 
     Source: seventh prize of the NeurIPS 2023 challenge (Jiaxi Sun), 9 parameters without
     replacement; the eighth (Forget), 6 with.
@@ -208,3 +212,21 @@ class RandomTensors(Selector):
         else:
             rows = torch.randperm(len(pool), generator=stream)[: self.count]
         return whole_tensors(run.original, {pool[int(row)] for row in rows}.__contains__)
+
+
+@word
+class Changed(Selector):
+    """The weights that are no longer what they were in the original, when the step begins.
+
+    The one selector that looks at the model and not at the original: "those that an earlier step
+    reset". Within a `Repeat` it is judged again each turn.
+    """
+
+    @property
+    def redraws(self) -> bool:
+        return True
+
+    def mask(self, run: RunProtocol) -> Mask:
+        before = dict(run.original.named_parameters())
+        pairs = run.model.named_parameters()
+        return {name: weight.detach() != before[name] for name, weight in pairs}

@@ -1,4 +1,4 @@
-"""Parts by place: layers, kinds and names, the same for every model of an architecture."""
+"""Selectors by place: layers, kinds and names, the same for every model of an architecture."""
 
 from __future__ import annotations
 
@@ -15,58 +15,84 @@ if TYPE_CHECKING:
     from expunge.core.run import RunProtocol
 
 
+@word
+class Last(Selector):
+    """The last `layers` layers: each a weight matrix or kernel with its bias and normalisation.
+
+    Args:
+        layers: how many, 1 or more.
+    """
+
+    sees_original: ClassVar[bool] = False
+    layers: int = 1
+
+    def check(self) -> None:
+        check_layers(self)
+
+    def mask(self, run: RunProtocol) -> Mask:
+        return whole_layers(run.original, self.layers, slice(-self.layers, None))
+
+
+@word
+class First(Selector):
+    """The first `layers` layers: each a weight matrix or kernel with its bias and normalisation.
+
+    Args:
+        layers: how many, 1 or more.
+    """
+
+    sees_original: ClassVar[bool] = False
+    layers: int = 1
+
+    def check(self) -> None:
+        check_layers(self)
+
+    def mask(self, run: RunProtocol) -> Mask:
+        return whole_layers(run.original, self.layers, slice(None, self.layers))
+
+
+def layers(model: nn.Module) -> list[list[str]]:
+    """List the names of the parameters, layer by layer, in the order of the model's definition."""
+    found: list[list[str]] = []
+    for name, weight in model.named_parameters():
+        if weight.ndim > 1 or not found:
+            found.append([])
+        found[-1].append(name)
+    return found
+
+
+def whole_layers(model: nn.Module, count: int, rows: slice) -> Mask:
+    """Make the mask of `count` layers, those at `rows` of all.
+
+    Raises:
+        Unsupported: the model has fewer.
+    """
+    there = layers(model)
+    if count > len(there):
+        raise Unsupported(f"The model has {len(there)} layers; {count} were asked for.")
+    return whole_tensors(model, {n for layer in there[rows] for n in layer}.__contains__)
+
+
+def check_layers(part: First | Last) -> None:
+    """Refuse fewer layers than one."""
+    if part.layers < 1:
+        raise BadSentence(f"{type(part).__name__}: layers must be 1 or more, got {part.layers}.")
+
+
 # Names of parameters that a refusal lists.
 SHOWN = 12
 
 
 @word
-class Last(Selector):
-    """The last `layers` layers: each a weight matrix or kernel with its bias and normalisation."""
-
-    sees_original: ClassVar[bool] = False
-    layers: int = 1
-
-    def check(self) -> None:
-        _at_least_one("Last", self.layers)
-
-    def mask(self, run: RunProtocol) -> Mask:
-        chosen = _chosen(run.original, slice(-self.layers, None), self.layers)
-        return whole_tensors(run.original, chosen.__contains__)
-
-
-@word
-class First(Selector):
-    """The first `layers` layers: each a weight matrix or kernel with its bias and normalisation."""
-
-    sees_original: ClassVar[bool] = False
-    layers: int = 1
-
-    def check(self) -> None:
-        _at_least_one("First", self.layers)
-
-    def mask(self, run: RunProtocol) -> Mask:
-        chosen = _chosen(run.original, slice(None, self.layers), self.layers)
-        return whole_tensors(run.original, chosen.__contains__)
-
-
-@word
-class Convs(Selector):
-    """The kernels of all convolutions, without their biases."""
-
-    sees_original: ClassVar[bool] = False
-
-    def mask(self, run: RunProtocol) -> Mask:
-        kinds = nn.Conv1d | nn.Conv2d | nn.Conv3d
-        modules = run.original.named_modules()
-        names = {f"{name}.weight".lstrip(".") for name, m in modules if isinstance(m, kinds)}
-        if not names:
-            raise Unsupported("The model has no convolution, so Convs() would be empty.")
-        return whole_tensors(run.original, names.__contains__)
-
-
-@word
 class Named(Selector):
-    """The parameters whose names match a regular expression somewhere (`re.search`)."""
+    r"""The parameters whose names match a regular expression somewhere (`re.search`).
+
+    Args:
+        pattern: the expression, such as "layers\.(5|6)\.mlp".
+
+    Raises:
+        BadSentence: no parameter of the model matches.
+    """
 
     sees_original: ClassVar[bool] = False
     pattern: str
@@ -91,53 +117,30 @@ class Named(Selector):
         return whole_tensors(run.original, found.__contains__)
 
 
-def layers(model: nn.Module) -> list[list[str]]:
-    """Names of the parameters, layer by layer, in the order in which the model defines them."""
-    found: list[list[str]] = []
-    for name, weight in model.named_parameters():
-        if weight.ndim > 1 or not found:
-            found.append([])
-        found[-1].append(name)
-    return found
-
-
-def _chosen(model: nn.Module, rows: slice, wanted: int) -> set[str]:
-    there = layers(model)
-    if wanted > len(there):
-        raise Unsupported(f"The model has {len(there)} layers; {wanted} were asked for.")
-    return {name for layer in there[rows] for name in layer}
-
-
-def _at_least_one(owner: str, layers: int) -> None:
-    if layers < 1:
-        raise BadSentence(f"{owner}: layers must be 1 or more, got {layers}.")
-
-
-NORMS = nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm
-
-
 CONVS = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
 @word
-class Norms(Selector):
-    """The weights and biases of all normalisations (batch, instance, group, layer, RMS)."""
+class Convs(Selector):
+    """The kernels of all convolutions, without their biases.
+
+    Raises:
+        Unsupported: the model has no convolution.
+    """
 
     sees_original: ClassVar[bool] = False
 
     def mask(self, run: RunProtocol) -> Mask:
-        found = {
-            f"{prefix}.{name}".lstrip(".")
-            for prefix, module in run.original.named_modules()
-            if isinstance(module, NORMS)
-            for name, _ in module.named_parameters(recurse=False)
-        }
-        return whole_tensors(run.original, found.__contains__)
+        modules = run.original.named_modules()
+        names = {f"{name}.weight".lstrip(".") for name, m in modules if isinstance(m, CONVS)}
+        if not names:
+            raise Unsupported("The model has no convolution, so Convs() would be empty.")
+        return whole_tensors(run.original, names.__contains__)
 
 
 @word
 class Pointwise(Selector):
-    """The 1x1 convolutions, each with its bias and normalisation.
+    """The 1x1 convolutions, each with its bias and normalisation; there may be none.
 
     In a ResNet of basic blocks they are the projections of the shortcuts.
     """
@@ -151,4 +154,23 @@ class Pointwise(Selector):
             if isinstance(module, CONVS) and set(module.kernel_size) == {1}
         }
         found = {n for layer in layers(run.original) if layer[0] in kernels for n in layer}
+        return whole_tensors(run.original, found.__contains__)
+
+
+NORMS = nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm
+
+
+@word
+class Norms(Selector):
+    """The weights and biases of all normalisations (batch, instance, group, layer, RMS), if any."""
+
+    sees_original: ClassVar[bool] = False
+
+    def mask(self, run: RunProtocol) -> Mask:
+        found = {
+            f"{prefix}.{name}".lstrip(".")
+            for prefix, module in run.original.named_modules()
+            if isinstance(module, NORMS)
+            for name, _ in module.named_parameters(recurse=False)
+        }
         return whole_tensors(run.original, found.__contains__)

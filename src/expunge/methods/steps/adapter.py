@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 @word
 class LoRA(Step):
-    """Carry out training steps on a low-rank adapter, and add it to the weights at the end.
+    """Train a low-rank adapter by the steps inside, and add it to the weights at the end.
 
-    The weights themselves stay still meanwhile, so that the original, to compare with, is the same
-    model with the adapter away: no second copy is held, and gradients and the optimiser's memory
-    are those of the adapter. The adapted matrices alone are written anew at the end.
+    The weights themselves are frozen meanwhile, so that the original, to compare with, is the same
+    model without the adapter: no second copy is held, and gradients and the optimiser's memory
+    are those of the adapter. Only the adapted matrices change at the end.
 
     Args:
         steps: `Train`, `PrimalDual` or `SharpnessAware`, or `Repeat` and `Mixture` of them, each
@@ -35,6 +35,9 @@ class LoRA(Step):
         alpha: their product is multiplied by alpha / rank.
         where: the linear layers that are adapted: those with a weight in this part. The one that
             gives the answers is left out.
+
+    Raises:
+        Unsupported: no linear layer but the last lies in `where`.
 
     Source: Hu et al., LoRA, arXiv 2106.09685, section 4.1; huggingface/peft.
     """
@@ -78,7 +81,7 @@ class LoRA(Step):
         run.model.requires_grad_(True)
 
     def _adapted(self, run: RunProtocol) -> Any:
-        """Put the adapter into the run's model, drawn from the member's own stream."""
+        """Put the adapter into the run's model, initialised from the seed's own stream."""
         library, chosen = peft(), self._layers(run)
         config = library.LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=chosen)
         with isolated(run.role, run.seed, run.place, run.turn, "adapter"):
@@ -88,7 +91,7 @@ class LoRA(Step):
         return all(isinstance(one, Train) for _, _, one in unrolled(self.steps, seed=seed))
 
     def _layers(self, run: RunProtocol) -> list[str]:
-        """Names of the linear layers that are adapted."""
+        """Name the linear layers that are adapted."""
         mask = run.mask(self.where)
         linear = [n for n, module in run.model.named_modules() if isinstance(module, nn.Linear)]
         # tied to the embedding, the last layer's weight has another name, or none
@@ -99,7 +102,7 @@ class LoRA(Step):
 
 
 class Adapter(SingleModel):
-    """One model whose adapter alone is trained."""
+    """One model of which the adapter alone is trained."""
 
     def __init__(self, run: RunProtocol) -> None:
         super().__init__(run)

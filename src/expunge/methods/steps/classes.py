@@ -1,4 +1,4 @@
-"""Steps that forget whole classes: an output too many, and noise in the place of examples."""
+"""Steps that forget whole classes: a spare output, and noise in the place of examples."""
 
 from __future__ import annotations
 
@@ -17,12 +17,9 @@ from expunge.core.seeds import isolated
 from expunge.core.selector import Everything
 from expunge.core.view import last_linear
 from expunge.core.vocabulary import word
-from expunge.engine import loop
-from expunge.engine.curvature import CHUNK
-from expunge.engine.group import SingleModel
 from expunge.engine.loop import minibatch_edges
 from expunge.engine.memory import MADE
-from expunge.engine.training import Train, unrolled
+from expunge.engine.training import Train
 from expunge.errors import BadSentence, Unsupported
 
 if TYPE_CHECKING:
@@ -33,8 +30,11 @@ if TYPE_CHECKING:
 class Expand(Step):
     """Train with one output more than there are classes, and cut it off again.
 
-    The last linear layer gets a further row, drawn by Xavier's normal rule with a bias of 0. Taught
-    to give that output (`OneClass`), the model leaves the classes that it had.
+    The last linear layer gets a further row, from Xavier's normal distribution with a bias of 0.
+    Trained to give that output (`OneClass`), the model leaves the classes that it had.
+
+    Args:
+        train: what is trained with the wider layer; it moves all weights.
 
     Source: Chen et al., Boundary Unlearning, arXiv 2303.11570 (Boundary Expanding);
     TY-LEE-KR/Boundary-Unlearning-Code@19f9f23.
@@ -67,7 +67,7 @@ class Expand(Step):
 
 @torch.no_grad()
 def _widened(narrow: nn.Linear, stream: torch.Generator) -> nn.Linear:
-    """The same layer with one output more, drawn from a stream."""
+    """Return the same layer with one output more, initialised from a stream."""
     outputs, bias = narrow.out_features + 1, narrow.bias is not None
     wide = skip_init(nn.Linear, narrow.in_features, outputs, bias=bias)
     nn.init.xavier_normal_(wide.weight, generator=stream)
@@ -95,12 +95,12 @@ def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
 
 @word
 class Impair(Step):
-    """Teach noise that the model finds least like a class as that class, beside retained examples.
+    """Train noise that is least like a forgotten class as that class, beside retained examples.
 
     For each class of `set`, noise images are learned that maximise the model's loss for the class,
     with an L2 penalty. Then the model is trained for one epoch on all of them, each labelled with
-    its own class, and on `sample` examples of each class of `against`. `set` itself shows nothing
-    but its classes. Follow it by a `Train` on the retain set, the authors' repair.
+    its own class, and on `sample` examples of each class of `against`. Of `set` itself only the
+    classes are read. Follow it by a `Train` on the retain set, the authors' repair.
 
     Args:
         lr: of the training, by `optimiser`.
@@ -110,7 +110,7 @@ class Impair(Step):
         speed: learning rate of the noise.
         penalty: on the mean squared L2 norm of the noise images.
         sample: examples of each retained class.
-        optimiser: how gradients become changes.
+        optimiser: of the training.
         set: to be forgotten: all training examples of its classes.
         against: to be retained.
 
@@ -148,7 +148,7 @@ class Impair(Step):
         self._train(run, self._pool(run, torch.cat(noise), classes))
 
     def _learned(self, run: RunProtocol, noise: Tensor, label: int) -> Tensor:
-        """Noise that raises the current model's loss for a class, [batch, *shape]."""
+        """Learn noise that raises the current model's loss for a class, [batch, *shape]."""
         run.model.eval()
         noise = noise.to(next(run.model.parameters()), copy=True).requires_grad_()
         labels = torch.full((len(noise),), label, device=noise.device)
@@ -161,7 +161,7 @@ class Impair(Step):
         return noise.detach().cpu()
 
     def _pool(self, run: RunProtocol, noise: Tensor, classes: list[int]) -> Joined:
-        """The noise images, `copies` times, and the sample of retained examples."""
+        """Join the noise images, `copies` times, with the sample of retained examples."""
         labels = torch.tensor(classes).repeat_interleave(self.batch)
         shown = torch.arange(len(noise)).repeat(self.copies)
         retain = run.data(self.against)
@@ -171,7 +171,7 @@ class Impair(Step):
         return Joined(Subset(Tensors(noise, labels), shown), Subset(retain, chosen))
 
     def _train(self, run: RunProtocol, pool: Data) -> None:
-        """One epoch of cross-entropy on the pool."""
+        """Train one epoch of cross-entropy on the pool."""
         weights = list(run.model.requires_grad_(True).train().parameters())
         optimiser = self.optimiser.over(weights)
         optimiser.param_groups[0]["lr"] = self.lr
@@ -191,7 +191,6 @@ class Impair(Step):
         return read + Counter({MADE: noise})
 
     def unfit(self, problem: ProblemProtocol) -> str:
-        """Why it cannot work on a problem; empty when it can."""
         ours, theirs = (classes_in(problem.data(name)) for name in (self.set, self.against))
         if not ours & theirs:
             return ""
@@ -202,91 +201,6 @@ class Impair(Step):
 
 
 def _first_of_each(targets: Tensor, most: int) -> Tensor:
-    """Positions of the first `most` examples of each class."""
+    """Return the positions of the first `most` examples of each class."""
     picked = [(targets == one).nonzero().flatten()[:most] for one in targets.unique()]
     return torch.cat(picked)
-
-
-STRATA = ("high", "middle", "low")
-
-
-@word
-class Strata(Step):
-    """Unlearn the forget set in three thirds, by how strongly each example is memorised.
-
-    The proxy of memorisation is the original's confidence in the true class: the lower, the more
-    an example is memorised; ties go by position, and a remainder to high first. Low is treated
-    first and high last, as the authors do. Within a stratum's steps, "forget" is that stratum,
-    "retain" stays the retain set, and "train" is both: examples of other strata are neither
-    forgotten nor repaired, since no retrained model sees them. The steps inside are carried out
-    one member at a time.
-
-    Args:
-        low: for what the model would answer without having seen it; nothing by default.
-        middle: for what lies between.
-        high: for what only the training set explains.
-        set: the set that is split.
-
-    Source: Zhao et al., What makes unlearning hard and what to do about it (RUM), arXiv 2406.01257;
-    kairanzhao/RUM@fe2df07, main_rum_proxy.py. Proxies: Zhao and Triantafillou, arXiv 2410.16516.
-    """
-
-    draws: ClassVar[bool] = False
-    low: tuple[Step, ...] = ()
-    middle: tuple[Step, ...] = ()
-    high: tuple[Step, ...] = ()
-    set: str = "forget"
-
-    def check(self) -> None:
-        if not (self.low or self.middle or self.high):
-            raise BadSentence("Strata: give steps for low, middle or high; there are none.")
-
-    def reads(self, problem: ProblemProtocol) -> Counter[str]:
-        data = problem.data(self.set)
-        read = Counter({self.set: len(data)})
-        for name, rows in zip(STRATA, torch.arange(len(data)).tensor_split(3), strict=True):
-            if len(rows):
-                part = stratum(problem, self.set, rows)
-                for _, _, step in unrolled(getattr(self, name)):
-                    read.update(step.reads(part))
-        return read
-
-    def __call__(self, run: RunProtocol) -> None:
-        order = confidence(run, self.set).sort(stable=True).indices
-        parts = dict(zip(STRATA, order.tensor_split(3), strict=True))
-        for name in reversed(STRATA):
-            if len(parts[name]):
-                self._treat(run, name, parts[name])
-
-    def _treat(self, run: RunProtocol, name: str, rows: Tensor) -> None:
-        """Carry out one stratum's steps on the run's model, as if no other were to be forgotten."""
-        inner = run.on(stratum(run.problem, self.set, rows.sort().values))
-        steps, place = getattr(self, name), f"{run.place}/{name}"
-        for inner.place, inner.turn, step in unrolled(steps, place, run.turn, run.seed):
-            if not isinstance(step, Train):
-                step(inner)
-                continue
-            for epoch in loop.train_group(step, SingleModel(inner)):
-                loss = epoch.losses[run.seed]
-                run.counts.curve.append((epoch.place, epoch.number, loss))
-
-
-def confidence(run: RunProtocol, name: str) -> Tensor:
-    """The original's probability of the true class of each example of a set, [n]."""
-    data, found = run.data(name), []
-    device = next(run.original.parameters()).device
-    for rows in torch.arange(len(data)).split(CHUNK):
-        batch = data.batch(rows).to(device)
-        sure = batch.logits(run.original).softmax(-1)
-        if sure.ndim != 2:
-            raise Unsupported("Strata needs one answer an example; on tokens there are many.")
-        found.append(sure.gather(-1, batch.targets[:, None])[:, 0].cpu())
-    run.counts.add({name: len(data)})
-    return torch.cat(found)
-
-
-def stratum(problem: ProblemProtocol, name: str, rows: Tensor) -> ProblemProtocol:
-    """The problem of forgetting some rows of one set alone."""
-    part = Subset(problem.data(name), rows)
-    train = Joined(problem.data("retain"), part)
-    return problem.with_sets({**problem.sets, name: part, "train": train})

@@ -1,7 +1,8 @@
-"""What locate-and-edit methods are made of: keys, the values they should map to, and the change.
+"""What locate-and-edit steps are made of: facts, keys, wanted values, and changes of a matrix.
 
 A layer's MLP is read as a memory: what enters its last matrix at the subject's last token is a key,
-and what comes out is the value that the later layers read the fact from.
+and what comes out is the value that the later layers read the fact from. The order here is that of
+an edit: read the facts, write contexts, find keys and the wanted value, change the matrix.
 """
 
 from __future__ import annotations
@@ -24,49 +25,6 @@ if TYPE_CHECKING:
     from expunge.core.run import RunProtocol
 
 
-# The reference code draws contexts among the five likeliest tokens.
-LIKELIEST = 5
-
-
-CHUNK = 16
-
-
-@dataclass(frozen=True)
-class Search:
-    """How a wanted value is looked for: Adam on what is added to the value that is there.
-
-    Args:
-        steps: looks at the loss, one more than there are changes.
-        lr: of Adam.
-        clamp: largest norm of what is added, as a multiple of the norm of the value.
-        kl: weight of how far the answer after the subject alone may move.
-        decay: weight of the norm of what is added, over the squared norm of the value.
-        enough: a loss below this ends the search.
-    """
-
-    steps: int = 20
-    lr: float = 0.5
-    clamp: float = 4.0
-    kl: float = 0.0625
-    decay: float = 0.5
-    enough: float = 0.05
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What a search gave.
-
-    Args:
-        start: float64 [d], the value that was there.
-        delta: float64 [d], what is added to it.
-        read: how many times the fact was read for it.
-    """
-
-    start: Tensor
-    delta: Tensor
-    read: int
-
-
 @dataclass(frozen=True, eq=False)
 class Fact:
     """A prompt with the answer that is wanted.
@@ -83,7 +41,7 @@ class Fact:
 
 
 def rows_of(data: Data, other: bool = False) -> tuple[TokenRow, ...]:
-    """The texts of a set in memory, or their other answers.
+    """Return the texts of a set in memory, or their other answers.
 
     Raises:
         Unsupported: the set does not hold texts.
@@ -99,7 +57,7 @@ def rows_of(data: Data, other: bool = False) -> tuple[TokenRow, ...]:
 
 
 def missing(data: Data) -> str:
-    """Why no fact of a set can be edited, as a clause; empty if all can."""
+    """Say as a clause why no fact of a set can be edited; empty if all can."""
     try:
         rows = rows_of(data, other=True)
     except Unsupported:
@@ -111,8 +69,62 @@ def missing(data: Data) -> str:
     return ""
 
 
+# The reference code samples contexts among the five likeliest tokens.
+LIKELIEST = 5
+
+
+@torch.no_grad()
+def contexts(run: RunProtocol, length: int, count: int) -> list[list[int]]:
+    """Let the model write texts from nothing; return token ids without the one that begins a text.
+
+    Args:
+        length: tokens of each text.
+        count: how many texts.
+
+    Source: kmeng01/rome@0874014, rome_main.py (which ends each with a full stop; a model here may
+    have no token for it).
+    """
+    config: Any = run.model.config
+    stream = run.stream(f"contexts of {length}")
+    device = next(run.model.parameters()).device
+    first = beginning(config)
+    ids = torch.full((count, 1), 0 if first is None else first, device=device)
+    for _ in range(length if count else 0):
+        scores = run.model(input_ids=ids).logits[:, -1].float()
+        if getattr(config, "eos_token_id", None) is not None:
+            scores[:, config.eos_token_id] = -torch.inf
+        best, names = scores.topk(min(LIKELIEST, scores.shape[-1]))
+        taken = torch.multinomial(best.softmax(-1).cpu(), 1, generator=stream).to(device)
+        ids = torch.cat([ids, names.gather(1, taken)], dim=1)
+    return [row[1:] for row in ids.tolist()] if length else []
+
+
+def beginning(config: Any) -> int | None:
+    """Return the token that begins a text, or else the one that ends one; None without either."""
+    marks = (getattr(config, name, None) for name in ("bos_token_id", "eos_token_id"))
+    return next((int(mark) for mark in marks if isinstance(mark, int)), None)
+
+
+def fact(model: Any, row: TokenRow, before: Sequence[Sequence[int]]) -> Fact:
+    """Make one fact, bare and behind each context, cut where the model's own context ends."""
+    config, ids = model.config, row.ids.tolist()
+    device = next(model.parameters()).device
+    head = 1 if ids and ids[0] == beginning(config) else 0
+    room = int(getattr(config, "max_position_embeddings", 0) or 10**9) - len(ids)
+    rows, shifts = [row], [0]
+    for context in before:
+        added = list(context)[: max(room, 0)]
+        longer = torch.tensor([*ids[:head], *added, *ids[head:]])
+        rows.append(replace(row, ids=longer, start=row.start + len(added)))
+        shifts.append(len(added))
+    said = Texts(tuple(rows)).batch(torch.arange(len(rows))).to(device)
+    places = torch.tensor(shifts, device=device) + row.subject[1] - 1
+    alone = torch.tensor([[*ids[:head], *ids[slice(*row.subject)]]], device=device)
+    return Fact(said, places, alone)
+
+
 def projection(model: nn.Module, number: int) -> nn.Module:
-    """The last matrix of a layer's MLP, which writes into the residual stream.
+    """Return the last matrix of a layer's MLP, which writes into the residual stream.
 
     Raises:
         Unsupported: the layer has no part called mlp, or no matrix in it, or is the last one: what
@@ -135,84 +147,62 @@ def projection(model: nn.Module, number: int) -> nn.Module:
 
 
 @torch.no_grad()
-def contexts(run: RunProtocol, length: int, count: int) -> list[list[int]]:
-    """Texts that the model writes from nothing, as token ids without the one that begins a text.
-
-    Source: kmeng01/rome@0874014, rome_main.py (which ends each with a full stop; tokens alone do
-    not tell one here).
-    """
-    config: Any = run.model.config
-    stream = run.stream(f"contexts of {length}")
-    device = next(run.model.parameters()).device
-    first = beginning(config)
-    ids = torch.full((count, 1), 0 if first is None else first, device=device)
-    for _ in range(length if count else 0):
-        scores = run.model(input_ids=ids).logits[:, -1].float()
-        if getattr(config, "eos_token_id", None) is not None:
-            scores[:, config.eos_token_id] = -torch.inf
-        best, names = scores.topk(min(LIKELIEST, scores.shape[-1]))
-        drawn = torch.multinomial(best.softmax(-1).cpu(), 1, generator=stream).to(device)
-        ids = torch.cat([ids, names.gather(1, drawn)], dim=1)
-    return [row[1:] for row in ids.tolist()] if length else []
-
-
-def beginning(config: Any) -> int | None:
-    """The token that begins a text, or else the one that ends one; None where there is neither."""
-    told = (getattr(config, name, None) for name in ("bos_token_id", "eos_token_id"))
-    return next((int(one) for one in told if isinstance(one, int)), None)
-
-
-def fact(model: Any, row: TokenRow, before: Sequence[Sequence[int]]) -> Fact:
-    """One fact, bare and behind each context, cut where the model's own context ends."""
-    config, ids = model.config, row.ids.tolist()
-    device = next(model.parameters()).device
-    head = 1 if ids and ids[0] == beginning(config) else 0
-    room = int(getattr(config, "max_position_embeddings", 0) or 10**9) - len(ids)
-    rows, shifts = [row], [0]
-    for context in before:
-        added = list(context)[: max(room, 0)]
-        longer = torch.tensor([*ids[:head], *added, *ids[head:]])
-        rows.append(replace(row, ids=longer, start=row.start + len(added)))
-        shifts.append(len(added))
-    said = Texts(tuple(rows)).batch(torch.arange(len(rows))).to(device)
-    places = torch.tensor(shifts, device=device) + row.subject[1] - 1
-    alone = torch.tensor([[*ids[:head], *ids[slice(*row.subject)]]], device=device)
-    return Fact(said, places, alone)
-
-
-@contextmanager
-def added(layer: nn.Module, places: Tensor, delta: Tensor) -> Iterator[None]:
-    """Add a vector to what a layer gives at one token of each row, while the block runs."""
-    rows = torch.arange(len(places), device=places.device)
-
-    def plus(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-        whole = isinstance(output, tuple)
-        states = output[0] if whole else output
-        more = delta.to(states).expand(len(places), -1)
-        states = states.index_put((rows, places), more, accumulate=True)
-        return (states, *output[1:]) if whole else states
-
-    handle = layer.register_forward_hook(plus)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@torch.no_grad()
 def at_subject(model: nn.Module, one: Fact, layer: nn.Module, inward: bool) -> Tensor:
-    """What goes into a layer, or comes out of it, at the subject's last token, float64 [b, d]."""
+    """Read what goes into a layer, or comes out of it, at the subject's last token.
+
+    Args:
+        inward: whether what goes in is read.
+
+    Returns:
+        float64 [b, d].
+    """
     with (inputs_of if inward else outputs_of)(layer) as seen:
         one.said.logits(model)
     rows = torch.arange(len(one.places), device=one.places.device)
     return seen[-1][rows, one.places].double()
 
 
+@dataclass(frozen=True)
+class Search:
+    """How a wanted value is found: by Adam, on what is added to the value that is there.
+
+    Args:
+        steps: evaluations of the loss, one more than there are changes.
+        lr: of Adam.
+        clamp: largest norm of what is added, as a multiple of the norm of the value.
+        kl: weight of how far the answer after the subject alone may move.
+        decay: weight of the norm of what is added, over the squared norm of the value.
+        enough: a loss below this ends the search, nats.
+    """
+
+    steps: int = 20
+    lr: float = 0.5
+    clamp: float = 4.0
+    kl: float = 0.0625
+    decay: float = 0.5
+    enough: float = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The result of a search.
+
+    Args:
+        start: float64 [d], the value that was there.
+        delta: float64 [d], what is added to it.
+        read: how many times the fact was read for it.
+    """
+
+    start: Tensor
+    delta: Tensor
+    read: int
+
+
 @torch.enable_grad()
 def wanted(run: RunProtocol, one: Fact, layer: nn.Module, how: Search) -> Found:
-    """The value that makes the model give the wanted answer.
+    """Find the value that makes the model give the wanted answer.
 
-    Minimised are the mean over contexts of -log p of an answer's token, the divergence of the next
+    It minimises the mean over contexts of -log p of an answer's token, the divergence of the next
     token after the subject alone from what it was, and the norm of what is added.
 
     Source: Meng et al., ROME, arXiv 2202.05262, equation 4; kmeng01/rome@0874014, compute_v.py.
@@ -242,11 +232,36 @@ def wanted(run: RunProtocol, one: Fact, layer: nn.Module, how: Search) -> Found:
     return Found(start.double(), delta.detach().double(), look + 1)
 
 
+@contextmanager
+def added(layer: nn.Module, places: Tensor, delta: Tensor) -> Iterator[None]:
+    """Add a vector to what a layer gives at one token of each row, while the block runs."""
+    rows = torch.arange(len(places), device=places.device)
+
+    def plus(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        whole = isinstance(output, tuple)
+        states = output[0] if whole else output
+        more = delta.to(states).expand(len(places), -1)
+        states = states.index_put((rows, places), more, accumulate=True)
+        return (states, *output[1:]) if whole else states
+
+    handle = layer.register_forward_hook(plus)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+CHUNK = 16
+
+
 @torch.no_grad()
 def second_moments(
     run: RunProtocol, name: str, layers: Mapping[int, nn.Module], samples: int
 ) -> dict[int, Tensor]:
-    """Mean of k k' over the keys of all tokens of a set, for each layer, float64 [d, d].
+    """Return the mean of k k' over the keys of all tokens of a set, for each layer, float64 [d, d].
+
+    Args:
+        samples: texts that are read, at most.
 
     Source: kmeng01/rome@0874014, layer_stats.py.
     """
@@ -268,8 +283,15 @@ def second_moments(
     return {number: total / seen for number, total in sums.items()}
 
 
+def damped(covariance: Tensor, share: float) -> Tensor:
+    """Add a share of a covariance's mean diagonal to its diagonal."""
+    return covariance + share * covariance.diagonal().mean() * torch.eye(len(covariance)).to(
+        covariance
+    )
+
+
 def rank_one(covariance: Tensor, key: Tensor, at: Tensor, residual: Tensor) -> Tensor:
-    """The smallest change of W, by what other keys notice of it, that adds a residual at a key.
+    """Return the change of W, smallest by what other keys notice, that adds a residual at a key.
 
     It is r (C^-1 k)' / ((C^-1 k)' k0): with k0 = k, W k gets r added, and any other key x gets
     r (x' C^-1 k) / (k' C^-1 k).
@@ -293,15 +315,18 @@ def rank_one(covariance: Tensor, key: Tensor, at: Tensor, residual: Tensor) -> T
 
 
 def spread(covariance: Tensor, weight: float, keys: Tensor, residuals: Tensor) -> Tensor:
-    """The change of W that adds many residuals at many keys, in the sense of least squares.
+    """Return the change of W that adds many residuals at many keys, by least squares.
 
     It is R K' (weight C + K K')^-1, the minimum of |D K - R|^2 + weight tr(D C D').
 
     Args:
         covariance: as for `rank_one`.
-        weight: how many other keys the covariance stands for.
+        weight: how many other keys the covariance counts as.
         keys: float64 [d, n].
         residuals: float64 [m, n].
+
+    Returns:
+        float64 [m, d].
 
     Source: Meng et al., MEMIT, arXiv 2210.07229, equation 14; kmeng01/memit@80426fd, memit_main.py.
     """
@@ -318,18 +343,11 @@ def _solve(matrix: Tensor, right: Tensor) -> Tensor:
     return torch.cholesky_solve(right, factor)
 
 
-def damped(covariance: Tensor, share: float) -> Tensor:
-    """A covariance with a share of its mean diagonal added to the diagonal."""
-    return covariance + share * covariance.diagonal().mean() * torch.eye(len(covariance)).to(
-        covariance
-    )
-
-
 @torch.no_grad()
 def write(layer: nn.Module, change: Tensor) -> None:
     """Add a change [out, in] to a matrix, whichever way round the layer keeps it."""
     weight = layer.weight
     assert isinstance(weight, Tensor)
-    # GPT-2's Conv1D keeps [in, out]; a square one cannot be told by its shape
+    # GPT-2's Conv1D keeps [in, out]; the shape of a square one does not show it
     turned = change.mT if type(layer).__name__ == "Conv1D" else change
     weight.add_(turned.to(weight))

@@ -1,7 +1,8 @@
-"""Steps that change weights at once: noise, fresh draws, pruning, and the way back."""
+"""Steps that change weights at once: noise, pruning, shrinking, and the way back."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -41,13 +42,17 @@ class Noise(Step):
         stream, mask = run.stream("noise"), run.mask(self.where)
         std = value(self.std, run.turn[0] / run.turn[1])
         for name, weight in run.model.named_parameters():
-            drawn = torch.randn(weight.shape, generator=stream).to(weight)
-            weight.add_(std * drawn * mask[name])
+            sampled = torch.randn(weight.shape, generator=stream).to(weight)
+            weight.add_(std * sampled * mask[name])
 
 
 @word
 class Zero(Step):
-    """Set some weights to zero: prune them."""
+    """Prune some weights: set them to zero.
+
+    Args:
+        where: the weights.
+    """
 
     settled: ClassVar[bool] = True
     sees_original: ClassVar[bool] = False
@@ -62,7 +67,13 @@ class Zero(Step):
 
 @word
 class Blend(Step):
-    """Move back towards the original model by a share of the way (weights and statistics)."""
+    """Move the model back towards the original by a `share` of the difference (experimental).
+
+    Buffers, such as running statistics, move too.
+
+    Args:
+        share: 0 changes nothing, 1 gives the original.
+    """
 
     settled: ClassVar[bool] = True
     share: float
@@ -82,17 +93,64 @@ class Blend(Step):
 
 
 @word
-class Transpose(Step):
-    """Swap height and width of every kernel, as if the network were shown mirrored pictures.
+class ShrinkPerturb(Step):
+    """Shrink some weights towards noise: w = (1 - share) w + share * noise * fresh Xavier weights.
 
-    What the kernels have learnt stays useful, so that fine-tuning repairs it soon.
+    Vectors, such as biases and the weights of normalisation, are shrunk and get no noise.
+
+    Args:
+        share: alpha of UNDO, above 0 and at most 1; the larger, the more must be learned again.
+        noise: beta of UNDO; with 0 the weights shrink towards zero.
+        where: the weights.
+
+    Source: Lee et al., Distillation Robustifies Unlearning (UNDO), arXiv 2506.06278;
+    AddieFoote/distillation-robustify-unlearning@edbf111 (0.25 and 0 on WMDP), after Ash and Adams,
+    On Warm-Starting Neural Network Training, arXiv 1910.08475. Xavier: Glorot and Bengio, 2010.
+    """
+
+    draws: ClassVar[bool] = True
+    sees_original: ClassVar[bool] = False
+    share: float = 0.25
+    noise: float = 0.0
+    where: Selector = Everything()
+
+    def check(self) -> None:
+        if not 0 < self.share <= 1 or self.noise < 0:
+            raise BadSentence(
+                "ShrinkPerturb: share must lie above 0 and at most at 1, and noise be 0 or more."
+            )
+
+    @torch.no_grad()
+    def __call__(self, run: RunProtocol) -> None:
+        stream, mask = run.stream("shrink and perturb"), run.mask(self.where)
+        for name, weight in run.model.named_parameters():
+            sampled = (2 * torch.rand(weight.shape, generator=stream) - 1).to(weight)
+            towards = self.noise * xavier_bound(weight) * sampled
+            weight.add_(self.share * (towards - weight) * mask[name])
+
+
+def xavier_bound(weight: torch.Tensor) -> float:
+    """Return the bound of Xavier's uniform distribution for a matrix or kernel; 0 for a vector."""
+    if weight.ndim < 2:
+        return 0.0
+    return math.sqrt(6 / (weight[0].numel() + weight[:, 0].numel()))
+
+
+@word
+class Transpose(Step):
+    """Swap height and width of every kernel, as if the network were shown mirrored images.
+
+    What the kernels have learned stays useful, so fine-tuning repairs it soon.
+
+    Args:
+        where: the kernels; whole ones of square convolutions.
+
+    Raises:
+        Unsupported: the part holds other weights than whole kernels of square convolutions.
 
     Source: fifth prize of the NeurIPS 2023 challenge (toshi_k & marvelworld), part 2 of their
     write-up (kaggle.com/c/neurips-2023-machine-unlearning/discussion/458531): axes 2 and 3 of all
     Conv2d weights.
-
-    Raises:
-        Unsupported: the part holds other weights than whole kernels of square convolutions.
     """
 
     sees_original: ClassVar[bool] = False
@@ -119,7 +177,7 @@ class Transpose(Step):
 
 @word
 class Half(Step):
-    """Round all weights and statistics to half precision (float16), and go on as before.
+    """Round all weights and statistics to half precision (float16), and keep their dtype.
 
     Source: last stage of the fourth prize of the NeurIPS 2023 challenge (Sebastian Oleszko).
     """

@@ -1,4 +1,4 @@
-"""Steps that look how accurate the model is between turns, and stop, go back or adapt."""
+"""Steps that measure the model's accuracy between turns, and stop, go back or adapt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from expunge.core.term import Pooled
 from expunge.core.vocabulary import word
 from expunge.engine.training import MOST_TURNS, Repeat, Train, Turn, unrolled
 from expunge.errors import BadSentence
-from expunge.methods.losses.targets import Gumbel
+from expunge.methods.losses.teachers import Gumbel, without_shared_class
 
 if TYPE_CHECKING:
     from expunge.core.run import ProblemProtocol, RunProtocol
@@ -25,39 +25,13 @@ if TYPE_CHECKING:
 CHUNK = 512
 
 
-@torch.no_grad()
-def accuracy(run: RunProtocol, model: nn.Module, name: str, data: Data | None = None) -> float:
-    """Share of a set's answers (or of those of `data`, a part of it) that are right, 0 to 1."""
-    seen = run.data(name) if data is None else data
-    device = next(model.parameters()).device
-    model.eval()
-    right = 0
-    for rows in torch.arange(len(seen)).split(chunk_of(seen, CHUNK)):
-        batch = seen.batch(rows).to(device)
-        right += int((batch.logits(model).argmax(-1) == batch.targets).sum())
-    run.counts.add({name: len(seen)})
-    return right / scored_in(seen, torch.arange(len(seen)))
-
-
-def carry_out(run: RunProtocol, steps: tuple[Step, ...], place: str, turn: Turn) -> None:
-    """Do steps inside another step, each `Train` with an optimiser that its place keeps."""
-    for here, now, step in unrolled(steps, place, turn):
-        run.place, run.turn = here, now
-        step(run)
-
-
-def of_turn(turn: Turn, again: int, times: int) -> Turn:
-    """Which turn of how many, for a step that takes turns inside another's turn."""
-    return turn[0] * times + again, turn[1] * times
-
-
 @word
 class Until(Step):
-    """Take turns until a set is forgotten: until its accuracy falls below a mark.
+    """Repeat steps until a set is forgotten: until its accuracy falls below a mark.
 
     Args:
         steps: one turn.
-        times: turns at the most.
+        times: turns, at most.
         set: the set whose accuracy is measured after each turn.
         against: the original's accuracy on this set is the mark; 0 if empty.
         margin: added to the mark.
@@ -83,7 +57,7 @@ class Until(Step):
         place, turn = run.place, run.turn
         base = accuracy(run, run.original, self.against) if self.against else 0.0
         for again in range(self.times):
-            carry_out(run, self.steps, place, of_turn(turn, again, self.times))
+            take_turn(run, self.steps, place, turn_within(turn, again, self.times))
             if accuracy(run, run.model, self.set) < base + self.margin:
                 return
 
@@ -139,7 +113,7 @@ class Rewind(Step):
                 tensor.copy_(state[name])
 
     def _turns(self, place: str, turn: Turn) -> list[list[tuple[str, Turn, Step]]]:
-        """The steps one by one, cut after each repetition."""
+        """List the steps one by one, cut after each repetition."""
         cut = []
         for number, step in enumerate(self.steps):
             plan = unrolled((step,), f"{place}/{number}", turn)
@@ -155,17 +129,7 @@ class Rewind(Step):
         return total
 
     def unfit(self, problem: ProblemProtocol) -> str:
-        """Why it cannot work on a problem; empty when it can."""
-        ours, theirs = (classes_in(problem.data(name)) for name in (self.set, self.against))
-        if ours & theirs:
-            return ""
-        return f"no example of {self.against!r} is of a class that occurs in {self.set!r}"
-
-
-def _of_classes(data: Data, classes: frozenset[int]) -> Subset:
-    """The examples of some classes."""
-    rows = torch.isin(all_targets(data), torch.tensor(sorted(classes))).nonzero().flatten()
-    return Subset(data, rows)
+        return without_shared_class(problem, self.set, self.against)
 
 
 @word
@@ -173,15 +137,15 @@ class Lotus(Step):
     """Make the model as unsure of a set as the original's accuracy on unseen examples asks for.
 
     Each epoch measures by how much the model is more accurate on `a` than the original is on
-    `against`. `a` is taught answers of the original, softened by a Gumbel-softmax at the
-    temperature exp(alpha times that gap), and `b` is taught classes drawn from the original's
+    `against`. Then `a` is trained on answers of the original, softened by a Gumbel-softmax at the
+    temperature exp(alpha times that gap), and `b` on classes sampled from the original's
     answers. It ends when the gap is at or below -`margin`.
 
     Args:
         alpha: how fast the temperature rises with the gap.
-        epochs: at the most; each is a pass over `share` of `b`.
-        lr, batch, optimiser: of the descent.
-        share: of `b` that each epoch draws.
+        epochs: at most; each is a pass over `share` of `b`.
+        lr, batch, optimiser: of the training.
+        share: of `b` that each epoch samples.
         margin: how much less accurate it has to become.
         a: the set to be forgotten.
         b: the set to be retained.
@@ -218,7 +182,7 @@ class Lotus(Step):
             if gap <= -self.margin:
                 return
             step = self._train(math.exp(self.alpha * gap))
-            carry_out(run, (step,), place, of_turn(turn, epoch, self.epochs))
+            take_turn(run, (step,), place, turn_within(turn, epoch, self.epochs))
 
     @property
     def teachers(self) -> tuple[str, ...]:
@@ -248,3 +212,39 @@ class Lotus(Step):
         if self.against:
             total[self.against] += len(problem.data(self.against))
         return total
+
+
+def take_turn(run: RunProtocol, steps: tuple[Step, ...], place: str, turn: Turn) -> None:
+    """Run steps inside another step, each `Train` with the optimiser that its place keeps."""
+    for here, now, step in unrolled(steps, place, turn):
+        run.place, run.turn = here, now
+        step(run)
+
+
+def turn_within(turn: Turn, again: int, times: int) -> Turn:
+    """Number the turn `again` of `times` inside another step's turn: which turn, of how many."""
+    return turn[0] * times + again, turn[1] * times
+
+
+@torch.no_grad()
+def accuracy(run: RunProtocol, model: nn.Module, name: str, data: Data | None = None) -> float:
+    """Return the share of a set's answers that are right, 0 to 1; the receipt counts what it reads.
+
+    Args:
+        data: read in the place of the set, a part of it.
+    """
+    seen = run.data(name) if data is None else data
+    device = next(model.parameters()).device
+    model.eval()
+    right = 0
+    for rows in torch.arange(len(seen)).split(chunk_of(seen, CHUNK)):
+        batch = seen.batch(rows).to(device)
+        right += int((batch.logits(model).argmax(-1) == batch.targets).sum())
+    run.counts.add({name: len(seen)})
+    return right / scored_in(seen, torch.arange(len(seen)))
+
+
+def _of_classes(data: Data, classes: frozenset[int]) -> Subset:
+    """Return the examples of some classes."""
+    rows = torch.isin(all_targets(data), torch.tensor(sorted(classes))).nonzero().flatten()
+    return Subset(data, rows)

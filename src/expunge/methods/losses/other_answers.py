@@ -1,7 +1,8 @@
-"""Terms that set an answer against another: a template, a stranger's answer, a generic one."""
+"""Losses on other answers to the same prompts: the data's own, or answers to other questions."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,32 +10,86 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from expunge.core.batch import UNSCORED, Batch, Tokens
-from expunge.core.term import Term
+from expunge.core.batch import UNSCORED, Batch, Tokens, holds_tokens
+from expunge.core.term import Around, Term
 from expunge.core.view import View
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence, Unsupported, did_you_mean
-from expunge.methods.losses.answers import hashed
-from expunge.methods.losses.likelihood import instead, without_other_answers
-from expunge.methods.losses.representation import no_tokens
+from expunge.methods.losses.answers import above_zero
+from expunge.methods.losses.hashing import hashed
+from expunge.methods.losses.likelihood import loglik, original_loglik
+from expunge.methods.losses.precomputed import of_examples
 
 if TYPE_CHECKING:
-    from expunge.core.run import ProblemProtocol
+    from expunge.core.run import ProblemProtocol, RunProtocol
 
 
-# A divergence -> what is gained by probability of the template, and lost by that of the truth.
-Pair = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
+@word
+class Instead(Around):
+    """A loss on the other answers that the data has to its prompts, as in `Instead(CE("forget"))`.
+
+    Source: IdkNLL of Maini et al., TOFU, arXiv 2401.06121 (preference for refusals).
+    """
+
+    term: Term
+
+    def counted(self, batch: Batch) -> int:
+        return self.term.counted(instead(batch))
+
+    @property
+    def alters(self) -> str:
+        return "instead"
+
+    def check(self) -> None:
+        if self.term.reads_whole_sets or self.term.within:
+            raise BadSentence(f"Instead takes a plain term on one set, got {self.term!r}.")
+
+    def unfit(self, problem: ProblemProtocol) -> str:
+        return next(filter(None, (without_other_answers(problem, s) for s in self.sets)), "")
+
+    def __call__(self, view: View) -> Tensor:
+        return self.term(view.seeing("instead", instead))
 
 
-LN2 = 0.6931471805599453
+@word
+class DPO(Term):
+    """Preference of other answers: -2/beta log sigma(beta (log ratio instead - log ratio)), mean.
 
+    A log ratio is log(p(answer) / p0(answer)) of a whole answer; p0 is kept as in `NPO`, two
+    numbers an example. The other answers are the data's own, one to each prompt
+    (`of_pairs(..., instead=...)`).
 
-DIVERGENCES: dict[str, Pair] = {
-    "tv": (lambda p: torch.tanh(p) / 2, lambda p: torch.tanh(p) / 2),
-    "kl": (lambda p: p, lambda p: torch.exp(p - 1)),
-    "js": (lambda p: LN2 - F.softplus(-p), lambda p: p + F.softplus(-p) - LN2),
-    "pearson": (lambda p: p, lambda p: p.square() / 4 + p),
-}
+    Source: Rafailov et al., Direct Preference Optimization, arXiv 2305.18290, equation 7, with the
+    factor 2/beta of locuslab/open-unlearning@19a6141, src/trainer/utils.py (beta 0.1).
+    """
+
+    mean_over: ClassVar[str] = "examples"
+    reads_whole_sets: ClassVar[bool] = True
+    set: str
+    beta: float = 0.1
+
+    def check(self) -> None:
+        above_zero(self, "beta")
+
+    @property
+    def extra_passes(self) -> int:
+        return 1
+
+    def reads(self, problem: ProblemProtocol) -> Counter[str]:
+        return Counter({self.set: 2 * len(problem.data(self.set))})
+
+    def unfit(self, problem: ProblemProtocol) -> str:
+        return without_other_answers(problem, self.set)
+
+    def facts(self, run: RunProtocol) -> dict[str, Tensor]:
+        other = original_loglik(run, self.set, instead)["loglik"]
+        return {**original_loglik(run, self.set), "instead": other}
+
+    def __call__(self, view: View) -> Tensor:
+        theirs = view.seeing("instead", instead)
+        won = loglik(theirs, self.set) - of_examples(self, view, "instead")
+        lost = loglik(view, self.set) - of_examples(self, view, "loglik")
+        return -2 / self.beta * F.logsigmoid(self.beta * (won - lost)).mean()
 
 
 @word
@@ -70,7 +125,6 @@ class FLAT(Term):
         return 1
 
     def unfit(self, problem: ProblemProtocol) -> str:
-        """Why it cannot work on a problem; empty when it can."""
         return without_other_answers(problem, self.set)
 
     def __call__(self, view: View) -> Tensor:
@@ -79,8 +133,23 @@ class FLAT(Term):
         return (loss(mean_probability(view, self.set)) - gain(theirs)).mean()
 
 
+# A divergence -> what is gained by probability of the template, and lost by that of the truth.
+Pair = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
+
+
+LN2 = 0.6931471805599453
+
+
+DIVERGENCES: dict[str, Pair] = {
+    "tv": (lambda p: torch.tanh(p) / 2, lambda p: torch.tanh(p) / 2),
+    "kl": (lambda p: p, lambda p: torch.exp(p - 1)),
+    "js": (lambda p: LN2 - F.softplus(-p), lambda p: p + F.softplus(-p) - LN2),
+    "pearson": (lambda p: p, lambda p: p.square() / 4 + p),
+}
+
+
 def mean_probability(view: View, name: str) -> Tensor:
-    """The mean probability of the scored tokens of each example, [b]."""
+    """Return the mean probability of the scored tokens of each example, [b]."""
     sure, scored = (-view.losses(name)).exp(), view.batch(name).scored
     if scored is None:
         return sure
@@ -91,8 +160,8 @@ def mean_probability(view: View, name: str) -> Tensor:
 class RandomAnswers(Term):
     """Cross-entropy with answers to other questions, put after the prompts of a set, nats.
 
-    The answers are those of the minibatch of `against`, drawn anew for each example and minibatch
-    by a hash of its index, the member's seed and the progress.
+    The answers are those of the minibatch of `against`. Which one an example is given is a hash of
+    its index, the seed and the progress, new at each minibatch.
 
     Args:
         set: the set whose prompts are asked.
@@ -102,7 +171,7 @@ class RandomAnswers(Term):
     Source: Yao, Xu and Liu, Large Language Model Unlearning, arXiv 2310.10683;
     kevinyaobytedance/llm_unlearn@647f309, utils.py (5), which scores the prompts too from the
     third token on (it takes the number of a dictionary's keys for a length), and leaves out the
-    token 1 wherever it stands (faults).
+    token 1 wherever it is (faults).
     """
 
     draws: ClassVar[bool] = True
@@ -127,8 +196,8 @@ class RandomAnswers(Term):
         return repr(self)
 
     def unfit(self, problem: ProblemProtocol) -> str:
-        """Why it cannot work on a problem; empty when it can."""
-        return next(filter(None, (no_tokens(problem, name) for name in self.sets)), "")
+        texts = all(holds_tokens(problem.data(name)) for name in self.sets)
+        return "" if texts else "it puts other answers after prompts, and its sets hold no texts"
 
     def __call__(self, view: View) -> Tensor:
         theirs, salt = view.batch(self.against), int(view.progress * 2**40)
@@ -144,9 +213,11 @@ class RandomAnswers(Term):
 
 
 def answered(batch: Tokens, others: Tokens, picks: list[Tensor]) -> Tokens:
-    """The prompts of a minibatch with answers of another, padded on the right.
+    """Put answers of another minibatch after the prompts of a minibatch, padded on the right.
 
     Args:
+        batch: gives the prompts, b of them.
+        others: gives the answers.
         picks: for each copy of the minibatch, whose answer each example is given, int64 [b]: a
             number among the examples of `others`, sorted by their index.
     """
@@ -166,42 +237,29 @@ def answered(batch: Tokens, others: Tokens, picks: list[Tensor]) -> Tokens:
 
 
 def prompt_of(batch: Tokens, row: int) -> Tensor:
-    """Which places of a row are its prompt: tokens before the first that is scored, bool [t]."""
+    """Mark a row's prompt: its tokens before the first that is scored, bool [t]."""
     before = (batch.labels[row] != UNSCORED).cumsum(-1) == 0
     return batch.mask[row] & before
 
 
-@word
-class Generic(Term):
-    """Cross-entropy with what the original would say without what the teacher knows better, nats.
+def instead(batch: Batch) -> Batch:
+    """Return the same prompts with the other answers.
 
-    The wanted answer is softmax(v - strength relu(t - v)), where v are the original's logits and t
-    those of the teacher "taught", trained further on what is to be forgotten.
-
-    Args:
-        set: the set to be forgotten.
-        strength: alpha of the paper; how much less likely becomes what the teacher raised.
-
-    Source: Eldan and Russinovich, Who's Harry Potter, arXiv 2310.02238, generic predictions;
-    swj0419/muse_bench@fcd6651, whos_harry_potter.py, which uses the difference when it answers and
-    trains nothing. Their dictionary, which puts common words in the place of names
-    before, is left to the data.
+    Raises:
+        Unsupported: there are none.
     """
+    if not isinstance(batch, Tokens) or batch.instead is None:
+        raise Unsupported(
+            "The data has no other answers; give one to each prompt: of_pairs(..., instead=...), "
+            "or a key 'instead' in each line of the file."
+        )
+    return batch.instead
 
-    mean_over: ClassVar[str] = "targets"
-    reads_labels: ClassVar[tuple[str, ...]] = ()
-    set: str
-    strength: float = 5.0
 
-    def check(self) -> None:
-        if self.strength <= 0:
-            raise BadSentence(f"Generic: strength must be above 0, got {self.strength}.")
-
-    @property
-    def teachers(self) -> tuple[str, ...]:
-        return ("original", "taught")
-
-    def __call__(self, view: View) -> Tensor:
-        base, more = (view.answers(self.set, who) for who in self.teachers)
-        wanted = (base - self.strength * F.relu(more - base)).softmax(-1)
-        return F.cross_entropy(view.answers(self.set), wanted)
+def without_other_answers(problem: ProblemProtocol, name: str) -> str:
+    """Say as a clause why a set has no other answers; empty when it has."""
+    data = problem.data(name)
+    first = data.batch(torch.zeros(1, dtype=torch.int64)) if holds_tokens(data) else None
+    if isinstance(first, Tokens) and first.instead is not None:
+        return ""
+    return f"the set {name} has no other answers to its prompts (instead=...)"
