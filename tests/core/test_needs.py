@@ -26,6 +26,7 @@ from expunge.engine.requirements import needs
 from expunge.engine.run import Run
 from expunge.engine.training import Repeat, Reset, Train
 from expunge.errors import BadData, OffLimits, Unsupported
+from expunge.methods.cost import forecast
 from expunge.methods.losses.answers import CE, KL, L1, Uniform
 from expunge.methods.losses.classes import Relabel
 from expunge.methods.published import PUBLISHED

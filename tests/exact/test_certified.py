@@ -343,7 +343,7 @@ def test_the_guarantee_quotes_the_statement() -> None:
         ({"std": math.inf}, "std must"),
         ({"epsilon": 0.0}, "epsilon must"),
         ({"epsilon": -0.5}, "epsilon must"),
-        ({"epsilon": 1.5}, "epsilon must be at most 1, got 1.5"),
+        ({"epsilon": 1.5}, "epsilon must be 1 at most, got 1.5"),
         ({"delta": 0.0}, "delta must"),
         ({"delta": 1.0}, "delta must lie between 0 and 1"),
         ({"gamma": 0.04}, "gamma must be 0.048113 or more"),

@@ -23,6 +23,7 @@ from expunge.engine.group import SingleModel, known_to
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Repeat, Train, unrolled
 from expunge.errors import BadSentence, Unsupported
+from expunge.methods.cost import forecast
 from expunge.methods.losses.answers import CE, Tempered
 from expunge.methods.losses.classes import AnyClass, OneClass, Relabel
 from expunge.methods.losses.teachers import Gumbel, Reference, Without

@@ -32,7 +32,7 @@ from expunge.metrics.text.likelihood import (
 )
 from expunge.metrics.text.membership import ATTACKS
 from expunge.metrics.text.memorisation import rouge_recall
-from expunge.metrics.text.row_label import flags
+from expunge.metrics.text.row_label import flags, language_row_label
 from expunge.problems.text.by_name import REFUSAL
 from expunge.problems.text.evaluation_sets import EvaluationSet
 from expunge.report.language_terminal import COLUMNS, cells

@@ -19,6 +19,7 @@ from expunge.experiments.tuning.held_out_answers import Bench
 from expunge.experiments.tuning.record import between, finding, keep, search_record
 from expunge.experiments.tuning.search import SearchBudget, SearchResult, scored, search
 from expunge.experiments.tuning.search_vocabulary import search_vocabulary
+from expunge.methods.cost import share_of_retraining
 from expunge.methods.sentences import as_method
 
 TERMS = SearchBudget(budget=10, members=2, oracles=2, cost=0.5)

@@ -25,6 +25,7 @@ from expunge.experiments.tuning.held_out_answers import (
     losses,
     quality,
 )
+from expunge.methods.cost import share_of_retraining
 
 # Raised when the distance is computed in another way.
 VERSION = 1
@@ -121,7 +122,7 @@ def _measured(
         forgetting=forgetting(subject, oracle),
         losses=tuple(losses(subject, oracle).items()),
         quality=quality(subject, oracle, rule),
-        cost=share(method, bench.split.problem),
+        cost=share_of_retraining(method, bench.split.problem),
         seconds=receipt.seconds,
     )
 

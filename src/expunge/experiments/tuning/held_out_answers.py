@@ -16,7 +16,7 @@ from expunge.core.receipt import Receipt, Unlearned
 from expunge.core.store import Corrupt, Job, Store
 from expunge.core.vocabulary import in_full
 from expunge.engine.check import check_fit
-from expunge.engine.stacking import Engine, Timing
+from expunge.engine.stacking import Engine, Timing, unlearn_runs
 from expunge.engine.training import from_scratch
 from expunge.errors import BadEvidence
 from expunge.experiments.collect import evidence_of
@@ -186,7 +186,7 @@ class Bench:
 
 def run_all(runs: list[Any], method: Method, engine: Engine) -> list[Unlearned]:
     """Run a method for all runs, without measuring on the way."""
-    *_, made = members(runs, method, engine)
+    *_, made = unlearn_runs(runs, method, engine)
     return made  # type: ignore[return-value]
 
 

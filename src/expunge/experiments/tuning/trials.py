@@ -16,6 +16,7 @@ from expunge.experiments.tuning.held_out_answers import Bench
 from expunge.experiments.tuning.limits import within
 from expunge.experiments.tuning.ranges import TENFOLD, Log, Number, OneOf
 from expunge.experiments.tuning.space import Hyperparameter, configured, search_space
+from expunge.methods.cost import share_of_retraining
 
 # Trials before the estimator takes over; the given sentence and its scalings are among them.
 STARTUP = 10
@@ -265,7 +266,9 @@ def limited(
         if one.path[-1] == "epochs":
             given, most = one.value, one.value * 10
             # Between these two, since fewer epochs may round to no minibatch less.
-            low, high = (share(configured(method, [(one, e)]), problem) for e in (given, most))
+            low, high = (
+                share_of_retraining(configured(method, [(one, e)]), problem) for e in (given, most)
+            )
             rate = (high - low) / (given * 9)
             end = min(cap / rate, most) if rate > 0 else most
             one = replace(one, range=Log(given / 10, max(end, given / 5)))

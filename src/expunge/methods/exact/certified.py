@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from expunge.core.seeds import stream
 from expunge.errors import BadData, BadSentence, BudgetSpent
-from expunge.methods.exact.layout import Rows, requested
+from expunge.methods.exact.layout import NO_ROWS, Rows, requested
 
 MOST_STEPS = 100
 SMALLEST_STEP = 2.0**-40
@@ -185,7 +185,7 @@ class CertifiedHead:
                 "be removed was used for them: the guarantee is about the head alone."
             )
         self.statement, self.constants = statement.strip(), constants
-        self.n, self.gone = len(features), NONE
+        self.n, self.gone = len(features), NO_ROWS
         self.rows = torch.arange(self.n)
         x = features.detach().cpu().double()
         self.x = x / x.norm(dim=1, keepdim=True).clamp_min(1)  # what rounding left above 1

@@ -139,7 +139,6 @@ class TNPO(Term):
     """
 
     mean_over: ClassVar[str] = "targets"
-    reads_whole_sets: ClassVar[bool] = True
     set: str
     beta: float = 4.0
     power: float = 0.0

@@ -41,7 +41,7 @@ class Instead(Around):
         return "instead"
 
     def check(self) -> None:
-        if self.term.reads_whole_sets or self.term.within:
+        if self.term.reads_whole_sets or isinstance(self.term, Around):
             raise BadSentence(f"Instead takes a plain term on one set, got {self.term!r}.")
 
     def unfit(self, problem: ProblemProtocol) -> str:
@@ -64,7 +64,6 @@ class DPO(Term):
     """
 
     mean_over: ClassVar[str] = "examples"
-    reads_whole_sets: ClassVar[bool] = True
     set: str
     beta: float = 0.1
 

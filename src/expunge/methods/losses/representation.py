@@ -74,7 +74,6 @@ class Steer(Term):
 
     mean_over: ClassVar[str] = "targets"
     draws: ClassVar[bool] = True
-    reads_whole_sets: ClassVar[bool] = True
     set: str
     layer: int = 7
     scale: float = 6.5

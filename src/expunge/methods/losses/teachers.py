@@ -275,7 +275,6 @@ class TopKL(Term):
     """
 
     mean_over: ClassVar[str] = "targets"
-    reads_whole_sets: ClassVar[bool] = True
     reads_labels: ClassVar[tuple[str, ...]] = ()
     set: str
     likeliest: int = 64

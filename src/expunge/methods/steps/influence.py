@@ -11,11 +11,11 @@ from expunge.core.method import Step
 from expunge.core.term import Term
 from expunge.core.vocabulary import word
 from expunge.engine.curvature import (
+    chunks,
     conjugate_gradient,
     fisher_times,
     full_gradient,
     hessian_times,
-    pieces,
 )
 from expunge.engine.memory import ANSWERS, more_than_one
 from expunge.errors import BadSentence
@@ -58,7 +58,7 @@ class Newton(Step):
 
     def reads(self, problem: ProblemProtocol) -> Counter[str]:
         once: Counter[str] = Counter()
-        for where in pieces(problem, self.objective):
+        for where in chunks(problem, self.objective):
             once.update({name: len(rows) for name, rows in where.items()})
         once[ANSWERS] = more_than_one(self.objective, once)
         return Counter({name: (1 + self.iterations) * count for name, count in once.items()})
