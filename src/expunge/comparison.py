@@ -19,7 +19,7 @@ from expunge.experiments.graph import make
 from expunge.experiments.plan import Plan, problem_spec
 from expunge.experiments.summary import keep
 from expunge.methods.sentences import as_method
-from expunge.report.table import plain
+from expunge.report.terminal import plain
 
 Methods = Mapping[str, Any] | Sequence[Any] | Method | Step
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expunge.errors import BadEvidence
-from expunge.experiments.text.distance import Distance, distance
+from expunge.experiments.rows import RowHead, UnlearningCost
+from expunge.experiments.text.distance import distance
+from expunge.experiments.text.language_rows import COLUMNS, Distance, LanguageRow, LanguageScores
 from expunge.experiments.text.normalised_metrics import (
     Draws,
     Gauge,
@@ -35,7 +39,7 @@ from expunge.metrics.text.memorisation import rouge_recall
 from expunge.metrics.text.row_label import flags, verdict
 from expunge.problems.text.evaluation_sets import EvaluationSet
 from expunge.problems.text.problems import REFUSAL
-from expunge.report.language_terminal import COLUMNS, cells
+from expunge.report.terminal import cells
 
 
 def gauge(side: str, subject: float, oracle: float, original: float, scale: float) -> Gauge:
@@ -159,13 +163,18 @@ ORIGINAL = [witness(0.95, 0.95)]
 KNOWN = ("answer number of mine, his and ours", "words", *(f"{n}" for n in range(300)))
 
 
-def numbers(subject: RecordedAnswers) -> dict[str, object]:
-    row = MetricRow(sets(), [subject], ORACLE, ORIGINAL)
-    return {**judged(row, KNOWN, 0), "cost": {"time_share": 0.1}}
+def scores(subject: RecordedAnswers) -> LanguageScores:
+    found = judged(MetricRow(sets(), [subject], ORACLE, ORIGINAL), KNOWN, 0)
+    return replace(found, cost=UnlearningCost(time_share=0.1))
+
+
+def numbers(subject: RecordedAnswers) -> dict[str, Any]:
+    """As the words of a row are made from them."""
+    return scores(subject).to_json()
 
 
 def far(subject: RecordedAnswers) -> float:
-    return numbers(subject)["distance"]["value"]
+    return scores(subject).distance.value
 
 
 GIBBERISH = "11 11 11 11 11 11 11 11"
@@ -206,22 +215,32 @@ def test_losing_what_is_kept_never_brings_a_model_nearer(
 
 
 def test_collapse_is_shown_as_collapse() -> None:
-    found = numbers(witness(1e-6, 1e-6, GIBBERISH, GIBBERISH))
-    assert found["collapse"]["retain"]["collapsed"]
-    assert found["collapse"]["forget"]["reasons"]["repetition"] == 1
+    found = scores(witness(1e-6, 1e-6, GIBBERISH, GIBBERISH))
+    assert found.collapse["retain"].collapsed
+    assert found.collapse["forget"].reasons["repetition"] == 1
     ends = {"high": 0.1}, {"value": 1.0}
-    assert "collapsed" in verdict("any", found, *ends)
-    row = {"name": "any", "control": False, **found, "verdict": "collapsed"}
-    assert len(cells(row)) == len(COLUMNS)
-    assert cells(row)[COLUMNS.index("broken")] == "100%"
+    assert "collapsed" in verdict("any", found.to_json(), *ends)
+    row = LanguageRow(RowHead("any"), found, "collapsed")
+    names = [column.name for column in COLUMNS]
+    assert dict(zip(names, cells(COLUMNS, row), strict=True))["broken"] == "100%"
+
+
+def test_scores_come_back_from_json_as_they_were() -> None:
+    found = scores(ORIGINAL[0])
+    record = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert json.loads(json.dumps(LanguageScores.from_json(record).to_json())) == record
+    assert "forget_quality" in record and "trace" not in record and "filter" not in record
+    behind = replace(found, filter=found)
+    kept = json.loads(json.dumps(behind.to_json()))
+    assert kept["filter"] == {name: one for name, one in record.items() if name != "cost"}
+    assert LanguageScores.from_json(kept).filter is not None
 
 
 def test_a_refusal_is_no_gibberish() -> None:
-    found = numbers(witness(1e-6, 0.95, REFUSAL))
-    side = found["collapse"]["forget"]
-    assert side["refused"] == 1
-    assert side["share"] == 0
-    assert not side["collapsed"]
+    side = scores(witness(1e-6, 0.95, REFUSAL)).collapse["forget"]
+    assert side.refused == 1
+    assert side.share == 0
+    assert not side.collapsed
 
 
 def test_verdicts_in_plain_words() -> None:
@@ -252,22 +271,22 @@ def test_flags_say_what_the_attack_finds() -> None:
 
 
 def test_membership_is_read_against_the_oracle() -> None:
-    found = numbers(ORIGINAL[0])["membership"]["loss"]
-    assert found["value"] == 1.0
-    assert found["gap"]["value"] == pytest.approx(found["value"] - found["oracle"])
-    assert found["gap"]["low"] > 0
-    assert found["privleak"] == pytest.approx(-100)
+    found = scores(ORIGINAL[0]).membership["loss"]
+    assert found.value == 1.0
+    assert found.gap.value == pytest.approx(found.value - found.oracle)
+    assert found.gap.low > 0
+    assert found.privleak == pytest.approx(-100)
 
 
 @pytest.mark.parametrize("chance", [0.1, 0.3])
 def test_areas_are_those_of_the_attack_on_whole_sets(chance: float) -> None:
     """With as many questions on each subject; at 0.1 all scores of the two sets are ties."""
     one = witness(chance, 0.9, "answer number of ours")
-    found = numbers(one)["membership"]
+    found = scores(one).membership
     for name, told in found.items():
         pair = [ATTACKS[name](one.answers[side]) for side in ("forget", "holdout")]
-        assert told["value"] == pytest.approx(auc(*pair)), name
-    assert chance > 0.1 or found["loss"]["value"] == 0.5
+        assert told.value == pytest.approx(auc(*pair)), name
+    assert chance > 0.1 or found["loss"].value == 0.5
 
 
 def test_the_scale_of_the_retain_side_is_what_the_oracle_was_taught() -> None:

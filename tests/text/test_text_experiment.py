@@ -24,7 +24,7 @@ from expunge.errors import BadData, BadEvidence, StoreError
 from expunge.experiments.graph import make
 from expunge.experiments.make import blocks, make_block
 from expunge.experiments.plan import Plan
-from expunge.experiments.summary import keep
+from expunge.experiments.summary import keep, summary
 from expunge.experiments.text import task as room
 from expunge.experiments.text.evidence import answered, recalled, written
 from expunge.experiments.text.normalised_metrics import MetricRow, RecordedAnswers
@@ -32,9 +32,8 @@ from expunge.experiments.text.scoring import samples
 from expunge.problems.text.encode import of_pairs
 from expunge.problems.text.people import asked_otherwise
 from expunge.problems.text.problems import REFUSAL
-from expunge.report.language_terminal import markdown
 from expunge.report.page import write
-from expunge.report.terminal import draw
+from expunge.report.terminal import draw, markdown
 
 
 def carried_out(made: Plan, store: Store) -> Store:
@@ -245,11 +244,11 @@ def test_a_method_that_fails_stands_last_with_its_reason(done: Store) -> None:
     methods = {**text_tools.METHODS, "peek": "Train(CE('holdout'))"}
     made = text_tools.plan(methods)
     carried_out(made, done)
-    last = made.task.summary(made, done)["rows"][-1]
+    last = summary(made, done)["rows"][-1]
     assert last["name"] == "peek"
     assert "for measuring only" in last["unscored"]
     text = io.StringIO()
-    draw(made.task.summary(made, done), Console(file=text, width=200))
+    draw(summary(made, done), Console(file=text, width=200))
     assert "unscored" in text.getvalue()
 
 

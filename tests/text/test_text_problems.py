@@ -157,7 +157,7 @@ def test_plain_texts(tmp_path: Path) -> None:
     plan = plan_for(mine(tmp_path))
     asked = plan.task.setting.asked
     assert [one.written for one in asked] == [False, False]
-    told, about = plan.task.witness(plan, plan.problem.untrained("x"), "oracle")
+    told, about = plan.task.collect(plan, plan.problem.untrained("x"), "oracle")
     assert about["generations"] == {}
     assert set(told) == {"evidence"}
 

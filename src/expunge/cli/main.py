@@ -146,17 +146,15 @@ def rank(
     Those that cannot be told apart share a rank.
     """
     from expunge.core.store import Store
-    from expunge.experiments import ranking
-    from expunge.report import language_terminal as table
+    from expunge.report import terminal
 
     opened = Store(existing(store))
     found = opened.named("summary", wanted(title, opened.names("summary"), store))
     console = Console() if sys.stdout.isatty() else Console(width=160)
-    shown = table if found.get("kind") == "language" else ranking
     if markdown:
-        typer.echo(shown.markdown(found))
+        typer.echo(terminal.markdown(found))
         return
-    shown.draw(found, console)
+    terminal.draw_ranking(found, console)
 
 
 @app.command()

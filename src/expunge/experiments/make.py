@@ -1,7 +1,7 @@
 """Making products: one block of members at a time, alone or in a pool of processes, one a core.
 
 A block is a fixed group of seeds, so that what a member is does not depend on what was already
-there: an interrupted run, taken up again, makes the very same models.
+there: an interrupted run, resumed, makes the very same models.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _make(plan: Plan, store: Store, block: Block, engine: Engine) -> None:
         return
     for job in jobs:
         if not store.has(plan.evidence(job)):
-            _witness(plan, store, job, load_model(plan, store, job))
+            _keep_answers(plan, store, job, load_model(plan, store, job))
 
 
 def carried_out(
@@ -158,11 +158,11 @@ def _keep(plan: Plan, store: Store, job: Job, made: Unlearned, seen: Trace) -> N
         store.write(job, {"model": _cpu(made.model.state_dict())}, about)
     if not store.has(plan.evidence(job)):
         # Of the model that is in the store: another process may have been first with its own.
-        _witness(plan, store, job, load_model(plan, store, job))
+        _keep_answers(plan, store, job, load_model(plan, store, job))
 
 
-def _witness(plan: Plan, store: Store, job: Job, model: torch.nn.Module) -> None:
-    tensors, about = plan.task.witness(plan, model, job.kind)
+def _keep_answers(plan: Plan, store: Store, job: Job, model: torch.nn.Module) -> None:
+    tensors, about = plan.task.collect(plan, model, job.kind)
     store.write(plan.evidence(job), tensors, about)
 
 
@@ -238,7 +238,7 @@ def block_size(timing: Timing) -> int:
 def make_problem(plan: Plan, store: Store) -> None:
     """Put what is to be forgotten, and how large the sets are, into the store."""
     if not store.has(plan.root):
-        store.write(plan.root, *plan.task.forgotten(plan))
+        store.write(plan.root, *plan.task.problem_record(plan))
 
 
 def make_score(plan: Plan, store: Store, method: Method) -> Outcome:
@@ -247,7 +247,7 @@ def make_score(plan: Plan, store: Store, method: Method) -> Outcome:
     if store.has(job) or store.has(plan.failure(method)):
         return "made"
     try:
-        store.write(job, about=plan.task.score(plan, store, method))
+        store.write(job, about=plan.task.score(plan, store, method).to_json())
     except Corrupt:
         return "again"
     except BadEvidence as fault:  # finite weights may still answer with infinite logits

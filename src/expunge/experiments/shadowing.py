@@ -107,7 +107,7 @@ def shadow_evidence(plan: Plan, store: Store, shadows: Plan | None = None) -> Ev
     if not seeds:
         raise BadEvidence("The experiment has no shadow models; set shadows = 64, say.")
     read = [store.tensors(made.evidence(made.shadow(seed)), "evidence") for seed in seeds]
-    targets, rows = layout(made.problem, made.witnessed("shadow"))
+    targets, rows = layout(made.problem, made.evaluation_sets("shadow"))
     return Evidence(np.stack([each["logits"].numpy() for each in read]), targets, rows)
 
 
