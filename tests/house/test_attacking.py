@@ -18,7 +18,7 @@ from torch import nn
 from expunge.core.problem import Problem
 from expunge.core.store import Store
 from expunge.errors import BadEvidence
-from expunge.experiments.attacking import blindly, evaluation_set
+from expunge.experiments.attacking import blind_record, evaluation_set
 from expunge.experiments.classifier_rows import ClassifierRow, ClassifierScores, MetricScore
 from expunge.experiments.collect import gather
 from expunge.experiments.plan import Plan
@@ -226,17 +226,17 @@ def test_a_forget_set_that_its_classes_give_away_voids_the_weak_attacks() -> Non
     whole = Problem.split(
         data, torch.nonzero(data.targets == 0).flatten(), name="class", test=pictures(60, 2)
     )
-    told = blindly(whole, np.random.default_rng(0))
+    told = blind_record(whole, np.random.default_rng(0))
     assert told["void"] is True
     assert told["said"].startswith("The attack is void")
     fair = Problem.split(data, torch.arange(30), name="share", test=pictures(60, 2))
-    assert blindly(fair, np.random.default_rng(0))["void"] is False
+    assert blind_record(fair, np.random.default_rng(0))["void"] is False
     vectors = Problem.of(
         forget=(torch.randn(20, 7), torch.arange(20) % 3),
         retain=(torch.randn(20, 7), torch.arange(20) % 3),
         test=(torch.randn(30, 7), torch.arange(30) % 3),
     )
-    assert blindly(vectors, np.random.default_rng(0))["void"] is False
+    assert blind_record(vectors, np.random.default_rng(0))["void"] is False
 
 
 def test_signals_without_a_retrained_model_are_marked(found: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ from expunge.experiments.memorised_sets import (
 )
 from expunge.experiments.plan import Plan
 from expunge.experiments.planning import outline, plan_for
-from expunge.experiments.progress import stand
+from expunge.experiments.progress import print_status
 from expunge.experiments.rows import RowHead, UnlearningCost
 from expunge.experiments.shadowing import confidences, members, shadow_evidence
 from expunge.experiments.summary import summary
@@ -219,7 +219,7 @@ def test_a_worst_case_of_too_many_examples_is_refused(
 def test_status_and_forecast_say_what_can_be_said(tmp_path: Path) -> None:
     made, text = experiment("Memorised('low', 40)"), io.StringIO()
     empty, console = Store(tmp_path / "s"), Console(file=text, width=200)
-    stand(made, empty, console)
+    print_status(made, empty, console)
     first = outline(made, empty)
     timed(first, empty)
     draw(first, empty, 2, console)

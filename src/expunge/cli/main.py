@@ -161,12 +161,12 @@ def rank(
 def status(title: Title = "", store: StoreOption = STORE) -> None:
     """Say what of an experiment is made, and the time to go."""
     from expunge.core.store import Store
-    from expunge.experiments.progress import stand
+    from expunge.experiments.progress import print_status
 
     opened = Store(existing(store))
     names = opened.names("experiment")
     text = opened.named("experiment", wanted(title, names, store))["text"]
-    stand(read(text, "the store"), opened, Console())
+    print_status(read(text, "the store"), opened, Console())
 
 
 @app.command()

@@ -72,7 +72,7 @@ def tune(
     from expunge.cli.options import adjusted
     from expunge.core.machine import cores
     from expunge.core.store import Store
-    from expunge.experiments.experiment import load, written
+    from expunge.experiments.experiment import load, to_toml
     from expunge.experiments.tuning.record import draw, keep
     from expunge.experiments.tuning.trials import Budget
     from expunge.experiments.tuning.tune import tune
@@ -85,7 +85,7 @@ def tune(
     keep(found, opened)
     draw(found, wide_console())
     if write:
-        put(write, written(found.experiment_tuned))
+        put(write, to_toml(found.experiment_tuned))
 
 
 def search(

@@ -52,7 +52,7 @@ class ClassifierScores:
             challenge's.
         cost: what unlearning took.
         epsilons: of each forget example.
-        attacks: what the array attacks found, as `attacking.attacked` gives it; empty in summaries
+        attacks: what the array attacks found, of `attacking.attack_record`; empty in summaries
             of older versions.
         retrain_free: signal -> what it says without retrained models.
         membership: of single examples, by shadow models; empty without any.
@@ -248,8 +248,8 @@ def audit_notes(summary: Record) -> list[str]:
         return []
     models = summary["rows"][0]["audits"]["models"]
     how = (
-        f"Audits of the weights of {models} models a row: found k of n, where k of the n that tell "
-        "originals from retrained models here find a difference after Holm."
+        f"Audits of the weights of {models} models a row: found k of n, where k of the n that "
+        "distinguish originals from retrained models here find a difference after Holm."
     )
     if "reason" in found:
         return [how, f"False alarms of the audits are not known: {found['reason']}"]

@@ -202,11 +202,11 @@ class Plan:
         return Job("forget-set", said, 0, (self.memorisation, *self.memorisation.inputs))
 
     def failure(self, method: Method) -> Job:
-        """The record that a method could not be carried out, with the reason."""
+        """The record that a method could not be run, with the reason."""
         first = self.unlearned(method, self.experiment.seeds[0])
         from expunge.core.machine import __version__
 
-        # with the version: what failed may have been mended since
+        # with the version: what failed may be fixed since
         return Job("failure", f"{__version__} {in_full(method.steps)}", 0, (first,))
 
     def score(self, method: Method) -> Job:

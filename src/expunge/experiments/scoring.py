@@ -12,7 +12,7 @@ from expunge.core.machine import hardware
 from expunge.core.method import Method
 from expunge.core.seeds import derived
 from expunge.core.store import Job, Store
-from expunge.experiments.attacking import attacked, recognised, shadows_of
+from expunge.experiments.attacking import attack_record, membership_record, shadows_of
 from expunge.experiments.classifier_rows import ClassifierScores, MetricScore
 from expunge.experiments.collect import gather
 from expunge.experiments.plan import Plan
@@ -48,9 +48,9 @@ def score(plan: Plan, store: Store, method: Method) -> ClassifierScores:
         scores=scores(plan, subject, oracle),
         cost=cost(plan, store, method, subjects),
         epsilons=epsilons.round(6).tolist(),
-        attacks=attacked(plan, method, subject, oracle, original, shadows),
+        attacks=attack_record(plan, method, subject, oracle, original, shadows),
         retrain_free=retrain_free(plan, subject, original),
-        membership={} if shadows is None else recognised(plan, shadows, groups),
+        membership={} if shadows is None else membership_record(plan, shadows, groups),
         accuracy_of_models={name: accuracies(subject, name).tolist() for name in plan.measured},
         gallery=gallery(subject, oracle),
     )

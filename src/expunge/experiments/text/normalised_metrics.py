@@ -134,7 +134,7 @@ class Gauge:
         set: of questions; gauges on one set are drawn together.
         side: "forget" or "retain".
         subject, oracle, original: float64 [model, group], means over groups of questions, which
-            are subjects where these are told apart.
+            are subjects where the questions name some.
         scale: what being taught changes on this gauge.
     """
 

@@ -15,7 +15,7 @@ from expunge.core.seeds import derived
 from expunge.errors import BadEvidence
 from expunge.experiments.scoring import cost, originals
 from expunge.experiments.text.distance import distance
-from expunge.experiments.text.evidence import path, recalled
+from expunge.experiments.text.evidence import path, read_answers
 from expunge.experiments.text.language_rows import (
     BrokenAnswers,
     GaugeScore,
@@ -121,7 +121,7 @@ def score(plan: Plan, store: Store, setting: LanguageSetting, method: Method) ->
 
 @lru_cache(maxsize=KEPT)
 def _recorded(store: Store, evidence: Job, setting: LanguageSetting) -> RecordedAnswers:
-    return RecordedAnswers(recalled(store, evidence, setting.asked))
+    return RecordedAnswers(read_answers(store, evidence, setting.asked))
 
 
 def judged(row: MetricRow, known: Sequence[str], seed: int) -> LanguageScores:
@@ -163,7 +163,7 @@ def refuse_guesses(row: MetricRow) -> None:
             continue
         hits = np.mean([one.values(right_option, asked.name) for one in row.original], axis=0)
         chance = float(np.mean(1 / (1 + asked.wrong.counts)))
-        # as many questions as there are, however many originals were asked
+        # as many questions as there are, however many originals answered them
         known = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
         if known.low <= chance:
             raise BadEvidence(

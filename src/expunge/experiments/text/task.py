@@ -14,7 +14,7 @@ from expunge.core.store import Store
 from expunge.experiments.plan import Plan, Product, Task
 from expunge.experiments.rows import AllScores, Column, Record, RowHead, TableRow, UnscoredRow
 from expunge.experiments.text import language_rows
-from expunge.experiments.text.evidence import answered, traced
+from expunge.experiments.text.evidence import collect_answers, trace_of
 from expunge.experiments.text.language_rows import COLUMNS, LanguageRow, LanguageScores
 from expunge.experiments.text.normalised_metrics import CHOICE, FORGET, RESAMPLES, RETAIN
 from expunge.experiments.text.scoring import score
@@ -77,10 +77,10 @@ class Language(Task[LanguageScores]):
         return f"{ASKED_VERSION}/{hashlib.blake2b(said, digest_size=16).hexdigest()}"
 
     def collect(self, plan: Plan, model: nn.Module, made_as: str) -> Product:
-        return answered(model, self.setting.tokenizer, self.setting.asked)
+        return collect_answers(model, self.setting.tokenizer, self.setting.asked)
 
     def trace(self, plan: Plan, model: nn.Module) -> dict[str, float]:
-        return traced(model, self.setting.asked)
+        return trace_of(model, self.setting.asked)
 
     def score_key(self, plan: Plan) -> str:
         return f"texts/{SCORE_VERSION}"

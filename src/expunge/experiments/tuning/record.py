@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from expunge.core.store import Job, Store
-from expunge.experiments.experiment import written
+from expunge.experiments.experiment import to_toml
 from expunge.experiments.summary import digest_of
 from expunge.experiments.tuning import held_out as ground
 from expunge.experiments.tuning.evaluate import Evaluation
@@ -26,8 +26,8 @@ NEAR = 1.1
 def record(found: Tuning) -> dict[str, Any]:
     """All trials, the finalists, the protocol: what a report or another reader needs."""
     return {
-        "experiment": written(replace(found.experiment, data="")),  # folders are not passed on
-        "tuned": written(replace(found.experiment_tuned, data="")),
+        "experiment": to_toml(replace(found.experiment, data="")),  # folders are not passed on
+        "tuned": to_toml(replace(found.experiment_tuned, data="")),
         "protocol": ground.__doc__,
         "held_out": {"forget": found.said, "overlap": found.overlap},
         "budget": asdict(found.budget),

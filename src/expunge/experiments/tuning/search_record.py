@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from expunge.core.store import Job, Store
-from expunge.experiments.experiment import written
+from expunge.experiments.experiment import to_toml
 from expunge.experiments.summary import digest_of
 from expunge.experiments.tuning import search
 from expunge.experiments.tuning.evolve import Candidate
@@ -32,7 +32,7 @@ Row = Mapping[str, Any]
 def record(found: SearchResult, summaries: Sequence[Summary]) -> dict[str, Any]:
     """The protocol, the finalists with fresh distances, and the scores on unseen sets."""
     return {
-        "experiment": written(replace(found.experiment, data="")),  # folders are not passed on
+        "experiment": to_toml(replace(found.experiment, data="")),  # folders are not passed on
         "protocol": search.__doc__,
         "terms": asdict(found.terms),
         "held_out": found.said,
@@ -122,7 +122,7 @@ def written_with(found: SearchResult) -> str:
     own = {method.name for method in found.experiment.methods}
     new = tuple(method for method in found.to_score if method.name not in own)
     methods = (*found.experiment.methods, *new)
-    return written(replace(found.experiment, methods=methods))
+    return to_toml(replace(found.experiment, methods=methods))
 
 
 def draw(found: SearchResult, summaries: Sequence[Summary], console: Console) -> None:
