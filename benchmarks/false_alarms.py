@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from expunge.core.store import Store
+from expunge.experiments.collect import gather
 from expunge.experiments.experiment import load
 from expunge.experiments.make import STACK, Block, blocks, choose_engine, make_block, make_problem
 from expunge.experiments.plan import Plan
 from expunge.experiments.planning import plan_for
-from expunge.experiments.scoring import gather
 from expunge.metrics.attacks.battery import (
     ALPHA,
     AttackResult,

@@ -24,7 +24,7 @@ def tool() -> ModuleType:
 
 
 def row(name: str, value: float, **rest: Any) -> dict[str, Any]:
-    score = {"value": value, "low": value - 0.001, "high": value + 0.001, "n": 64}
+    score = {"value": value, "low": value - 0.001, "high": value + 0.001, "n": 64, "unit": "F"}
     scores = {"score": score, "quality": score}
     cost = {"examples_share": 0.1, "time_share": 0.1}
     said = {"name": name, "sentence": "Noise(0.1)", "control": False, "verdict": "partly"}

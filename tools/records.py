@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core.store import Store
-from expunge.experiments import ranking, retrain_free
-from expunge.report import language_terminal as texts
+from expunge.experiments import retrain_free
+from expunge.report.terminal import markdown, ranking_legend
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "records"
@@ -54,10 +54,9 @@ def page(name: str, summaries: list[dict[str, Any]]) -> str:
     versions = ", ".join(f"{key} {value}" for key, value in sorted(first["versions"].items()))
     parts = [f"# {name}\n", f"Written at commit {commit()}; {versions}.\n"]
     for summary in summaries:
-        shown = texts if summary.get("kind") == "language" else ranking
-        parts += [f"## {summary['experiment']['name']}\n", shown.markdown(summary)]
+        parts += [f"## {summary['experiment']['name']}\n", markdown(summary)]
         said = listed(summary.get("chosen", {}).get("said", []))
-        parts += [shown.legend(summary) + "\n", said, unscored(summary), audited(summary)]
+        parts += [ranking_legend(summary) + "\n", said, unscored(summary), audited(summary)]
         parts.append(sentences(summary))
     measured = [summary for summary in summaries if summary.get("retrain_free")]
     if len(measured) > 1:
@@ -163,8 +162,8 @@ def tables(records: Path) -> str:
     for path in newest.values():
         summary = json.loads(path.read_text())
         folder = f"records/{path.parent.name}"
-        note = f"{ranking.legend(summary)} All rows: [{folder}]({folder})."
-        parts += [f"\n{ranking.markdown(summary, first=FIRST)}", f"\n{note}\n"]
+        note = f"{ranking_legend(summary)} All rows: [{folder}]({folder})."
+        parts += [f"\n{markdown(summary, first=FIRST)}", f"\n{note}\n"]
     return "".join(parts) + "\n" if parts else "\n"
 
 

@@ -1,4 +1,4 @@
-"""Comparing methods with retrained oracles, from Python, on any problem."""
+"""Compares methods with retrained oracles, from Python, on any problem of images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from expunge.experiments.graph import make
 from expunge.experiments.plan import Plan, problem_spec
 from expunge.experiments.summary import keep
 from expunge.methods.sentences import as_method
-from expunge.report.table import plain
+from expunge.report.terminal import plain
 
 Methods = Mapping[str, Any] | Sequence[Any] | Method | Step
 
@@ -63,11 +63,11 @@ def compare(
         problem: with an architecture and a recipe, so that oracles can be retrained.
         methods: one method or several, or name -> method, step, steps or sentence.
         members: oracles, and unlearned models by each method.
-        store: a folder that keeps what is made, so that it is made once; else a temporary one.
+        store: a folder that caches what is made; else a temporary one.
         protocol: "challenge" (one original, N seeds) or "paired" (N originals).
         rule: of the challenge's score, "released" or "exact".
         seed: draws the members.
-        audits: sentences of audits of the weights, or "standard"; none unless asked for.
+        audits: sentences of audits of the weights, or "standard"; none unless named.
         audited: models of each kind that audits measure.
 
     Raises:

@@ -18,10 +18,12 @@ from torch import nn
 from expunge.core.problem import Problem
 from expunge.core.store import Store
 from expunge.errors import BadEvidence
-from expunge.experiments.attacking import blindly, evaluation_set
+from expunge.experiments.attacking import blind_record, evaluation_set
+from expunge.experiments.classifier_rows import ClassifierRow, ClassifierScores, MetricScore
+from expunge.experiments.collect import gather
 from expunge.experiments.plan import Plan
 from expunge.experiments.retrain_free import across, correlations, retrain_free
-from expunge.experiments.scoring import gather
+from expunge.experiments.rows import RowHead, UnlearningCost
 from expunge.experiments.shadowing import (
     differences,
     members,
@@ -33,7 +35,7 @@ from expunge.experiments.shadowing import (
 from expunge.experiments.summary import summary
 from expunge.methods.sentences import as_method
 from expunge.report.page import render
-from expunge.report.table import draw, plain
+from expunge.report.terminal import draw, plain
 
 SHADOWS = 8
 
@@ -224,17 +226,17 @@ def test_a_forget_set_that_its_classes_give_away_voids_the_weak_attacks() -> Non
     whole = Problem.split(
         data, torch.nonzero(data.targets == 0).flatten(), name="class", test=pictures(60, 2)
     )
-    told = blindly(whole, np.random.default_rng(0))
+    told = blind_record(whole, np.random.default_rng(0))
     assert told["void"] is True
     assert told["said"].startswith("The attack is void")
     fair = Problem.split(data, torch.arange(30), name="share", test=pictures(60, 2))
-    assert blindly(fair, np.random.default_rng(0))["void"] is False
+    assert blind_record(fair, np.random.default_rng(0))["void"] is False
     vectors = Problem.of(
         forget=(torch.randn(20, 7), torch.arange(20) % 3),
         retain=(torch.randn(20, 7), torch.arange(20) % 3),
         test=(torch.randn(30, 7), torch.arange(30) % 3),
     )
-    assert blindly(vectors, np.random.default_rng(0))["void"] is False
+    assert blind_record(vectors, np.random.default_rng(0))["void"] is False
 
 
 def test_signals_without_a_retrained_model_are_marked(found: dict[str, Any]) -> None:
@@ -262,11 +264,13 @@ def test_retrain_free_signals_by_hand(made: Plan, store: Store) -> None:
 
 
 def test_correlations_are_over_methods_and_leave_the_controls_out() -> None:
-    def of(name: str, signal: float, quality: float) -> dict[str, Any]:
+    def of(name: str, signal: float, quality: float) -> ClassifierRow:
         free = {key: {"value": signal} for key in ("zrf", "rf_jsd")}
-        scores = {key: {"value": quality} for key in ("quality", "divergence_forget")}
-        control = name == "nothing"
-        return {"name": name, "control": control, "retrain_free": free, "scores": scores}
+        value = MetricScore(quality, quality, quality, 8, "F")
+        numbers = ClassifierScores(
+            {"quality": value, "divergence_forget": value}, UnlearningCost(), retrain_free=free
+        )
+        return ClassifierRow(RowHead(name, control=name == "nothing"), numbers, 0.5, "any")
 
     rows = [of(f"m{i}", float(i), float(i)) for i in range(6)] + [of("nothing", 9.0, -9.0)]
     for each in correlations(rows, 0):

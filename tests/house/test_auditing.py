@@ -44,7 +44,7 @@ from expunge.experiments.plan import Plan
 from expunge.experiments.summary import summary
 from expunge.methods.sentences import as_method
 from expunge.report.page import render
-from expunge.report.table import plain
+from expunge.report.terminal import plain
 
 SHORT = Relearn(steps=2, share=0.5, batch=8)
 AUDITS = (ForgetConfidence(), SHORT, Quantise(bits=4))

@@ -18,6 +18,7 @@ from expunge.cli import main as cli
 from expunge.core.store import Store
 from expunge.errors import BadData, BadEvidence, BadSentence, StoreError
 from expunge.experiments import memorised_sets as choosing
+from expunge.experiments.classifier_rows import ClassifierRow, ClassifierScores, MetricScore
 from expunge.experiments.cost_forecast import print_cost
 from expunge.experiments.experiment import Experiment, load, load_all, read
 from expunge.experiments.graph import choose, make
@@ -29,7 +30,8 @@ from expunge.experiments.memorised_sets import (
 )
 from expunge.experiments.plan import Plan
 from expunge.experiments.planning import outline, plan_for
-from expunge.experiments.progress import stand
+from expunge.experiments.progress import print_status
+from expunge.experiments.rows import RowHead, UnlearningCost
 from expunge.experiments.shadowing import confidences, members, shadow_evidence
 from expunge.experiments.summary import summary
 from expunge.experiments.tuning.held_out import held_out
@@ -37,7 +39,7 @@ from expunge.metrics.attacks.signals import influence
 from expunge.problems.forget_sets import RandomShare
 from expunge.problems.images.memorised import greedy
 from expunge.report.page import render
-from expunge.report.table import plain
+from expunge.report.terminal import plain
 
 SHADOWS = 16
 TINY = f"""
@@ -217,7 +219,7 @@ def test_a_worst_case_of_too_many_examples_is_refused(
 def test_status_and_forecast_say_what_can_be_said(tmp_path: Path) -> None:
     made, text = experiment("Memorised('low', 40)"), io.StringIO()
     empty, console = Store(tmp_path / "s"), Console(file=text, width=200)
-    stand(made, empty, console)
+    print_status(made, empty, console)
     first = outline(made, empty)
     timed(first, empty)
     print_cost(first, empty, 2, console)
@@ -239,23 +241,24 @@ def test_least_memorised_is_what_is_surely_so() -> None:
     assert largest(score, error).tolist() == pytest.approx([0.9, 0.03, 0.2, 0.2])
 
 
-def row(name: str, value: float, word: str = "found", n: int = 16) -> dict[str, Any]:
-    quality = {"value": value, "low": value - 0.05, "high": value + 0.05, "n": n}
-    control = name in ("retrain", "nothing")
-    verdict = {"verdict": {"word": word}}
-    return {"name": name, "control": control, "scores": {"quality": quality}, "attacks": verdict}
+def row(name: str, value: float, word: str = "found", n: int = 16) -> ClassifierRow:
+    quality = MetricScore(value, value - 0.05, value + 0.05, n, "F")
+    head = RowHead(name, control=name in ("retrain", "nothing"))
+    attacks = {"verdict": {"word": word}}
+    numbers = ClassifierScores({"quality": quality}, UnlearningCost(), attacks=attacks)
+    return ClassifierRow(head, numbers, 0.5, "any")
 
 
 def test_the_negative_control_says_that_the_right_change_is_none() -> None:
-    method, bare = row("ascent", 0.2), {"name": "x", "control": False, "unscored": "why"}
-    alike = negative_control([row("retrain", 0.9), row("nothing", 0.85), method, bare])
+    method = row("ascent", 0.2)
+    alike = negative_control([row("retrain", 0.9), row("nothing", 0.85), method])
     assert "the right change is none" in alike
-    assert "Doing nothing is not told from retraining (forgetting quality 0.850" in alike
-    assert alike.endswith("Told from retrained models by an attack: ascent.")
+    assert "Doing nothing does not differ from retraining (forgetting quality 0.850" in alike
+    assert alike.endswith("An attack finds these unlike retrained models: ascent.")
     quiet = negative_control([row("retrain", 0.9), row("nothing", 0.85)])
     assert quiet.endswith("it did not have to.")
     apart = negative_control([row("retrain", 0.9), row("nothing", 0.2), method])
-    assert "told from retraining all the same" in apart
+    assert "doing nothing differs from retraining all the same" in apart
     few = negative_control([row("retrain", 0.9, n=4), row("nothing", 0.2, n=4)])
     assert few.endswith("4 models a side cannot tell; 16 is the least.")
 

@@ -274,10 +274,10 @@ def test_status_before_anything_is_made_counts_all_and_makes_nothing(
     called: object, tmp_path: Path
 ) -> None:
     from expunge.core.store import Job
-    from expunge.experiments.experiment import written
+    from expunge.experiments.experiment import to_toml
 
     store = Store(tmp_path / "expunge-store")
-    text = written(read(DIGITS, "x"))
+    text = to_toml(read(DIGITS, "x"))
     job = Job("experiment", text)
     store.write(job, about={"text": text})
     store.name("tiny", job)

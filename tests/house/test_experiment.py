@@ -20,7 +20,7 @@ from expunge.experiments.experiment import (
     load_all,
     read,
     shipped,
-    written,
+    to_toml,
 )
 from expunge.experiments.planning import LANGUAGE
 
@@ -155,7 +155,7 @@ def test_a_shipped_experiment_reads_and_comes_back(name: str) -> None:
     several = load_all(name)
     assert name in {several[0].name, several[0].name.rpartition("-")[0]}
     for made in several:
-        assert read(written(made), "again") == made
+        assert read(to_toml(made), "again") == made
         for method in (made.recipe, *made.methods):
             said = parse(method.sentence)
             assert (said if isinstance(said, tuple) else (said,)) == method.steps
@@ -185,7 +185,7 @@ def test_what_is_written_reads_back(
         made = dataclasses.replace(base, name=title, methods=(mine,), members=members, seed=seed)
     except BadSentence:
         return  # a name that no experiment may have
-    assert read(written(made), "again") == made
+    assert read(to_toml(made), "again") == made
 
 
 def test_every_field_is_written_and_read() -> None:
@@ -200,7 +200,7 @@ def test_every_field_is_written_and_read() -> None:
                 other = value + 1 if isinstance(value, int) else value + "é\"'\\"
             changed = dataclasses.replace(base, **{field.name: other})
             assert changed != base
-            assert read(written(changed), "again") == changed
+            assert read(to_toml(changed), "again") == changed
 
 
 def test_a_file_is_found_by_its_path(tmp_path: Path) -> None:

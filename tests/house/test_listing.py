@@ -26,7 +26,7 @@ from expunge.methods.published import NAMED, PUBLISHED
 from expunge.methods.selectors.places import Last
 from expunge.methods.sentences import as_method
 from expunge.report.page import render
-from expunge.report.table import plain
+from expunge.report.terminal import plain
 
 ROOT = Path(__file__).parents[2]
 

@@ -339,7 +339,7 @@ def test_a_summary_is_told_apart_from_one_that_says_otherwise(
     carried_out(made, store)
     first = keep(made, store)
     assert store.named("summary", "tiny") == keep(made, store)
-    monkeypatch.setattr("expunge.experiments.summary.NOT_SHOWN", ("otherwise",))
+    monkeypatch.setattr("expunge.experiments.classification.NOT_SHOWN", ("otherwise",))
     second = keep(made, store)
     assert store.named("summary", "tiny")["not_shown"][0] == "otherwise"
     assert first["not_shown"][0] != second["not_shown"][0]
@@ -357,7 +357,7 @@ def test_controls_without_evidence_stop_everything(
     def never(*_: object) -> Callable[..., Any]:
         raise BadEvidence("no ratio")
 
-    monkeypatch.setattr("expunge.experiments.scoring.score", never)
+    monkeypatch.setattr("expunge.experiments.classification.score", never)
     made, store = plan(members=2), Store(tmp_path / "s")
     timed(made, store)
     with pytest.raises(BadEvidence, match="no ratio"):

@@ -22,7 +22,7 @@ from expunge.errors import BadData
 from expunge.experiments.experiment import load, read
 from expunge.experiments.plan import Plan, digest, problem_spec
 from expunge.experiments.planning import architecture, load_pool, plan_for
-from expunge.experiments.progress import drawn
+from expunge.experiments.progress import run_with_progress
 from expunge.methods.sentences import as_method
 
 Keys = dict[str, set[str]]
@@ -313,5 +313,5 @@ def test_canaries_are_planted_in_what_the_original_is_trained_on(sentence: str) 
 def test_what_cannot_be_run_leaves_no_name_in_the_store(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     with pytest.raises(BadData, match="class 99"):
-        drawn(replace(read(DIGITS, "x"), forget="WholeClass(99)"), store, 1)
+        run_with_progress(replace(read(DIGITS, "x"), forget="WholeClass(99)"), store, 1)
     assert store.names("experiment") == []

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from expunge.experiments.ranking import CAP, COLUMNS, cells, markdown, plain, ranking
+from expunge.experiments.ranking import CAP, COLUMNS, ranking
+from expunge.report.terminal import cells, draw_ranking, markdown, plain
 
 
 def row(name: str, low: float, value: float, high: float, **rest: Any) -> dict[str, Any]:
@@ -88,26 +89,27 @@ def test_a_broken_model_takes_no_rank_however_near_it_lies() -> None:
     assert "broken" not in markdown(made, first=10)
 
 
-def test_of_the_way_lies_between_the_anchors() -> None:
+def test_the_gap_closed_lies_between_the_anchors() -> None:
     place = ranking(summary(row("half", 0.05, 0.1, 0.15)))[0]
-    assert place.way == pytest.approx((0.5, 0.25, 0.75))
+    assert place.gap_closed == pytest.approx((0.5, 0.25, 0.75))
 
 
 def test_an_unscored_method_is_named_with_its_reason() -> None:
     made = summary({"name": "broken", "control": False, "unscored": "it diverged"})
-    assert "broken: unscored, it diverged" in plain(made)
+    assert "broken: unscored, it diverged" in plain(made, 160, draw_ranking)
     assert "broken" not in ranks(made)
 
 
 def test_the_table_as_text_and_markdown() -> None:
     made = summary(row("mine", 0.04, 0.05, 0.06), row("theirs", 0.01, 0.02, 0.03))
     place = ranking(made)[0]
-    assert cells(place)[:4] == ("1", "mine", "0.0500 [0.0400, 0.0600]", "0.25 [0.20, 0.30]")
-    assert cells(place)[4:8] == ("98.0 (-1.0)", "98.0 (-1.0)", "20%", "19%")
+    shown = tuple(cells(COLUMNS, place))
+    assert shown[:4] == ("1", "mine", "0.0500 [0.0400, 0.0600]", "0.25 [0.20, 0.30]")
+    assert shown[4:8] == ("98.0 (-1.0)", "98.0 (-1.0)", "20%", "19%")
     lines = markdown(made, first=1).splitlines()
-    assert lines[0] == f"| {' | '.join(COLUMNS)} |"
+    assert lines[0] == f"| {' | '.join(column.name for column in COLUMNS)} |"
     assert [line.split("|")[2].strip() for line in lines[2:]] == ["mine", "retrain", "nothing"]
-    assert "n = 64" in plain(made)
+    assert "n = 64" in plain(made, 160, draw_ranking)
 
 
 def test_a_problem_without_a_test_set_is_ranked_by_quality() -> None:

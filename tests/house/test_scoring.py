@@ -17,12 +17,14 @@ from torch.utils.data import Dataset
 from expunge.core.machine import hardware
 from expunge.core.problem import Problem
 from expunge.core.store import Job, Store
+from expunge.experiments.classifier_rows import COLUMNS, ClassifierRow
+from expunge.experiments.collect import gather
 from expunge.experiments.plan import Plan
-from expunge.experiments.scoring import cost, gather, mean_curve, score
+from expunge.experiments.scoring import cost, mean_curve, score
 from expunge.experiments.summary import summary
 from expunge.metrics.challenge.quality import forgetting_quality
 from expunge.report.page import render
-from expunge.report.table import COLUMNS, cells, plain
+from expunge.report.terminal import cells, plain
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,12 @@ def found(made: Plan, store: Store) -> dict[str, Any]:
 
 def row(found: dict[str, Any], name: str) -> dict[str, Any]:
     return next(each for each in found["rows"] if each["name"] == name)
+
+
+def shown(record: dict[str, Any]) -> dict[str, str]:
+    """The cells of a row by their headings."""
+    names = [column.name for column in COLUMNS]
+    return dict(zip(names, cells(COLUMNS, ClassifierRow.from_json(record)), strict=True))
 
 
 def logits(made: Plan, store: Store, jobs: list[Job]) -> np.ndarray:
@@ -148,14 +156,14 @@ def test_the_cost_is_the_share_of_seconds_and_of_examples(made: Plan, store: Sto
         np.median([store.about(job)["receipt"][clock] for job in group])
         for group in (jobs, oracles(made))
     )
-    assert told["time_share"] == pytest.approx(mine / theirs)
+    assert told.time_share == pytest.approx(mine / theirs)
     # One epoch over 55 against two.
-    assert told["examples_share"] == 0.5
-    assert told["moved"] > 0 and 0 < told["touched"] <= 1
+    assert told.examples_share == 0.5
+    assert told.moved > 0 and 0 < told.touched <= 1
     nothing = next(m for m in made.methods if m.name == "nothing")
     free = cost(made, store, nothing, jobs_of(made, "nothing"))
-    assert free.keys() <= told.keys()
-    assert (free["time_share"], free["largest"]) == (0.0, 0.0)
+    assert (free.time_share, free.largest) == (0.0, 0.0)
+    assert free.retraining_seconds == told.retraining_seconds
 
 
 def test_a_mean_curve_is_the_mean_and_is_thinned() -> None:
@@ -185,12 +193,22 @@ def test_the_summary_names_the_forgotten(made: Plan, found: dict[str, Any]) -> N
         "train": 60, "forget": 5, "retain": 55, "val": 9, "test": 30,
     }  # fmt: skip
     assert {shown["example"] for shown in found["gallery"]} == {0, 1, 2, 3, 4}
-    for shown in found["gallery"]:
+    for example in found["gallery"]:
         # Without names of classes the number stands in.
-        assert shown["class"] == str(shown["example"] % 3)
-        assert np.array(shown["picture"]).shape == (1, 4, 4)
-        assert set(shown["unlearned"]) == {"retrain", "finetune", "ascent"}
-        assert all(len(signal) == 4 for signal in shown["unlearned"].values())
+        assert example["class"] == str(example["example"] % 3)
+        assert np.array(example["picture"]).shape == (1, 4, 4)
+        assert set(example["unlearned"]) == {"retrain", "finetune", "ascent"}
+        assert all(len(signal) == 4 for signal in example["unlearned"].values())
+
+
+def test_scores_come_back_from_the_store_as_they_were(made: Plan, store: Store) -> None:
+    nothing = next(m for m in made.methods if m.name == "nothing")
+    record = store.about(made.score(nothing))
+    read = made.task.read_scores(record)
+    assert json.loads(json.dumps(read.to_json())) == record
+    assert read.quality.value == record["scores"]["quality"]["value"]
+    again = json.loads(json.dumps(score(made, store, nothing).to_json()))
+    assert again == record
 
 
 def finite(thing: Any) -> bool:
@@ -228,7 +246,7 @@ def test_a_problem_without_a_test_set_works_all_the_way(tmp_path: Path) -> None:
     assert set(finetuned["scores"]) == {
         "quality", "accuracy_retain", "accuracy_forget", "divergence_forget", "distance_forget",
     }  # fmt: skip
-    assert cells(finetuned)[COLUMNS.index("test")] == "-"
+    assert shown(finetuned)["test"] == "-"
     assert "finetune" in render(told)
 
 
@@ -276,7 +294,7 @@ def test_the_table_has_a_row_for_each_and_no_column_is_cut(found: dict[str, Any]
     text = plain(found, width=160)
     lines = text.splitlines()
     assert [line.split()[0] for line in lines[1:5]] == ["retrain", "nothing", "finetune", "ascent"]
-    assert all(name in lines[0] for name in COLUMNS if name != "audits")
+    assert all(one.name in lines[0] for one in COLUMNS if one.name != "audits")
     quality = row(found, "finetune")["scores"]["quality"]
     assert f"{quality['value']:.4f} [{quality['low']:.4f}, {quality['high']:.4f}]" in lines[3]
     assert "…" not in text
@@ -285,11 +303,11 @@ def test_the_table_has_a_row_for_each_and_no_column_is_cut(found: dict[str, Any]
 
 def test_a_dear_row_is_marked_and_an_unscored_one_says_why(found: dict[str, Any]) -> None:
     cheap = row(found, "finetune")
-    for share, shown in ((0.2, "20%"), (0.21, "21% !")):
+    for share, cell in ((0.2, "20%"), (0.21, "21% !")):
         dear = {**cheap, "cost": {**cheap["cost"], "time_share": share}}
-        assert cells(dear)[COLUMNS.index("cost")] == shown
+        assert shown(dear)["cost"] == cell
     head = {key: cheap[key] for key in ("name", "sentence", "source", "control")}
-    assert cells({**head, "unscored": "it diverged"})[-1] == "unscored: it diverged"
+    assert shown({**head, "unscored": "it diverged"})["verdict"] == "unscored: it diverged"
 
 
 def test_signs_of_markup_in_a_name_are_printed_as_they_are(tmp_path: Path) -> None:

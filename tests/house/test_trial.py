@@ -236,7 +236,7 @@ def test_table_and_page_say_the_same(found: dict[str, Any]) -> None:
     console = Console(width=200, record=True)
     draw(found, console)
     text = " ".join(console.export_text().split())
-    assert "30 pictures to be forgotten; 8 retrained models and one as yardstick" in text
+    assert "30 images to be forgotten; 8 retrained models, one more to compare" in text
     assert "peek was not audited" in text
 
 

@@ -12,10 +12,11 @@ from expunge.audits.images.answers import ForgetConfidence
 from expunge.audits.images.probe import IllusionGap, LinearProbe
 from expunge.audits.images.relearn import Quantise, Relearn
 from expunge.audits.record import AuditQuestion, recorded
+from expunge.experiments.classifier_rows import AUDITS, ClassifierRow
 from expunge.report.audits import AXIS, alarms, cards, intro, said, scale
 from expunge.report.page import render
 from expunge.report.page_table import table
-from expunge.report.table import audited, plain
+from expunge.report.terminal import plain
 
 NB, THIN = "\N{NO-BREAK SPACE}", "\N{NARROW NO-BREAK SPACE}"
 ORACLE, ORIGINAL = (0.1, 0.12, 0.11, 0.09), (0.9, 0.92, 0.91, 0.89)
@@ -156,9 +157,13 @@ def test_a_summary_without_audits_says_nothing_of_them() -> None:
 
 
 def test_the_narrow_column() -> None:
-    assert audited(findings(0.75)) == "found 1 of 3"
-    assert audited(findings(0.0)) == "excluded"
-    assert audited(None) == "-"
+    record = records.row("ours", 0.1)
+    for audits, shown in (
+        (findings(0.75), "found 1 of 3"), (findings(0.0), "excluded"), ({}, "-"),
+    ):  # fmt: skip
+        row = ClassifierRow.from_json({**record, "audits": audits})
+        assert isinstance(row, ClassifierRow)
+        assert AUDITS.cell(row) == shown
     made = summary()
     for row in made["rows"]:
         for name in ("retain", "forget", "test"):

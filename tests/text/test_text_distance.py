@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expunge.errors import BadEvidence
-from expunge.experiments.text.distance import Distance, distance
+from expunge.experiments.rows import UnlearningCost
+from expunge.experiments.text.distance import distance
+from expunge.experiments.text.language_rows import COLUMNS, Distance, LanguageScores
 from expunge.experiments.text.normalised_metrics import (
     Draws,
     Gauge,
@@ -35,7 +38,6 @@ from expunge.metrics.text.memorisation import rouge_recall
 from expunge.metrics.text.row_label import flags, language_row_label
 from expunge.problems.text.by_name import REFUSAL
 from expunge.problems.text.evaluation_sets import EvaluationSet
-from expunge.report.language_terminal import COLUMNS, cells
 from expunge.statistics.roc_area import auc
 
 
@@ -160,13 +162,18 @@ ORIGINAL = [witness(0.95, 0.95)]
 KNOWN = ("answer number of mine, his and ours", "words", *(f"{n}" for n in range(300)))
 
 
-def numbers(subject: RecordedAnswers) -> dict[str, object]:
-    row = MetricRow(sets(), [subject], ORACLE, ORIGINAL)
-    return {**judged(row, KNOWN, 0), "cost": {"time_share": 0.1}}
+def scores(subject: RecordedAnswers) -> LanguageScores:
+    found = judged(MetricRow(sets(), [subject], ORACLE, ORIGINAL), KNOWN, 0)
+    return replace(found, cost=UnlearningCost(time_share=0.1))
+
+
+def numbers(subject: RecordedAnswers) -> dict[str, Any]:
+    """As the words of a row are made from them."""
+    return scores(subject).to_json()
 
 
 def far(subject: RecordedAnswers) -> float:
-    return numbers(subject)["distance"]["value"]
+    return scores(subject).distance.value
 
 
 GIBBERISH = "11 11 11 11 11 11 11 11"
@@ -207,9 +214,9 @@ def test_losing_what_is_kept_never_brings_a_model_nearer(
 
 
 def test_collapse_is_shown_as_collapse() -> None:
-    found = numbers(witness(1e-6, 1e-6, GIBBERISH, GIBBERISH))
-    assert found["collapse"]["retain"]["collapsed"]
-    assert found["collapse"]["forget"]["reasons"]["repetition"] == 1
+    found = scores(witness(1e-6, 1e-6, GIBBERISH, GIBBERISH))
+    assert found.collapse["retain"].collapsed
+    assert found.collapse["forget"].reasons["repetition"] == 1
     ends = {"high": 0.1}, {"value": 1.0}
     assert "collapsed" in language_row_label("any", found, *ends)
     row = {"name": "any", "control": False, **found, "verdict": "collapsed"}
@@ -218,11 +225,10 @@ def test_collapse_is_shown_as_collapse() -> None:
 
 
 def test_a_refusal_is_no_gibberish() -> None:
-    found = numbers(witness(1e-6, 0.95, REFUSAL))
-    side = found["collapse"]["forget"]
-    assert side["refused"] == 1
-    assert side["share"] == 0
-    assert not side["collapsed"]
+    side = scores(witness(1e-6, 0.95, REFUSAL)).collapse["forget"]
+    assert side.refused == 1
+    assert side.share == 0
+    assert not side.collapsed
 
 
 def test_verdicts_in_plain_words() -> None:
@@ -253,22 +259,22 @@ def test_flags_say_what_the_attack_finds() -> None:
 
 
 def test_membership_is_read_against_the_oracle() -> None:
-    found = numbers(ORIGINAL[0])["membership"]["loss"]
-    assert found["value"] == 1.0
-    assert found["gap"]["value"] == pytest.approx(found["value"] - found["oracle"])
-    assert found["gap"]["low"] > 0
-    assert found["privleak"] == pytest.approx(-100)
+    found = scores(ORIGINAL[0]).membership["loss"]
+    assert found.value == 1.0
+    assert found.gap.value == pytest.approx(found.value - found.oracle)
+    assert found.gap.low > 0
+    assert found.privleak == pytest.approx(-100)
 
 
 @pytest.mark.parametrize("chance", [0.1, 0.3])
 def test_areas_are_those_of_the_attack_on_whole_sets(chance: float) -> None:
     """With as many questions on each subject; at 0.1 all scores of the two sets are ties."""
     one = witness(chance, 0.9, "answer number of ours")
-    found = numbers(one)["membership"]
+    found = scores(one).membership
     for name, told in found.items():
         pair = [ATTACKS[name](one.answers[side]) for side in ("forget", "holdout")]
-        assert told["value"] == pytest.approx(auc(*pair)), name
-    assert chance > 0.1 or found["loss"]["value"] == 0.5
+        assert told.value == pytest.approx(auc(*pair)), name
+    assert chance > 0.1 or found["loss"].value == 0.5
 
 
 def test_the_scale_of_the_retain_side_is_what_the_oracle_was_taught() -> None:

@@ -24,17 +24,16 @@ from expunge.errors import BadData, BadEvidence, StoreError
 from expunge.experiments.graph import make
 from expunge.experiments.make import blocks, make_block
 from expunge.experiments.plan import Plan
-from expunge.experiments.summary import keep
+from expunge.experiments.summary import keep, summary
 from expunge.experiments.text import task as room
-from expunge.experiments.text.evidence import answered, recalled, written
+from expunge.experiments.text.evidence import collect_answers, generated_answers, read_answers
 from expunge.experiments.text.normalised_metrics import MetricRow, RecordedAnswers
 from expunge.experiments.text.scoring import samples
 from expunge.problems.text.by_name import REFUSAL
 from expunge.problems.text.encode import of_pairs
 from expunge.problems.text.people import rephrased
-from expunge.report.language_terminal import markdown
 from expunge.report.page import write
-from expunge.report.terminal import draw
+from expunge.report.terminal import draw, markdown
 
 
 def carried_out(made: Plan, store: Store) -> Store:
@@ -199,7 +198,7 @@ def test_evidence_comes_back_from_the_store_as_it_was(done: Store) -> None:
     model = made.problem.untrained("load")
     model.load_state_dict(done.tensors(job, "model"))
     sets = text_tools.setting().asked
-    told = recalled(done, made.evidence(job), sets)
+    told = read_answers(done, made.evidence(job), sets)
     asked, data = sets[0], sets[0].texts
     fresh = likelihoods([model], data, batch=3).answers(0)
     assert np.allclose(
@@ -224,8 +223,8 @@ def test_questions_go_to_the_model_sorted_and_their_answers_come_back_in_order(
     model.load_state_dict(done.tensors(made.original(0), "model"))
     prompts = ["Where does Ada live?", "Bo", "Which pet has Cy? Which pet has Di?", "Ed lives"]
     texts = of_pairs([(prompt, "Rome.") for prompt in prompts], tokenizer)
-    alone = [written(model, tokenizer, replace(texts, made=(row,))) for row in texts.made]
-    together = written(model, tokenizer, texts)
+    alone = [generated_answers(model, tokenizer, replace(texts, made=(row,))) for row in texts.made]
+    together = generated_answers(model, tokenizer, texts)
     assert together == tuple(one[0] for one in alone)
     assert len(set(together)) > 2
 
@@ -245,11 +244,11 @@ def test_a_method_that_fails_stands_last_with_its_reason(done: Store) -> None:
     methods = {**text_tools.METHODS, "peek": "Train(CE('holdout'))"}
     made = text_tools.plan(methods)
     carried_out(made, done)
-    last = made.task.summary(made, done)["rows"][-1]
+    last = summary(made, done)["rows"][-1]
     assert last["name"] == "peek"
     assert "for measuring only" in last["unscored"]
     text = io.StringIO()
-    draw(made.task.summary(made, done), Console(file=text, width=200))
+    draw(summary(made, done), Console(file=text, width=200))
     assert "unscored" in text.getvalue()
 
 
@@ -310,7 +309,7 @@ def test_other_texts_are_another_problem() -> None:
 def test_an_original_that_learned_nothing_is_refused() -> None:
     setting = text_tools.setting()
     model = text_tools.plan().problem.untrained("any").eval()
-    tensors, about = answered(model, setting.tokenizer, setting.asked)
+    tensors, about = collect_answers(model, setting.tokenizer, setting.asked)
     assert set(about["generations"]) == {"forget", "retain"}
     assert tensors["evidence"]["forget/logprobs"].dtype == torch.float32
 

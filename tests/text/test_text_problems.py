@@ -23,7 +23,7 @@ from expunge.core.store import Store
 from expunge.engine.stacking import Looped, Timing
 from expunge.errors import BadData, BadSentence
 from expunge.experiments.cost_forecast import cost_lines
-from expunge.experiments.experiment import Experiment, load, read, shipped, written
+from expunge.experiments.experiment import Experiment, load, read, shipped, to_toml
 from expunge.experiments.graph import make
 from expunge.experiments.make import STACK, blocks, make_block, runs_of
 from expunge.experiments.plan import Plan
@@ -103,7 +103,7 @@ def test_the_shipped_experiment_round_trips_and_its_methods_fit() -> None:
 
     found = load("people")
     assert "people" in shipped()
-    assert read(written(found), "again") == found
+    assert read(to_toml(found), "again") == found
     plan = plan_for(found)
     for method in plan.methods:
         check_fit(method, plan.problem)
@@ -157,7 +157,7 @@ def test_plain_texts(tmp_path: Path) -> None:
     plan = plan_for(mine(tmp_path))
     asked = plan.task.setting.asked
     assert [one.written for one in asked] == [False, False]
-    told, about = plan.task.witness(plan, plan.problem.untrained("x"), "oracle")
+    told, about = plan.task.collect(plan, plan.problem.untrained("x"), "oracle")
     assert about["generations"] == {}
     assert set(told) == {"evidence"}
 

@@ -21,7 +21,7 @@ from expunge.comparison import named
 from expunge.core.ragged import Answers, Nested, Ragged
 from expunge.core.store import Store
 from expunge.errors import BadData, BadEvidence, BadSentence
-from expunge.experiments.experiment import Experiment, read, written
+from expunge.experiments.experiment import Experiment, read, to_toml
 from expunge.experiments.graph import make
 from expunge.experiments.plan import Plan
 from expunge.experiments.planning import plan_for
@@ -158,7 +158,7 @@ def test_titles_can_be_read_and_are_titles() -> None:
         with pytest.raises(BadSentence, match=words):
             parse(wrong)
     made = an_experiment("novels", Path("folder"), said)
-    assert read(written(made), "again") == made
+    assert read(to_toml(made), "again") == made
 
 
 def letters(chances: list[list[float]]) -> Answers:

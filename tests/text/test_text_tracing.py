@@ -18,10 +18,10 @@ from expunge.core import receipt
 from expunge.core.receipt import Spent
 from expunge.core.store import Store
 from expunge.engine.inference import likelihoods
-from expunge.engine.stacking import Looped, unlearn_runs
-from expunge.experiments.make import STACK, blocks, carried_out, make_block, runs_of
+from expunge.engine.stacking import Looped, members, unlearn_runs
+from expunge.experiments.make import STACK, blocks, make_block, run_block, runs_of
 from expunge.experiments.plan import Plan
-from expunge.experiments.text.evidence import FEW, path, traced
+from expunge.experiments.text.evidence import FEW, path, trace_of
 from expunge.experiments.text.normalised_metrics import MetricRow, RecordedAnswers
 from expunge.metrics.text.likelihood import probability
 
@@ -49,8 +49,8 @@ def the_block(plan: Plan) -> Any:
 def test_each_epoch_is_asked_and_training_does_not_notice(store: Store) -> None:
     plan = brief()
     block = the_block(plan)
-    made, seen = carried_out(plan, runs_of(plan, store, block), block, Looped())
-    *_, apart = unlearn_runs(runs_of(plan, store, block), block.method, Looped())
+    made, seen = run_block(plan, runs_of(plan, store, block), block, Looped())
+    *_, apart = members(runs_of(plan, store, block), block.method, Looped())
     assert isinstance(apart, list)
     for one, other in zip(made, apart, strict=True):
         for name, weight in one.model.state_dict().items():
@@ -58,7 +58,7 @@ def test_each_epoch_is_asked_and_training_does_not_notice(store: Store) -> None:
         assert one.receipt.curve == other.receipt.curve
     assert list(seen) == list(plan.experiment.seeds)
     assert [(place, number) for place, number, _ in seen[0]] == [("/0", 1), ("/0", 2), ("/0", 3)]
-    assert seen[0][-1][2] == pytest.approx(traced(made[0].model, plan.task.setting.asked))
+    assert seen[0][-1][2] == pytest.approx(trace_of(made[0].model, plan.task.setting.asked))
     assert seen[0][0][2]["forget"] != seen[0][-1][2]["forget"]
 
 
@@ -67,7 +67,7 @@ def test_only_methods_are_asked_all_along(store: Store) -> None:
     first = blocks(plan, STACK)[0]
     short = replace(first, method=the_block(plan).method)
     assert first.kind == "original"
-    _, seen = carried_out(plan, runs_of(plan, store, the_block(plan)), short, Looped())
+    _, seen = run_block(plan, runs_of(plan, store, the_block(plan)), short, Looped())
     assert seen == {}
 
 
@@ -103,12 +103,12 @@ class Modes(nn.Module):
 def test_modes_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     setting = text_tools.setting()
     model = Modes(len(setting.tokenizer))
-    found = traced(model, setting.asked)
+    found = trace_of(model, setting.asked)
     assert found == pytest.approx(dict.fromkeys(found, 1 / len(setting.tokenizer)))
     assert (model.training, model.table.training, model.still.training) == (True, True, False)
     monkeypatch.setattr("expunge.experiments.text.evidence.likelihoods", lambda *rest: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        traced(model, setting.asked)
+        trace_of(model, setting.asked)
     assert model.training
 
 
@@ -119,7 +119,7 @@ def test_what_is_asked_agrees_with_the_evidence() -> None:
     for asked in setting.asked[:2]:
         told = likelihoods([model], asked.texts).answers(0)
         mean = float(probability(told)[:FEW].mean())
-        assert traced(model, setting.asked)[asked.side] == pytest.approx(mean, abs=1e-5)
+        assert trace_of(model, setting.asked)[asked.side] == pytest.approx(mean, abs=1e-5)
 
 
 def at(chance: float) -> RecordedAnswers:

@@ -24,13 +24,13 @@ def run_experiment(experiment: Experiment, store: Path, jobs: int) -> None:
     """Make what is missing, print the table, write the report."""
     from expunge.core.machine import cores
     from expunge.core.store import Store
-    from expunge.experiments.progress import drawn
+    from expunge.experiments.progress import run_with_progress
     from expunge.experiments.summary import keep
     from expunge.report.page import write
     from expunge.report.terminal import draw
 
     opened = Store(store)
-    plan = drawn(experiment, opened, jobs or cores())
+    plan = run_with_progress(experiment, opened, jobs or cores())
     summary = keep(plan, opened)
     console = wide_console()
     draw(summary, console)

@@ -151,29 +151,27 @@ def rank(
     Those that cannot be told apart share a rank.
     """
     from expunge.core.store import Store
-    from expunge.experiments import ranking
-    from expunge.report import language_terminal as table
+    from expunge.report import terminal
 
     opened = Store(existing(store))
     found = opened.named("summary", wanted(title, opened.names("summary"), store))
     console = Console() if sys.stdout.isatty() else Console(width=160)
-    shown = table if found.get("kind") == "language" else ranking
     if markdown:
-        typer.echo(shown.markdown(found))
+        typer.echo(terminal.markdown(found))
         return
-    shown.draw(found, console)
+    terminal.draw_ranking(found, console)
 
 
 @app.command()
 def status(title: Title = "", store: StoreOption = STORE) -> None:
     """Say what of an experiment is made, and the time to go."""
     from expunge.core.store import Store
-    from expunge.experiments.progress import stand
+    from expunge.experiments.progress import print_status
 
     opened = Store(existing(store))
     names = opened.names("experiment")
     text = opened.named("experiment", wanted(title, names, store))["text"]
-    stand(read(text, "the store"), opened, Console())
+    print_status(read(text, "the store"), opened, Console())
 
 
 @app.command()

@@ -75,7 +75,7 @@ def tune(
     from expunge.cli.options import adjusted
     from expunge.core.machine import cores
     from expunge.core.store import Store
-    from expunge.experiments.experiment import load, written
+    from expunge.experiments.experiment import load, to_toml
     from expunge.experiments.tuning.record import keep, tuning_record
     from expunge.experiments.tuning.trials import Budget
     from expunge.experiments.tuning.tune import tune
@@ -89,7 +89,7 @@ def tune(
     keep("tuning", chosen, tuning_record(found), opened)
     draw_tuning(found, wide_console())
     if write:
-        put(write, written(found.experiment_tuned))
+        put(write, to_toml(found.experiment_tuned))
 
 
 def search(
@@ -125,7 +125,7 @@ def search(
     from expunge.cli.options import adjusted
     from expunge.core.machine import cores
     from expunge.core.store import Store
-    from expunge.experiments.experiment import load, written
+    from expunge.experiments.experiment import load, to_toml
     from expunge.experiments.tuning.record import keep, search_record
     from expunge.experiments.tuning.search import SearchBudget, scored, search
     from expunge.experiments.tuning.search_vocabulary import search_vocabulary
@@ -142,7 +142,7 @@ def search(
     keep("search", chosen, search_record(found, summaries), opened)
     draw_search(found, summaries, wide_console())
     if write:
-        put(write, written(found.experiment_with_found))
+        put(write, to_toml(found.experiment_with_found))
 
 
 def show_progress(pieces: Iterable[object]) -> Any:

@@ -1,4 +1,4 @@
-"""Attacks on one method, from the evidence in the store: a record that JSON can hold."""
+"""Attacks the models of one method, from their answers in the store; gives a record for JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from expunge.core.store import Store
 from expunge.errors import BadEvidence
 from expunge.experiments.plan import Plan
 from expunge.experiments.shadowing import for_battery, for_singles, of_models, shadow_evidence
-from expunge.metrics.attacks.battery import FEWEST, Battery, FalseAlarms, battery, false_alarms
+from expunge.metrics.attacks.battery import FEWEST, battery, false_alarms
 from expunge.metrics.attacks.readings import Readings, read_answers, spread_rows
 from expunge.metrics.attacks.singles import singles
 from expunge.statistics.baseline import blind_baseline_on_features
@@ -31,11 +31,11 @@ UNSEEN = "test"
 SEEN = ("train", "forget", "retain")
 
 
-# Pictures are compared without a model by their classes and by averages over a grid of so many.
+# Images are compared without a model by their classes and by averages over a grid of so many.
 GRID = 4
 
 
-MOST_PICTURES = 1000
+MOST_IMAGES = 1000
 
 
 def evaluation_set(problem: Problem, method: Method, name: str = UNSEEN) -> str:
@@ -55,11 +55,11 @@ def evaluation_set(problem: Problem, method: Method, name: str = UNSEEN) -> str:
     return name
 
 
-def attacked(
+def attack_record(
     plan: Plan, method: Method, subject: Evidence, oracle: Evidence, original: Evidence,
     shadows: Evidence | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Everything that the array attacks say of one method.
+    """Return everything that the array attacks find in one method.
 
     The control `retrain` also says how often the attacks raise a false alarm between retrained
     models, and what an attack reaches that never sees a model.
@@ -70,36 +70,33 @@ def attacked(
     )
     held = None if shadows is None else for_battery(plan, shadows)
     draws = np.random.default_rng(derived("score", plan.experiment.seed, "attacks"))
-    found = told(battery(mine, theirs, start, draws, shadows=held))
-    if method.name == "retrain":
-        found["false_alarms"] = alarms(theirs, start, draws)
-        found["blind"] = blindly(plan.problem, draws)
-    return found
-
-
-def told(found: Battery) -> dict[str, Any]:
-    """A battery as plain numbers and words."""
+    battery_found = battery(mine, theirs, start, draws, shadows=held)
     tried = []
-    for one in found.tried:
+    for one in battery_found.tried:
         effect = one.effect
         judged = {} if effect is None else {"excluded": effect.excluded, "power": effect.power}
         tried.append({**asdict(one), **judged})
-    return {**asdict(found), "tried": tried}
+    found = {**asdict(battery_found), "tried": tried}
+    if method.name == "retrain":
+        found["false_alarms"] = alarm_record(theirs, start, draws)
+        found["blind"] = blind_record(plan.problem, draws)
+    return found
 
 
-def alarms(oracle: Readings, original: Readings, rng: np.random.Generator) -> dict[str, Any]:
-    """How often the attacks find something between retrained models, or why that is not known."""
+def alarm_record(oracle: Readings, original: Readings, rng: np.random.Generator) -> dict[str, Any]:
+    """Return how often attacks find something between retrained models, or why it is unknown."""
     if len(oracle) < 2 * FEWEST:
         return {"reason": f"{len(oracle)} retrained models are too few; {2 * FEWEST} is the least."}
-    found: FalseAlarms = false_alarms(oracle, original, rng)
-    return asdict(found)
+    return asdict(false_alarms(oracle, original, rng))
 
 
-def blindly(problem: Problem, rng: np.random.Generator) -> dict[str, Any]:
-    """Whether forget and unseen examples are told apart by their classes and pictures alone."""
+def blind_record(problem: Problem, rng: np.random.Generator) -> dict[str, Any]:
+    """Return whether classes and images alone, without a model, identify forget examples."""
     if UNSEEN not in problem.sets:
         return {"reason": "There is no set of examples that no model has seen."}
-    sides = [seen_blindly(problem.sets[name], problem.class_count) for name in ("forget", UNSEEN)]
+    sides = [
+        model_free_features(problem.sets[name], problem.class_count) for name in ("forget", UNSEEN)
+    ]
     member = np.repeat([True, False], [len(side) for side in sides])
     try:
         found = blind_baseline_on_features(np.concatenate(sides), member, rng)
@@ -109,9 +106,9 @@ def blindly(problem: Problem, rng: np.random.Generator) -> dict[str, Any]:
     return {"void": found.void, "said": found.reason, "effects": effects}
 
 
-def seen_blindly(data: Data, classes: int) -> NDArray[np.float64]:
-    """Features that need no model: the class, mean, spread, and averages over a coarse grid."""
-    rows = torch.from_numpy(spread_rows(len(data), MOST_PICTURES))
+def model_free_features(data: Data, classes: int) -> NDArray[np.float64]:
+    """Return features without a model: class, mean, spread, and averages over a coarse grid."""
+    rows = torch.from_numpy(spread_rows(len(data), MOST_IMAGES))
     inputs = data.batch(rows).inputs.double()
     one_hot = functional.one_hot(all_targets(data)[rows], classes).double()
     flat = inputs.flatten(1)
@@ -123,8 +120,10 @@ def seen_blindly(data: Data, classes: int) -> NDArray[np.float64]:
     return torch.cat(parts, dim=1).numpy()
 
 
-def recognised(plan: Plan, shadows: Evidence, groups: Mapping[str, Evidence]) -> dict[str, Any]:
-    """Membership of single examples, forget and retain, by the shadows; or why it is not known.
+def membership_record(
+    plan: Plan, shadows: Evidence, groups: Mapping[str, Evidence]
+) -> dict[str, Any]:
+    """Return the membership of single forget and retain examples, or why it is not known.
 
     Args:
         plan: with shadows.
@@ -147,5 +146,5 @@ def recognised(plan: Plan, shadows: Evidence, groups: Mapping[str, Evidence]) ->
 
 
 def shadows_of(plan: Plan, store: Store) -> Evidence | None:
-    """The shadows' evidence, where the experiment has any."""
+    """Return the shadow models' answers, where the experiment has any."""
     return shadow_evidence(plan, store) if plan.experiment.shadows else None

@@ -81,12 +81,12 @@ class Experiment:
         seed: draws the members.
         shadows: models trained on random halves of the training set, for attacks on single
             examples; 0 for none, an even number otherwise.
-        audits: what is asked of the weights of each method and control, as sentences; "standard"
-            stands for the usual ones. None unless named: they cost time.
+        audits: sentences, run on the weights of each method and control; "standard" means the usual
+            ones. None unless named: they cost time.
         audited: models of each kind that audits measure, at most as many as there are.
         rule: "released" (comparable with published scores) or "exact" (stricter, its own scale).
         train_size: a subset of the training set; 0 for all of it.
-        image_size: pixels a side for `image-folder`; 0 for the pictures' own.
+        image_size: pixels a side for `image-folder`; 0 for the images' own.
         data: folder of the data, where the problem needs one.
     """
 
@@ -312,7 +312,7 @@ def forget_chooser(sentence: str) -> Any:
     return chooser
 
 
-def written(experiment: Experiment) -> str:
+def to_toml(experiment: Experiment) -> str:
     """An experiment as TOML; `read` gives the same experiment back."""
     sentences = ("recipe", "methods", "audits")
     plain = [f for f in dataclasses.fields(Experiment) if f.name not in sentences]

@@ -1,7 +1,7 @@
-"""Making products: one block of members at a time, alone or in a pool of processes, one a core.
+"""Makes products: one block of members at a time, alone or in a pool of processes, one a core.
 
 A block is a fixed group of seeds, so that what a member is does not depend on what was already
-there: an interrupted run, taken up again, makes the very same models.
+there: an interrupted run, resumed, makes the very same models.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def make_block(plan: Plan, store: Store, block: Block, engine: Engine, wait: boo
     """Make a block's models and their evidence; what is already there is kept.
 
     "busy": another process has it. "again": an input was corrupt and has to be made first.
-    "failed": the method cannot be carried out, and the reason is in the store.
+    "failed": the method cannot be run, and the reason is in the store.
     """
     name = product(plan, block, block.seeds[0]).key
     with store.claim(f"{name}-{len(block.seeds)}", wait) as ours:
@@ -119,29 +119,29 @@ def _make(plan: Plan, store: Store, block: Block, engine: Engine) -> None:
     if not all(store.has(job) for job in jobs):
         check_fit(block.method, plan.problem)
         runs = runs_of(plan, store, block)
-        made, seen = carried_out(plan, runs, block, engine)
+        made, seen = run_block(plan, runs, block, engine)
         for job, unlearned in zip(jobs, made, strict=True):
             _keep(plan, store, job, unlearned, seen.get(job.seed, []))
         return
     for job in jobs:
         if not store.has(plan.evidence(job)):
-            _witness(plan, store, job, load_model(plan, store, job))
+            _keep_answers(plan, store, job, load_model(plan, store, job))
 
 
-def carried_out(
+def run_block(
     plan: Plan, runs: list[Run], block: Block, engine: Engine
 ) -> tuple[list[Unlearned], dict[int, Trace]]:
-    """Carry a method out for some members; what unlearned models say is asked as they go."""
+    """Run a method for some members, and trace the models that unlearn after each epoch."""
     made: list[Unlearned] = []
     seen: dict[int, Trace] = {}
     models = {run.seed: run.model for run in runs}
-    for told in unlearn_runs(runs, block.method, engine):
-        if isinstance(told, list):
-            made = told
+    for result in unlearn_runs(runs, block.method, engine):
+        if isinstance(result, list):
+            made = result
         elif block.kind == "unlearned":
-            for seed in told.losses:
+            for seed in result.losses:
                 if said := plan.task.trace(plan, models[seed]):
-                    seen.setdefault(seed, []).append([told.place, told.number, said])
+                    seen.setdefault(seed, []).append([result.place, result.number, said])
     return made, seen
 
 
@@ -158,11 +158,11 @@ def _keep(plan: Plan, store: Store, job: Job, made: Unlearned, seen: Trace) -> N
         store.write(job, {"model": _cpu(made.model.state_dict())}, about)
     if not store.has(plan.evidence(job)):
         # Of the model that is in the store: another process may have been first with its own.
-        _witness(plan, store, job, load_model(plan, store, job))
+        _keep_answers(plan, store, job, load_model(plan, store, job))
 
 
-def _witness(plan: Plan, store: Store, job: Job, model: torch.nn.Module) -> None:
-    tensors, about = plan.task.witness(plan, model, job.kind)
+def _keep_answers(plan: Plan, store: Store, job: Job, model: torch.nn.Module) -> None:
+    tensors, about = plan.task.collect(plan, model, job.kind)
     store.write(plan.evidence(job), tensors, about)
 
 
@@ -209,7 +209,7 @@ def choose_engine(plan: Plan, store: Store) -> Timing:
     recipe = from_scratch(plan.problem, "retain", "timing")
     timing = fastest(partial(trial, plan), recipe, count)
     store.write(job, about=dataclasses.asdict(timing))
-    return Timing(**store.about(job))  # of two processes that timed at once, the first is heard
+    return Timing(**store.about(job))  # of two processes that timed at once, the first counts
 
 
 def timing_job(plan: Plan) -> Job:
@@ -226,7 +226,7 @@ def trial(plan: Plan, count: int) -> list[Run]:
 
 
 def warm_up(plan: Plan) -> None:
-    """Train for a moment, so that no member pays for what torch sets up at its first step."""
+    """Train for a moment, so that no member's time includes what torch sets up at first."""
     fastest(partial(trial, plan), from_scratch(plan.problem, "retain", "timing"), 2)
 
 
@@ -238,16 +238,16 @@ def block_size(timing: Timing) -> int:
 def make_problem(plan: Plan, store: Store) -> None:
     """Put what is to be forgotten, and how large the sets are, into the store."""
     if not store.has(plan.root):
-        store.write(plan.root, *plan.task.forgotten(plan))
+        store.write(plan.root, *plan.task.problem_record(plan))
 
 
 def make_score(plan: Plan, store: Store, method: Method) -> Outcome:
-    """Work out all numbers of one method against the oracles."""
+    """Compute all numbers of one method against the oracles."""
     job = plan.score(method)
     if store.has(job) or store.has(plan.failure(method)):
         return "made"
     try:
-        store.write(job, about=plan.task.score(plan, store, method))
+        store.write(job, about=plan.task.score(plan, store, method).to_json())
     except Corrupt:
         return "again"
     except BadEvidence as fault:  # finite weights may still answer with infinite logits
@@ -269,7 +269,7 @@ def versions(plan: Plan) -> dict[str, str]:
 def counts(plan: Plan, store: Store) -> dict[str, tuple[int, int, float | None]]:
     """What is made, of how many, by row, with the seconds a member took where known.
 
-    Of a method that cannot be carried out no more is due than there is.
+    Of a method that cannot be run no more is due than there is.
     """
     found: dict[str, tuple[int, int, float | None]] = {}
     for block in blocks(plan, STACK):

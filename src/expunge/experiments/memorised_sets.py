@@ -1,4 +1,4 @@
-"""Forget sets that shadow models choose: the rows, and what must be said about them.
+"""Chooses forget sets by what shadow models memorised, and says what must be known about them.
 
 Shadow models know of no forget set, so they come first: shadows, their evidence, memorisation, the
 forget set's rows, and only then everything that depends on what is forgotten.
@@ -16,6 +16,7 @@ from scipy.stats import spearmanr
 from expunge.core.batch import all_targets
 from expunge.core.store import Store
 from expunge.errors import BadData
+from expunge.experiments.classifier_rows import ClassifierRow
 from expunge.experiments.experiment import BY_SHADOWS, forget_chooser
 from expunge.experiments.plan import Plan
 from expunge.experiments.shadowing import confidences, make_memorisation, members, scored
@@ -76,7 +77,7 @@ def influences(plan: Plan, store: Store) -> Floats:
     """What the presence of one training example adds to another, float64 [example, example].
 
     Raises:
-        BadData: more examples than that can be worked out for.
+        BadData: more examples than that can be computed for.
     """
     n = len(plan.problem.sets["train"])
     if n > MOST_EXAMPLES:
@@ -101,12 +102,12 @@ def reliability(plan: Plan, store: Store) -> float:
     return float(spearmanr(*scores[:, known]).statistic)
 
 
-def about_choice(plan: Plan, store: Store, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a summary says of a forget set that shadow models chose; empty for any other.
+def about_choice(plan: Plan, store: Store, rows: Sequence[ClassifierRow]) -> dict[str, Any]:
+    """Return what a summary says of a forget set that shadow models chose; empty for any other.
 
     Args:
-        plan, store: of an experiment that has been carried out.
-        rows: of its summary, controls and methods.
+        plan, store: of an experiment that has been run.
+        rows: those with numbers, of controls and methods.
     """
     # A problem of a user's own has a forget set without a sentence.
     if plan.experiment.forget == "own":
@@ -133,39 +134,39 @@ def how(about: Mapping[str, Any]) -> str:
         f"Its mean memorisation is {mine:.3f}, that of all training examples "
         f"{all_of_them:.3f}; the two halves of the shadow models order the "
         f"examples with a Spearman correlation of {about['reliability']:.2f}. The examples were "
-        "picked by these very models: attacks that use them here are not on fresh ground."
+        "picked by these very models: attacks that use them here read what chose the examples."
     )
 
 
-def negative_control(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What the least memorised examples ask of a method: no change; and whether that was seen."""
+def negative_control(rows: Sequence[ClassifierRow]) -> str:
+    """Return what the least memorised examples ask of a method, no change, and what was seen."""
     head = (
         "This forget set is a negative control: retrained models answer what was never memorised "
         "as the original does, so that the right change is none."
     )
-    scored = {row["name"]: row for row in rows if "scores" in row}
-    retrain, nothing = (scored[name]["scores"]["quality"] for name in ("retrain", "nothing"))
-    if retrain["n"] < FEWEST_MODELS:
-        return f"{head} {retrain['n']} models a side cannot tell; {FEWEST_MODELS} is the least."
+    qualities = {row.head.name: row.numbers.quality for row in rows}
+    retrain, nothing = qualities["retrain"], qualities["nothing"]
+    if retrain.n < FEWEST_MODELS:
+        return f"{head} {retrain.n} models a side cannot tell; {FEWEST_MODELS} is the least."
     ends = (
-        f"forgetting quality {nothing['value']:.3f} [{nothing['low']:.3f}, {nothing['high']:.3f}] "
-        f"against {retrain['value']:.3f} [{retrain['low']:.3f}, {retrain['high']:.3f}]"
+        f"forgetting quality {nothing.value:.3f} [{nothing.low:.3f}, {nothing.high:.3f}] "
+        f"against {retrain.value:.3f} [{retrain.low:.3f}, {retrain.high:.3f}]"
     )
-    if retrain["low"] > nothing["high"]:
+    if retrain.low > nothing.high:
         return (
-            f"{head} Here doing nothing is told from retraining all the same ({ends}): what is "
+            f"{head} Here doing nothing differs from retraining all the same ({ends}): what is "
             "measured is more than memory, such as one original held against many retrained models."
         )
-    moved = [name for name, row in scored.items() if not row["control"] and _found(row)]
-    harm = f" Told from retrained models by an attack: {', '.join(moved)}." if moved else ""
+    moved = [
+        row.head.name
+        for row in rows
+        if not row.head.control and row.numbers.attacks["verdict"]["word"] == "found"
+    ]
+    harm = f" An attack finds these unlike retrained models: {', '.join(moved)}." if moved else ""
     return (
-        f"{head} Doing nothing is not told from retraining ({ends}), as it must be; whatever a "
+        f"{head} Doing nothing does not differ from retraining ({ends}), as it must be; whatever a "
         f"method changed here, it did not have to.{harm}"
     )
-
-
-def _found(row: Mapping[str, Any]) -> bool:
-    return bool(row["attacks"]["verdict"]["word"] == "found")
 
 
 def notice(plan: Plan) -> str:

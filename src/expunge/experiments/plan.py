@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Generic
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +21,7 @@ from expunge.core.texts import Texts
 from expunge.core.vocabulary import in_full
 from expunge.engine.training import from_scratch
 from expunge.experiments.experiment import Experiment, forget_chooser
-
-if TYPE_CHECKING:
-    from expunge.core.method import Method
-    from expunge.core.store import Store
+from expunge.experiments.rows import AllScores, Column, Record, S, TableRow
 
 MEASURED = ("retain", "forget", "test")
 
@@ -39,42 +36,76 @@ CHOICE_VERSION = 1
 Product = tuple[Mapping[str, Mapping[str, Tensor]], Mapping[str, Any]]
 
 
-class Task(ABC):
-    """One kind of problem; abstract."""
+class Task(ABC, Generic[S]):
+    """All that differs between problems of images and of texts; abstract.
+
+    Args:
+        S: the frozen dataclass that holds a method's scores, with `cost` and `to_json`.
+
+    Every task has a name, the packages whose versions decide what its models become, the names of
+    the rows that are controls, the columns of its table, and the resamples of its intervals.
+    """
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]]
+    controls: ClassVar[tuple[str, ...]]
+    columns: ClassVar[tuple[Column[Any], ...]]
+    resamples: ClassVar[int]
 
     @abstractmethod
-    def forgotten(self, plan: Plan) -> Product:
-        """What the store keeps of the problem: the forget set, and how large the sets are."""
+    def problem_record(self, plan: Plan) -> Product:
+        """Return what the store keeps of the problem: the forget set, and the sizes of all sets."""
 
     @abstractmethod
-    def asked(self, plan: Plan, model: str) -> str:
-        """All that decides what models ("original", "oracle" ...) are asked, as text."""
+    def evaluation_key(self, plan: Plan, model: str) -> str:
+        """Return all that decides what models ("original", "oracle" ...) are asked, as text."""
 
     @abstractmethod
-    def witness(self, plan: Plan, model: nn.Module, made_as: str) -> Product:
-        """What a model, made as an "original" or an "oracle" ..., answers."""
+    def collect(self, plan: Plan, model: nn.Module, made_as: str) -> Product:
+        """Return what a model, made as an "original" or an "oracle" ..., answers."""
 
     @abstractmethod
     def trace(self, plan: Plan, model: nn.Module) -> dict[str, float]:
-        """A few numbers of a model while a method works on it, after each epoch; empty for none.
+        """Return a few numbers of a model after each epoch of a method; empty for none.
 
         The model is left as it was, its modes too.
         """
 
     @abstractmethod
-    def scoring(self, plan: Plan) -> str:
-        """All that decides the numbers besides the answers, as text."""
+    def score_key(self, plan: Plan) -> str:
+        """Return all that decides the numbers besides the answers, as text."""
 
     @abstractmethod
-    def score(self, plan: Plan, store: Store, method: Method) -> dict[str, Any]:
-        """All numbers of one method, from the answers in the store."""
+    def score(self, plan: Plan, store: Store, method: Method) -> S:
+        """Return all numbers of one method, from the answers in the store."""
 
     @abstractmethod
-    def summary(self, plan: Plan, store: Store) -> dict[str, Any]:
-        """Everything that was found, as one record."""
+    def read_scores(self, record: Record) -> S:
+        """Return the numbers of one method from what the store keeps of them."""
+
+    @abstractmethod
+    def rows(self, plan: Plan, store: Store, found: AllScores[S]) -> Sequence[TableRow]:
+        """Return the rows of the table, in its order, each with a verdict in a few words."""
+
+    @staticmethod
+    @abstractmethod
+    def read_row(record: Record) -> TableRow:
+        """Return a row from what a summary keeps of it."""
+
+    @abstractmethod
+    def anchor(self, scores: S) -> dict[str, Any]:
+        """Return the one number by which rows lie between the original and retrained models."""
+
+    @abstractmethod
+    def sections(
+        self, plan: Plan, store: Store, found: AllScores[S], rows: Sequence[TableRow]
+    ) -> dict[str, Any]:
+        """Return what only this task's summary holds, "problem" and "not_shown" among it."""
+
+    @staticmethod
+    @abstractmethod
+    def notes(summary: Record) -> list[str]:
+        """Return the sentences that stand below the table in a terminal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +123,12 @@ class Plan:
     experiment: Experiment
     problem: Problem
     spec: str
-    task: Task
+    task: Task[Any]
     settled: bool = True
 
     @property
     def root(self) -> Job:
-        """The problem itself: its forget set's rows and pictures."""
+        """The problem itself: its forget set's rows and examples."""
         return Job("problem", self.spec)
 
     def original(self, seed: int) -> Job:
@@ -126,7 +157,7 @@ class Plan:
     @cached_property
     def shadow_spec(self) -> str:
         """All that decides a shadow model but its seed: no forget set, so that all share them."""
-        sets = {name: self.problem.sets[name] for name in self.witnessed("shadow")}
+        sets = {name: self.problem.sets[name] for name in self.evaluation_sets("shadow")}
         recipe = from_scratch(self.problem, "train", "shadow")
         return f"{data_spec(self.problem, sets)}; {in_full(recipe.steps)}"
 
@@ -147,7 +178,7 @@ class Plan:
         own = Subset(self.problem.sets["train"], self.half(seed))
         return replace(self.problem, sets={**self.problem.sets, "train": own})
 
-    def witnessed(self, kind: str) -> tuple[str, ...]:
+    def evaluation_sets(self, kind: str) -> tuple[str, ...]:
         """The sets that models of a kind answer on: shadows know of no forget set."""
         if kind == "shadow":
             return tuple(name for name in ("train", "test") if name in self.problem.sets)
@@ -155,7 +186,7 @@ class Plan:
 
     def evidence(self, model: Job) -> Job:
         """What a model answers on the measured sets."""
-        return Job("evidence", self.task.asked(self, model.kind), 0, (model,))
+        return Job("evidence", self.task.evaluation_key(self, model.kind), 0, (model,))
 
     @property
     def memorisation(self) -> Job:
@@ -171,17 +202,17 @@ class Plan:
         return Job("forget-set", said, 0, (self.memorisation, *self.memorisation.inputs))
 
     def failure(self, method: Method) -> Job:
-        """The record that a method could not be carried out, with the reason."""
+        """The record that a method could not be run, with the reason."""
         first = self.unlearned(method, self.experiment.seeds[0])
         from expunge.core.machine import __version__
 
-        # with the version: what failed may have been mended since
+        # with the version: what failed may be fixed since
         return Job("failure", f"{__version__} {in_full(method.steps)}", 0, (first,))
 
     def score(self, method: Method) -> Job:
         """All numbers of one method against the oracles."""
         seeds = self.experiment.seeds
-        spec = self.task.scoring(self)
+        spec = self.task.score_key(self)
         subjects = tuple(self.evidence(self.unlearned(method, seed)) for seed in seeds)
         oracles = tuple(self.evidence(self.oracle(seed)) for seed in seeds)
         shadows = tuple(self.evidence(self.shadow(s)) for s in self.experiment.shadow_seeds)

@@ -1,4 +1,4 @@
-"""Progress of an experiment, drawn in a terminal and told in a few lines elsewhere."""
+"""Shows the progress of an experiment: bars in a terminal, a few lines in a log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rich.text import Text
 
 from expunge.core.store import Job, Store
 from expunge.experiments.audit_jobs import counted
-from expunge.experiments.experiment import Experiment, written
+from expunge.experiments.experiment import Experiment, to_toml
 from expunge.experiments.graph import Progress, choose, make
 from expunge.experiments.make import counts
 from expunge.experiments.memorised_sets import notice
@@ -31,12 +31,12 @@ from expunge.methods.cost import time_in_words
 from expunge.metrics.row_label import LARGEST_COST
 
 
-def drawn(experiment: Experiment, store: Store, jobs: int) -> Plan:
-    """Make what is missing of an experiment and draw how far it is, on standard error."""
+def run_with_progress(experiment: Experiment, store: Store, jobs: int) -> Plan:
+    """Make what is missing of an experiment and show how far it is, on standard error."""
     console = Console(stderr=True)
     with console.status("reading the data"):
-        plan = outline(experiment, store)  # a mistake is told before the store knows the name
-    text = written(experiment)
+        plan = outline(experiment, store)  # a mistake is reported before the store knows the name
+    text = to_toml(experiment)
     job = Job("experiment", text)
     if not store.has(job):
         store.write(job, about={"text": text})
@@ -78,7 +78,7 @@ def lines(progress: Iterator[Progress], console: Console) -> None:
             console.print(Text(f"{piece.stage}: {piece.made} made"))
 
 
-def stand(experiment: Experiment, store: Store, console: Console) -> None:
+def print_status(experiment: Experiment, store: Store, console: Console) -> None:
     """Print what is made and missing, and about how long the rest will take."""
     plan = outline(experiment, store)
     found = {**counts(plan, store), **counted(plan, store)}
@@ -89,11 +89,11 @@ def stand(experiment: Experiment, store: Store, console: Console) -> None:
     for title, (made, of, seconds) in found.items():
         shown = "-" if seconds is None else f"{seconds:.2f}"
         table.add_row(Text(title), str(made), str(of - made), shown)
-        left += (of - made) * (guessed(title, found) if seconds is None else seconds)
+        left += (of - made) * (seconds_of(title, found) if seconds is None else seconds)
     console.print(table)
     scored = sum(store.has(plan.score(method)) for method in plan.methods)
     failed = sum(store.has(plan.failure(method)) for method in plan.methods)
-    rest = f", {failed} unscored for good reason" if failed else ""
+    rest = f", {failed} unscored, with a reason" if failed else ""
     console.print(f"scores: {scored} of {len(plan.methods)}{rest}")
     if not plan.settled:
         console.print(Text(notice(plan)))
@@ -103,7 +103,7 @@ def stand(experiment: Experiment, store: Store, console: Console) -> None:
         console.print(f"{missing} with one process a core." if left else unknown)
 
 
-def guessed(title: str, found: dict[str, tuple[int, int, float | None]]) -> float:
-    """Seconds of a model of a kind that none was made of yet: from retraining, where known."""
+def seconds_of(title: str, found: dict[str, tuple[int, int, float | None]]) -> float:
+    """Estimate the seconds of a kind of model that was never made: from retraining, if known."""
     full = found["oracles"][2] or found["originals"][2] or 0.0
     return full if title in ("oracles", "originals", "retrain") else LARGEST_COST * full

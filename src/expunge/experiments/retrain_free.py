@@ -20,6 +20,7 @@ from expunge.core.evidence import Evidence
 from expunge.core.machine import device
 from expunge.core.seeds import derived
 from expunge.errors import BadEvidence
+from expunge.experiments.classifier_rows import ClassifierRow
 from expunge.experiments.collect import collect
 from expunge.experiments.plan import Plan
 from expunge.metrics.agreement import mean
@@ -71,7 +72,7 @@ def retrain_free(plan: Plan, subject: Evidence, original: Evidence) -> dict[str,
     rng = np.random.default_rng(derived("score", plan.experiment.seed, "retrain-free"))
     bounds = {"zrf": (1 - float(np.log(2)), 1.0), "rf_jsd": (0.0, float(np.log(2)))}
     made = {"zrf": zrf, "rf_jsd": rf_jsd}
-    return {name: _told(made[name], rng, bounds[name]) for name in SIGNALS}
+    return {name: _over_models(made[name], rng, bounds[name]) for name in SIGNALS}
 
 
 def random_answers(plan: Plan) -> Floats:
@@ -83,15 +84,15 @@ def random_answers(plan: Plan) -> Floats:
     return np.stack(found)
 
 
-def correlations(rows: Sequence[Mapping[str, Any]], seed: int) -> list[dict[str, Any]]:
-    """How each signal ranks the methods of a run, beside how the oracles' metrics rank them.
+def correlations(rows: Sequence[ClassifierRow], seed: int) -> list[dict[str, Any]]:
+    """Return how each signal ranks the methods of a run, beside how the oracles' metrics do.
 
     Args:
-        rows: of a summary, with `scores` and `retrain_free`; controls are left out, since the
-            untouched original and retraining themselves would agree with anything.
+        rows: those with numbers; controls are left out, since the untouched original and
+            retraining themselves would agree with anything.
         seed: draws permutations.
     """
-    kept = [row for row in rows if not row["control"] and "retrain_free" in row]
+    kept = [row for row in rows if not row.head.control and row.numbers.retrain_free]
     return [
         {"signal": signal, "against": metric, **_agreement(kept, signal, metric, seed)}
         for signal in SIGNALS
@@ -116,13 +117,13 @@ def across(summaries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for signal in SIGNALS:
         for metric in ORACLE_METRICS:
-            each = {s["experiment"]["name"]: _told_of(s, signal, metric) for s in summaries}
+            each = {s["experiment"]["name"]: _of_experiment(s, signal, metric) for s in summaries}
             known = [one["value"] for one in each.values() if "value" in one]
             found.append({"signal": signal, "against": metric, "each": each, "mean": _mean(known)})
     return found
 
 
-def _told_of(summary: Mapping[str, Any], signal: str, metric: str) -> dict[str, Any]:
+def _of_experiment(summary: Mapping[str, Any], signal: str, metric: str) -> dict[str, Any]:
     """What one experiment says of a signal."""
     for each in summary.get("retrain_free", []):
         if (each["signal"], each["against"]) == (signal, metric):
@@ -148,14 +149,14 @@ def _mean(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _agreement(
-    rows: Sequence[Mapping[str, Any]], signal: str, metric: str, seed: int
+    rows: Sequence[ClassifierRow], signal: str, metric: str, seed: int
 ) -> dict[str, Any]:
     """Rank correlations, or why there are none."""
-    able = [row for row in rows if "value" in row["retrain_free"][signal]]
+    able = [row.numbers for row in rows if "value" in row.numbers.retrain_free[signal]]
     if len(able) < FEWEST_METHODS:
         return {"reason": f"{len(able)} methods; a correlation takes {FEWEST_METHODS}."}
-    mine = [row["retrain_free"][signal]["value"] for row in able]
-    theirs = [row["scores"][metric]["value"] for row in able]
+    mine = [each.retrain_free[signal]["value"] for each in able]
+    theirs = [each.scores[metric].value for each in able]
     rng = np.random.default_rng(derived("rank", seed, signal, metric))
     try:
         found = rank_agreement(mine, theirs, rng)
@@ -168,7 +169,7 @@ def _agreement(
     }  # fmt: skip
 
 
-def _told(
+def _over_models(
     values: Callable[[], Floats], rng: np.random.Generator, bounds: tuple[float, float]
 ) -> dict[str, Any]:
     """A signal over models, marked as one that needs no retrained model."""

@@ -1,4 +1,4 @@
-"""Shadow models read from the store: who saw what, and whether they may speak of an original."""
+"""Reads shadow models from the store: which examples each saw, and which originals they fit."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ MOST_EXAMPLES = 2000
 
 
 def differences(plan: Plan, shadows: Plan) -> tuple[str, ...]:
-    """Return how shadow models of another plan are made in another way than this one's originals.
+    """Return how another plan's shadow models are made otherwise than this one's originals.
 
     Args:
         plan: whose originals are attacked.
-        shadows: whose shadow models are to speak of them; its forget set does not matter.
+        shadows: whose shadow models stand in for them; its forget set does not matter.
     """
     found = []
     if network_spec(plan.problem) != network_spec(shadows.problem):
@@ -85,7 +85,7 @@ def refuse_other_recipe(plan: Plan, shadows: Plan) -> None:
     found = differences(plan, shadows)
     if found:
         raise BadEvidence(
-            "These shadow models cannot speak of this original, since they are made in another "
+            "These shadow models do not fit this original, since they are made in another "
             f"way: {'; '.join(found)}. Train shadows by the original's own recipe (shadows = K)."
         )
 
@@ -107,7 +107,7 @@ def shadow_evidence(plan: Plan, store: Store, shadows: Plan | None = None) -> Ev
     if not seeds:
         raise BadEvidence("The experiment has no shadow models; set shadows = 64, say.")
     read = [store.tensors(made.evidence(made.shadow(seed)), "evidence") for seed in seeds]
-    targets, rows = layout(made.problem, made.witnessed("shadow"))
+    targets, rows = layout(made.problem, made.evaluation_sets("shadow"))
     return Evidence(np.stack([each["logits"].numpy() for each in read]), targets, rows)
 
 
@@ -141,8 +141,8 @@ def rows_in_train(problem: Problem, name: str) -> Ints:
 def for_battery(plan: Plan, found: Evidence) -> Shadows:
     """The shadows as the attacks on models read them: on the forget set and on unseen examples."""
     rows, train = rows_in_train(plan.problem, "forget"), found.on("train")
-    asked = Evidence(train.logits[:, rows], train.targets[rows], {"forget": slice(0, len(rows))})
-    sides = {"forget": asked} | ({UNSEEN: found.on(UNSEEN)} if UNSEEN in found.sets else {})
+    forget = Evidence(train.logits[:, rows], train.targets[rows], {"forget": slice(0, len(rows))})
+    sides = {"forget": forget} | ({UNSEEN: found.on(UNSEEN)} if UNSEEN in found.sets else {})
     phi = {name: scaled_confidence(side.logits, side.targets) for name, side in sides.items()}
     soft = {name: taylor_soft_margin(side.logits, side.targets) for name, side in sides.items()}
     return Shadows(phi, soft, members(plan)[:, rows])
@@ -181,7 +181,7 @@ def unseen(evidence: Evidence) -> NDArray[np.float64]:
 
 
 def make_memorisation(plan: Plan, store: Store) -> Job:
-    """Work the memorisation scores out, if they are not in the store yet.
+    """Compute the memorisation scores, if they are not in the store yet.
 
     The product's file "memorisation" holds `score` and `error`, float32 [example of train], NaN
     where fewer than 2 shadows saw, or did not see, an example.
@@ -204,7 +204,7 @@ def scored(sure: Floats, member: Flags) -> dict[str, torch.Tensor]:
     known = (member.sum(axis=0) >= 2) & ((~member).sum(axis=0) >= 2)
     found = {name: torch.full((len(known),), torch.nan) for name in ("score", "error")}
     if known.any():
-        told = memorisation(sure[:, known], member[:, known])
+        scores = memorisation(sure[:, known], member[:, known])
         for name in found:
-            found[name][torch.from_numpy(known)] = torch.from_numpy(getattr(told, name)).float()
+            found[name][torch.from_numpy(known)] = torch.from_numpy(getattr(scores, name)).float()
     return found

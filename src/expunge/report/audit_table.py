@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-HEADS = ("method", "verdict", "found most", "left of the lead", "cost", "asked plainly", "family")
+HEADS = ("method", "verdict", "strongest audit", "gap left", "cost", "direct questions", "family")
 
 
 def draw(found: Record, console: Console) -> None:
-    """Print the table, and below it what each verdict rests on; no text is read as markup."""
+    """Print the table, and below it the reason of each verdict; no text is read as markup."""
     from rich.table import Table
     from rich.text import Text
 
@@ -44,7 +44,7 @@ def legend(found: Record) -> str:
     """What the numbers are, and how many they rest on."""
     level = 1 - 2 * found["alpha"]
     if "pictures" in found:
-        what = f"{found['pictures']} pictures to be forgotten"
+        what = f"{found['pictures']} images to be forgotten"
         who = f"at most {found['models']} models of a method, judged together"
         several = f"with its interval over models, of level {level:g}"
     else:
@@ -56,15 +56,15 @@ def legend(found: Record) -> str:
             else f"with its interval over subjects and retrained models, of level {level:g}"
         )
     return (
-        f"{found['experiment']}: {what}; {found['oracles']} retrained models and one as yardstick; "
-        f"{who}. Left of the lead: 0 as retrained, 1 as the original; {several}. "
-        f"Margin: {found['margin']:g}. Found most: the decisive audit with power, or else the "
-        "one that the verdict names; plain asking left out."
+        f"{found['experiment']}: {what}; {found['oracles']} retrained models, one more to compare; "
+        f"{who}. Gap left: 0 = retrained, 1 = the original; {several}. "
+        f"Margin: {found['margin']:g}. Strongest audit: the decisive one with power that finds "
+        "most, or else the one that the verdict names; direct questions are left out."
     )
 
 
 def cells(row: Record) -> list[str]:
-    """One method: verdict, what found most at which cost, plain asking, and the worst family."""
+    """One method: verdict, the strongest audit and its cost, direct questions, worst family."""
     first, several = row["members"][0]["lines"], len(row["members"]) > 1
     best = strongest(first, row["left"], row["members"][0].get("attack", ""))
     plain = next((one for one in first if one["plain"]), None)
@@ -77,12 +77,12 @@ def cells(row: Record) -> list[str]:
         _left(best, row["left"], several),
         best["cost"] or "-" if best else "-",
         _left(plain, row["left"], several),
-        f"{worst[0]} {worst[1]:.2f}" if worst else "-",
+        f"{worst[0]} {worst[1]:z.2f}" if worst else "-",
     ]
 
 
 def families(members: Sequence[Record]) -> dict[str, float]:
-    """Family -> the most of the lead that any decisive audit of it found, mean over members."""
+    """Family -> the most of the gap that any decisive audit of it found, mean over members."""
     found: dict[str, list[float]] = {}
     for member in members:
         most: dict[str, float] = {}
@@ -116,12 +116,12 @@ def verdict(words: Mapping[str, int]) -> str:
 
 
 def strongest(lines: Sequence[Record], left: Record, attack: str = "") -> Record | None:
-    """The decisive audit with power that found most, plain asking left out.
+    """The decisive audit with power that found most, direct questions left out.
 
     Args:
         lines: of one member.
         left: an audit's sentence -> {"mean": over members}.
-        attack: the audit that the verdict on this member names; it stands in where those with power
+        attack: the audit that the verdict on this member names; it is taken where those with power
             show nothing.
     """
     there = [one for one in counted(lines, attack) if not one["plain"]]
@@ -129,7 +129,7 @@ def strongest(lines: Sequence[Record], left: Record, attack: str = "") -> Record
 
 
 def _left(line: Record | None, left: Record, several: bool) -> str:
-    """What is left of the lead: over members with its range, of one with its interval."""
+    """The gap that is left: over members with its range, of one with its interval."""
     if line is None or line["audit"] not in left:
         return "-"
     return interval(line) if not several else _range(left[line["audit"]])
@@ -140,6 +140,6 @@ def _range(over: Record) -> str:
 
 
 def interval(line: Record) -> str:
-    """What is left of the lead in one member, with its interval."""
-    told = line["left"]
-    return f"{told['value']:z.2f} ({told['low']:z.2f} to {told['high']:z.2f})"
+    """The gap that is left in one member, with its interval."""
+    left = line["left"]
+    return f"{left['value']:z.2f} ({left['low']:z.2f} to {left['high']:z.2f})"

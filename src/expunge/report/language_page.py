@@ -47,7 +47,7 @@ def render(summary: Mapping[str, Any]) -> str:
     """Return the report of a language experiment as one self-contained HTML page.
 
     Args:
-        summary: what `expunge.experiments.text.summary.summary` returns. What models wrote is
+        summary: what `expunge.experiments.summary.summary` returns. What models wrote is
             foreign: it is
             escaped, and signs that cannot be seen are written out.
 

@@ -1,42 +1,15 @@
-"""The draws of a bootstrap over models and subjects at once, shared by all numbers of a row.
-
-Source: Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1 (2007): rows and columns of a
-table are drawn with replacement, each on its own.
-"""
+"""Measures how far unlearned models are from retrained ones, on what is to go and what is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from expunge.core.ragged import Floats
 from expunge.errors import BadEvidence
+from expunge.experiments.text.language_rows import Distance
 from expunge.experiments.text.normalised_metrics import Draws, Gauge, limits
-
-
-@dataclass(frozen=True)
-class Distance:
-    """How far unlearned models are from retrained ones: 0 as retrained, 1 as the original.
-
-    Args:
-        value: sqrt(forget^2 + retain^2) of each model, their mean.
-        low, high: 95 % bootstrap interval over models and subjects, the scales held fixed.
-        forget, retain: the two sides, means over models.
-        of_models: the distance of each model.
-        n: models.
-        gauges: the names of those that count.
-    """
-
-    value: float
-    low: float
-    high: float
-    forget: float
-    retain: float
-    of_models: tuple[float, ...]
-    n: int
-    gauges: tuple[str, ...]
 
 
 def distance(gauges: Sequence[Gauge], draws: Draws) -> Distance:

@@ -1,4 +1,4 @@
-"""What a language model answers on the asked sets, as arrays and texts of the store."""
+"""Asks language models, and brings their answers back from the store as arrays and texts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SLACK = 1.5
 FIELDS = ("logprobs", "hits", "means", "spreads")
 
 
-def answered(model: nn.Module, tokenizer: Any, sets: Sequence[EvaluationSet]) -> Product:
+def collect_answers(model: nn.Module, tokenizer: Any, sets: Sequence[EvaluationSet]) -> Product:
     """Ask a model everything: a forward pass an answer, and greedy answers in its own words.
 
     Returns:
@@ -50,12 +50,12 @@ def answered(model: nn.Module, tokenizer: Any, sets: Sequence[EvaluationSet]) ->
             if (options := getattr(asked, name)) is not None:
                 tensors |= _options(f"{asked.name}/{name}", model, options)
         if asked.written:
-            said[asked.name] = list(written(model, tokenizer, asked.texts))
+            said[asked.name] = list(generated_answers(model, tokenizer, asked.texts))
     return {"evidence": tensors}, {"generations": said}
 
 
-def written(model: nn.Module, tokenizer: Any, texts: Texts) -> tuple[str, ...]:
-    """What a model writes after each prompt, longer than the longest true answer at most by half.
+def generated_answers(model: nn.Module, tokenizer: Any, texts: Texts) -> tuple[str, ...]:
+    """Return what a model writes after each prompt, at most half longer than the true answers.
 
     Prompts of like lengths are written to together: fillings cost time.
     """
@@ -76,8 +76,8 @@ def _flat(name: str, rows: Ragged, field: str) -> dict[str, Tensor]:
     return {f"{name}/{field}": torch.tensor(rows.lengths, dtype=torch.int32)}
 
 
-def recalled(store: Store, evidence: Job, sets: Sequence[EvaluationSet]) -> dict[str, Answers]:
-    """What a model answered, from the store: name of a set -> answers.
+def read_answers(store: Store, evidence: Job, sets: Sequence[EvaluationSet]) -> dict[str, Answers]:
+    """Return what a model answered, from the store: name of a set -> answers.
 
     Raises:
         Corrupt: the product was changed.
@@ -119,21 +119,21 @@ SIDES = ("forget", "retain")
 ROUNDING = 1e-4
 
 
-def watched(sets: Sequence[EvaluationSet]) -> dict[str, EvaluationSet]:
-    """The set of each side that is asked all along, its first."""
+def traced_sets(sets: Sequence[EvaluationSet]) -> dict[str, EvaluationSet]:
+    """Return the set of each side that models are asked after every epoch, its first."""
     return {side: next(one for one in sets if one.side == side) for side in SIDES}
 
 
-def traced(model: nn.Module, sets: Sequence[EvaluationSet]) -> dict[str, float]:
-    """Mean probability of the true answers to the first texts of each side.
+def trace_of(model: nn.Module, sets: Sequence[EvaluationSet]) -> dict[str, float]:
+    """Return the mean probability of the true answers to the first texts of each side.
 
     Args:
         model: put into evaluation mode, and back.
         sets: what models are asked.
     """
     found = {}
-    with as_it_was(model):
-        for side, asked in watched(sets).items():
+    with modes_kept(model):
+        for side, asked in traced_sets(sets).items():
             few = Texts(asked.texts.made[:FEW], asked.texts.pad)
             told = likelihoods([model], few, FEW).answers(0)
             found[side] = float(probability(told).mean())
@@ -141,8 +141,8 @@ def traced(model: nn.Module, sets: Sequence[EvaluationSet]) -> dict[str, float]:
 
 
 @contextmanager
-def as_it_was(model: nn.Module) -> Iterator[None]:
-    """Put every module's mode back: while one part is trained, others may stand still."""
+def modes_kept(model: nn.Module) -> Iterator[None]:
+    """Put every module's mode back: some may be frozen while others train."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield
@@ -152,7 +152,7 @@ def as_it_was(model: nn.Module) -> Iterator[None]:
 
 
 def path(row: MetricRow, traces: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    """A row's way from the original to what came out, means over its models.
+    """Return a row's path from the original to the unlearned models, means over its models.
 
     Args:
         row: all models.
@@ -163,7 +163,7 @@ def path(row: MetricRow, traces: Sequence[Sequence[Any]]) -> dict[str, Any]:
             model has, and at the end where that is no epoch's; epochs: how many of them;
             retrained: the oracles'; sets, questions: what was asked.
     """
-    asked = watched(row.sets)
+    asked = traced_sets(row.sets)
     few = {side: min(FEW, len(one.items)) for side, one in asked.items()}
 
     def mean(models: Sequence[RecordedAnswers]) -> dict[str, float]:

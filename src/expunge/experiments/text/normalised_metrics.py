@@ -1,14 +1,18 @@
-"""Gauges: a metric on an asked set, for one row's models and for both anchors."""
+"""Gauges: metrics on evaluation sets, normalised by both anchors, and a bootstrap for all of them.
+
+The bootstrap draws models and subjects at once. Source: Owen, The pigeonhole bootstrap, Annals of
+Applied Statistics 1 (2007): rows and columns of a table are drawn with replacement, each alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from expunge.core.ragged import Answers, Floats
+from expunge.experiments.text.language_rows import AttackArea
 from expunge.metrics.score import Score
 from expunge.metrics.text.likelihood import (
     option_probability,
@@ -65,7 +69,7 @@ class Draws:
     def of(
         cls, widths: Mapping[str, int], counts: tuple[int, int, int], rng: np.random.Generator
     ) -> Draws:
-        """Draw anew.
+        """Draw the shares of models and groups.
 
         Args:
             widths: name of a set -> groups in it.
@@ -104,7 +108,7 @@ def limits(drawn: Floats, value: float) -> tuple[float, float]:
 
 @dataclass(frozen=True, eq=False)
 class RecordedAnswers:
-    """What one model answered on every set; each metric is worked out once."""
+    """What one model answered on every set; each metric is computed once."""
 
     answers: Mapping[str, Answers]
     known: dict[tuple[str, str], Floats] = field(default_factory=dict)
@@ -130,7 +134,7 @@ class Gauge:
         set: of questions; gauges on one set are drawn together.
         side: "forget" or "retain".
         subject, oracle, original: float64 [model, group], means over groups of questions, which
-            are subjects where these are told apart.
+            are subjects where the questions name some.
         scale: what being taught changes on this gauge.
     """
 
@@ -221,30 +225,23 @@ def grouped(rows: Floats, asked: EvaluationSet) -> Floats:
 MEMBERSHIP = ("loss", "zlib", "min-k", "min-k++")
 
 
-def exposed(row: MetricRow, draws: Draws) -> dict[str, dict[str, Any]]:
-    """Each attack: areas of the row, the oracle and the original, the gap, and PrivLeak.
+def membership(row: MetricRow, draws: Draws) -> dict[str, AttackArea]:
+    """Return how well each attack separates forget questions from those of the holdout.
 
-    The area is the chance that a forget question looks more like a member than a holdout one. The
-    gap to the oracle is read, not the distance from 0.5.
+    The area is the chance that a forget question looks more like a member than a holdout one.
     """
-    return {name: _attacked(row, ATTACKS[name], draws) for name in MEMBERSHIP}
-
-
-def _attacked(row: MetricRow, attack: Attack, draws: Draws) -> dict[str, Any]:
-    mine, theirs, before = (
-        np.stack([_wins(row, attack, one) for one in models])
-        for models in (row.subject, row.oracle, row.original)
-    )
-    value, oracle = float(mine.mean()), float(theirs.mean())
-    drawn = _areas(mine, draws, "subject") - _areas(theirs, draws, "oracle")
-    gap = Score(value - oracle, *limits(drawn, value - oracle), len(mine), "AUC")
-    return {
-        "value": value,
-        "oracle": oracle,
-        "original": float(before.mean()),
-        "gap": asdict(gap),
-        "privleak": privleak(value, oracle) if oracle < 1 else None,
-    }
+    found = {}
+    for name in MEMBERSHIP:
+        mine, theirs, before = (
+            np.stack([_wins(row, ATTACKS[name], one) for one in models])
+            for models in (row.subject, row.oracle, row.original)
+        )
+        value, oracle = float(mine.mean()), float(theirs.mean())
+        drawn = _areas(mine, draws, "subject") - _areas(theirs, draws, "oracle")
+        gap = Score(value - oracle, *limits(drawn, value - oracle), len(mine), "AUC")
+        leak = privleak(value, oracle) if oracle < 1 else None
+        found[name] = AttackArea(value, oracle, float(before.mean()), gap, leak)
+    return found
 
 
 def _wins(row: MetricRow, attack: Attack, model: RecordedAnswers) -> Floats:

@@ -1,4 +1,4 @@
-"""All numbers of one method on a problem of texts, from the evidence in the store."""
+"""All numbers of one method on a problem of texts, from the answers in the store alone."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ from expunge.core.seeds import derived
 from expunge.errors import BadEvidence
 from expunge.experiments.scoring import cost, originals
 from expunge.experiments.text.distance import distance
-from expunge.experiments.text.evidence import path, recalled
+from expunge.experiments.text.evidence import path, read_answers
+from expunge.experiments.text.language_rows import (
+    BrokenAnswers,
+    GaugeScore,
+    LanguageScores,
+    PairedForgetQuality,
+    RetainUtility,
+)
 from expunge.experiments.text.normalised_metrics import (
     Draws,
     Gauge,
     MetricRow,
     RecordedAnswers,
-    exposed,
     limits,
+    membership,
 )
 from expunge.metrics.score import Score
 from expunge.metrics.text.fluency import collapse, words
@@ -83,37 +90,42 @@ SAMPLES = {
 }  # fmt: skip
 
 
-# Witnesses that a process keeps: those of oracles and originals stand in every row.
+# Recorded answers that a process keeps: those of oracles and originals are part of every row.
 KEPT = 64
 
 
-def score(plan: Plan, store: Store, setting: LanguageSetting, method: Method) -> dict[str, Any]:
-    """Every number of a method's row; that of `nothing` holds the control `filter` besides."""
+def score(plan: Plan, store: Store, setting: LanguageSetting, method: Method) -> LanguageScores:
+    """Return every number of a method's row; that of `nothing` holds the control `filter` too."""
     seeds = plan.experiment.seeds
     subjects = [plan.unlearned(method, seed) for seed in seeds]
 
     def models(jobs: Sequence[Job]) -> list[RecordedAnswers]:
         own = {job.key: plan.evidence(job) for job in jobs}
-        return [_witness(store, evidence, setting) for evidence in own.values()]
+        return [_recorded(store, evidence, setting) for evidence in own.values()]
 
     oracles = models([plan.oracle(seed) for seed in seeds])
     row = MetricRow(setting.asked, models(subjects), oracles, models(originals(plan)))
-    seed = plan.experiment.seed
-    found = {**judged(row, setting.known, seed), "cost": cost(plan, store, method, subjects)}
-    found["trace"] = path(row, [store.about(job).get("trace", []) for job in subjects])
+    seed, behind = plan.experiment.seed, None
     if not method.steps:
-        behind = [RecordedAnswers(guarded(one.answers, row.sets, REFUSAL)) for one in row.original]
-        found["filter"] = judged(replace(row, subject=behind), setting.known, seed)
-    return found
+        refusing = [
+            RecordedAnswers(guarded(one.answers, row.sets, REFUSAL)) for one in row.original
+        ]
+        behind = judged(replace(row, subject=refusing), setting.known, seed)
+    return replace(
+        judged(row, setting.known, seed),
+        cost=cost(plan, store, method, subjects),
+        trace=path(row, [store.about(job).get("trace", []) for job in subjects]),
+        filter=behind,
+    )
 
 
 @lru_cache(maxsize=KEPT)
-def _witness(store: Store, evidence: Job, setting: LanguageSetting) -> RecordedAnswers:
-    return RecordedAnswers(recalled(store, evidence, setting.asked))
+def _recorded(store: Store, evidence: Job, setting: LanguageSetting) -> RecordedAnswers:
+    return RecordedAnswers(read_answers(store, evidence, setting.asked))
 
 
-def judged(row: MetricRow, known: Sequence[str], seed: int) -> dict[str, Any]:
-    """All numbers of some models, next to both anchors.
+def judged(row: MetricRow, known: Sequence[str], seed: int) -> LanguageScores:
+    """Return all numbers of some models, next to both anchors; cost and trace are not known here.
 
     Args:
         row: the models.
@@ -128,18 +140,16 @@ def judged(row: MetricRow, known: Sequence[str], seed: int) -> dict[str, Any]:
         widths["holdout"] = len(set(groups)) if groups else len(names["holdout"].items)
     counts = (len(row.subject), len(row.oracle), len(row.original))
     draws = Draws.of(widths, counts, np.random.default_rng(derived("score", seed, "texts")))
-    found: dict[str, Any] = {
-        "distance": asdict(distance(gauges, draws)),
-        "scores": {gauge.name: scored(gauge, draws) for gauge in gauges},
-        "utility": utility(row),
-        "collapse": collapses(row, known),
-        "samples": samples(row),
-    }
-    if names["forget"].paraphrased and names["forget"].wrong:
-        found["forget_quality"] = quality(row)
-    if "holdout" in names:
-        found["membership"] = exposed(row, draws)
-    return found
+    ratios = names["forget"].paraphrased and names["forget"].wrong
+    return LanguageScores(
+        distance=distance(gauges, draws),
+        scores={gauge.name: scored(gauge, draws) for gauge in gauges},
+        utility=utility(row),
+        collapse=collapses(row, known),
+        samples=samples(row),
+        forget_quality=quality(row) if ratios else None,
+        membership=membership(row, draws) if "holdout" in names else {},
+    )
 
 
 def refuse_guesses(row: MetricRow) -> None:
@@ -153,7 +163,7 @@ def refuse_guesses(row: MetricRow) -> None:
             continue
         hits = np.mean([one.values(right_option, asked.name) for one in row.original], axis=0)
         chance = float(np.mean(1 / (1 + asked.wrong.counts)))
-        # as many questions as there are, however many originals were asked
+        # as many questions as there are, however many originals answered them
         known = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
         if known.low <= chance:
             raise BadEvidence(
@@ -164,32 +174,33 @@ def refuse_guesses(row: MetricRow) -> None:
             )
 
 
-def scored(gauge: Gauge, draws: Draws) -> dict[str, Any]:
-    """A gauge of the row and of both anchors, each with its interval, and the gap."""
+def scored(gauge: Gauge, draws: Draws) -> GaugeScore:
+    """Return a gauge of the row and of both anchors, each with its interval, and the gap."""
+
+    def interval(value: float, drawn: np.ndarray, models: int) -> Score:
+        low, high = limits(drawn, float(value))
+        return Score(float(value), low, high, models, gauge.metric.unit)
+
     sides = {name: getattr(gauge, name) for name in ("subject", "oracle", "original")}
     drawn = {name: draws.means(table, gauge.set, name) for name, table in sides.items()}
-    told = {name: _score(sides[name].mean(), drawn[name], sides[name], gauge) for name in sides}
-    gap = told["subject"]["value"] - told["oracle"]["value"]
-    whole = told["original"]["value"] - told["oracle"]["value"]
-    return {
-        "metric": gauge.metric.name,
-        "set": gauge.set,
-        "side": gauge.side,
-        **told["subject"],
-        "oracle": told["oracle"],
-        "original": told["original"],
-        "gap": _score(gap, drawn["subject"] - drawn["oracle"], gauge.subject, gauge),
-        "remaining": gap / whole if gauge.side == "forget" and gauge.counts else None,
-    }
+    mine, oracle, original = (
+        interval(table.mean(), drawn[name], len(table)) for name, table in sides.items()
+    )
+    gap, whole = mine.value - oracle.value, original.value - oracle.value
+    return GaugeScore(
+        metric=gauge.metric.name,
+        set=gauge.set,
+        side=gauge.side,
+        **asdict(mine),
+        oracle=oracle,
+        original=original,
+        gap=interval(gap, drawn["subject"] - drawn["oracle"], len(gauge.subject)),
+        remaining=gap / whole if gauge.side == "forget" and gauge.counts else None,
+    )
 
 
-def _score(value: float, drawn: np.ndarray, table: np.ndarray, gauge: Gauge) -> dict[str, Any]:
-    low, high = limits(drawn, float(value))
-    return asdict(Score(float(value), low, high, len(table), gauge.metric.unit))
-
-
-def quality(row: MetricRow) -> dict[str, Any]:
-    """TOFU's forget quality of each pair of models: D first, its p-value as a legacy."""
+def quality(row: MetricRow) -> PairedForgetQuality:
+    """Return TOFU's forget quality of each pair of models."""
     # one for each oracle: a single original stands for all members
     subjects = (list(row.subject) * len(row.oracle))[: len(row.oracle)]
     pairs = [
@@ -197,17 +208,12 @@ def quality(row: MetricRow) -> dict[str, Any]:
         for mine, theirs in zip(subjects, row.oracle, strict=True)
     ]
     gaps = [pair.d for pair in pairs]
-    return {
-        "d": float(np.mean(gaps)),
-        "lowest": min(gaps),
-        "highest": max(gaps),
-        "legacy_p": float(np.median([pair.legacy_p for pair in pairs])),
-        "n": len(pairs),
-    }
+    legacy = float(np.median([pair.legacy_p for pair in pairs]))
+    return PairedForgetQuality(float(np.mean(gaps)), min(gaps), max(gaps), legacy, len(pairs))
 
 
-def utility(row: MetricRow) -> dict[str, Any]:
-    """The harmonic mean of probability, ROUGE-L and truth ratio over all sets that are kept."""
+def utility(row: MetricRow) -> RetainUtility:
+    """Return the harmonic mean of probability, ROUGE-L and truth ratio over all sets kept."""
     kept = [asked.name for asked in row.sets if asked.side == "retain"]
 
     def of(one: RecordedAnswers) -> float:
@@ -222,38 +228,32 @@ def utility(row: MetricRow) -> dict[str, Any]:
 
     mine, theirs = [of(one) for one in row.subject], [of(one) for one in row.oracle]
     value, oracle = float(np.mean(mine)), float(np.mean(theirs))
-    return {"value": value, "oracle": oracle, "gap": value - oracle, "of_models": mine}
+    return RetainUtility(value, oracle, value - oracle, mine)
 
 
-def collapses(row: MetricRow, known: Sequence[str]) -> dict[str, Any]:
-    """Broken generations of each side, as the oracle hardly writes them; refusals are not."""
+def collapses(row: MetricRow, known: Sequence[str]) -> dict[str, BrokenAnswers]:
+    """Return the broken generations of each side, as the oracle hardly writes them."""
     found = {}
     for side in ("forget", "retain"):
         names = [asked.name for asked in row.sets if asked.side == side and asked.written]
         if names:
             mine, theirs = (_said(models, names) for models in (row.subject, row.oracle))
-            told = [text for text in mine if text != REFUSAL]
-            refused = 1 - len(told) / len(mine)
-            found[side] = {"refused": refused, **broken(told, theirs, known)}
+            found[side] = broken(mine, theirs, known)
     return found
 
 
-def broken(mine: Sequence[str], theirs: Sequence[str], known: Sequence[str]) -> dict[str, Any]:
-    """How many generations are blank, repetitive or gibberish; of none, none."""
-    if not mine:
-        none = dict.fromkeys(("share", "low", "high", "oracle"), 0.0)
-        return {**none, "reasons": {}, "collapsed": False, "worst": [], "n": 0}
-    told = collapse(mine, theirs, known)
-    return {
-        "share": told.share.value,
-        "low": told.share.low,
-        "high": told.share.high,
-        "oracle": told.oracle,
-        "reasons": dict(told.reasons),
-        "collapsed": told.collapsed,
-        "worst": [mine[place] for place in told.worst[:3]],
-        "n": len(mine),
-    }
+def broken(mine: Sequence[str], theirs: Sequence[str], known: Sequence[str]) -> BrokenAnswers:
+    """Return how many generations are blank, repetitive or gibberish; refusals are not."""
+    rest = [text for text in mine if text != REFUSAL]
+    refused = 1 - len(rest) / len(mine)
+    if not rest:
+        return BrokenAnswers(refused, 0.0, 0.0, 0.0, 0.0, {}, False, (), 0)
+    found = collapse(rest, theirs, known)
+    share, worst = found.share, [rest[place] for place in found.worst[:3]]
+    return BrokenAnswers(
+        refused, share.value, share.low, share.high, found.oracle, dict(found.reasons),
+        found.collapsed, worst, len(rest),
+    )  # fmt: skip
 
 
 def _said(models: Sequence[RecordedAnswers], names: Sequence[str]) -> list[str]:
@@ -263,7 +263,7 @@ def _said(models: Sequence[RecordedAnswers], names: Sequence[str]) -> list[str]:
 
 
 def samples(row: MetricRow) -> list[dict[str, Any]]:
-    """A few questions with the first model's answers, the oracle's and the original's."""
+    """Return a few questions with the first model's answers, the oracle's and the original's."""
     found = []
     for asked in row.sets:
         if not asked.written or asked.name not in SAMPLES:

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from expunge.core.store import Job, Store
-from expunge.experiments.experiment import Experiment, written
+from expunge.experiments.experiment import Experiment, to_toml
 from expunge.experiments.summary import digest_of
 from expunge.experiments.tuning import held_out, search
 from expunge.experiments.tuning.evaluate import Evaluation
@@ -52,8 +52,8 @@ def keep(kind: str, experiment: Experiment, record: dict[str, Any], store: Store
 def tuning_record(found: Tuning) -> dict[str, Any]:
     """All trials, the finalists, the protocol: what a report or another reader needs."""
     return {
-        "experiment": written(replace(found.experiment, data="")),  # folders are not passed on
-        "tuned": written(replace(found.experiment_tuned, data="")),
+        "experiment": to_toml(replace(found.experiment, data="")),  # folders are not passed on
+        "tuned": to_toml(replace(found.experiment_tuned, data="")),
         "protocol": held_out.__doc__,
         "held_out": {"forget": found.said, "overlap": found.overlap},
         "budget": asdict(found.budget),
@@ -131,7 +131,7 @@ def best_so_far(trials: Sequence[Trial]) -> list[float | str]:
 def search_record(found: SearchResult, summaries: Sequence[Summary]) -> dict[str, Any]:
     """The protocol, the finalists with fresh distances, and the scores on unseen sets."""
     return {
-        "experiment": written(replace(found.experiment, data="")),  # folders are not passed on
+        "experiment": to_toml(replace(found.experiment, data="")),  # folders are not passed on
         "protocol": search.__doc__,
         "terms": asdict(found.terms),
         "held_out": found.said,
