@@ -8,7 +8,7 @@ import records
 
 from expunge.report.attacks import attacks, p_value, said
 from expunge.report.page import render
-from expunge.report.page_table import table
+from expunge.report.page_tables import table
 
 NB, THIN = "\N{NO-BREAK SPACE}", "\N{NARROW NO-BREAK SPACE}"
 

@@ -14,7 +14,7 @@ from expunge.audits.images.relearn import Quantise, Relearn
 from expunge.audits.record import AuditQuestion, recorded
 from expunge.report.audits import AXIS, alarms, cards, intro, said, scale
 from expunge.report.page import render
-from expunge.report.page_table import table
+from expunge.report.page_tables import table
 from expunge.report.table import audited, plain
 
 NB, THIN = "\N{NO-BREAK SPACE}", "\N{NARROW NO-BREAK SPACE}"

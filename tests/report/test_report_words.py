@@ -10,7 +10,7 @@ import records
 from expunge.report import prose
 from expunge.report.numbers import decimals, figure, fixed, gap, percent, with_interval
 from expunge.report.page import render
-from expunge.report.page_table import table
+from expunge.report.page_tables import table
 
 NB, THIN = "\N{NO-BREAK SPACE}", "\N{NARROW NO-BREAK SPACE}"
 

@@ -1,4 +1,4 @@
-"""Small multiples: epsilons, the signal of single examples, and training curves, by method."""
+"""Small multiples: epsilons, signals of single examples, losses and probabilities by epoch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ import numpy as np
 from expunge.metrics.challenge.quality import BIN
 from expunge.metrics.challenge.thresholds import CAP
 from expunge.report import prose
-from expunge.report.numbers import figure, percent
+from expunge.report.numbers import figure, fixed, percent
 from expunge.report.plots import BINS, HEIGHT, Axis, bars, heights, line
 
 Record = Mapping[str, Any]
 
-
 # Methods whose signals are shown without unfolding.
 FEATURED = 3
-
 
 # Smaller pictures are drawn with whole pixels.
 COARSE = 64
@@ -199,3 +197,75 @@ def step_name(place: str) -> str:
     """Return the place of a step as people count: "/1/0" is "2.1"."""
     parts = [part for part in place.split("/") if part]
     return ".".join(str(int(part) + 1) if part.isdecimal() else part for part in parts)
+
+
+# Methods whose probability_curves are shown without unfolding.
+FEATURED_CURVES = 8
+
+# Of 100 above and below, free for the thickness of the line.
+EDGE = 4.0
+
+
+@dataclass(frozen=True)
+class ProbabilityCurve:
+    """One row's curves in a box of 100 x 100, 0 below and 1 above; ends as "0.93 → 0.31"."""
+
+    name: str
+    forget: str
+    retain: str
+    level: float
+    forget_ends: str
+    retain_ends: str
+    epochs: int
+
+
+@dataclass(frozen=True)
+class ProbabilityCurves:
+    """The nearest rows, the others to unfold, and what was asked."""
+
+    first: list[ProbabilityCurve]
+    others: list[ProbabilityCurve]
+    about: str
+
+
+def probability_curves(summary: Record) -> ProbabilityCurves | None:
+    """The way of every scored row that trains; none where nothing was written down on the way."""
+    rows = [row for row in prose.scored(summary["rows"]) if row.get("trace", {}).get("epochs")]
+    if not rows:
+        return None
+    told = rows[0]["trace"]
+    names, counts = told["sets"], told["questions"]
+    about = (
+        f"The first {counts['forget']} texts of the set {names['forget']} and "
+        f"{counts['retain']} of {names['retain']}; means over models."
+    )
+    found = [_probability_curve(row["name"], row["trace"]) for row in rows]
+    return ProbabilityCurves(found[:FEATURED_CURVES], found[FEATURED_CURVES:], about)
+
+
+def _probability_curve(name: str, told: Record) -> ProbabilityCurve:
+    sides = {side: [one[side] for one in told["records"]] for side in ("forget", "retain")}
+    return ProbabilityCurve(
+        name,
+        _path(sides["forget"]),
+        _path(sides["retain"]),
+        _height(told["retrained"]["forget"]),
+        _ends(sides["forget"]),
+        _ends(sides["retain"]),
+        told["epochs"],
+    )
+
+
+def _path(values: Sequence[float]) -> str:
+    last = len(values) - 1
+    places = (f"{100 * i / last:.4g} {_height(value):g}" for i, value in enumerate(values))
+    return "M" + "L".join(places)
+
+
+def _height(value: float) -> float:
+    """A probability's place from above."""
+    return round(100 - EDGE - (100 - 2 * EDGE) * value, 2)
+
+
+def _ends(values: Sequence[float]) -> str:
+    return f"{fixed(values[0], 2)} → {fixed(values[-1], 2)}"

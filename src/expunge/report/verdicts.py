@@ -10,7 +10,7 @@ from expunge.audits.text.lens import LayerMap, layer_map, shares
 from expunge.audits.text.lm_verdict import ORACLE, ORIGINAL
 from expunge.report import audit_table as table
 from expunge.report.audit_table import families
-from expunge.report.templates import environment, visible
+from expunge.report.templates import filled, visible
 
 Record = Mapping[str, Any]
 
@@ -62,7 +62,7 @@ def render(found: Record) -> str:
         found: what `verdicts` of `language_models` or of `classifiers` in
             `expunge.experiments.auditing` returns.
     """
-    return str(environment().get_template("verdicts.html").render(context(visible(found))))
+    return filled("verdicts.html", context(visible(found)))
 
 
 def context(found: Record) -> dict[str, Any]:

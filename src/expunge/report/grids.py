@@ -1,28 +1,27 @@
-"""The tables of the page on language models: what stands in each cell."""
+"""Tables of every number of a language model experiment: by set, by attack, and by row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from expunge.metrics.row_label import LARGEST_COST
 from expunge.report import prose
-from expunge.report.language_answers import collapsed
-from expunge.report.language_prose import apart
-from expunge.report.language_words import ATTACKS, MEANS, METRICS, set_title, tone
-from expunge.report.numbers import MINUS, THIN, figure, fixed, interval, percent, with_interval
-from expunge.report.page_table import Cell, Table, TableLine, doubts
-from expunge.report.plots import Axis, strip
+from expunge.report.glossary import ATTACKS, MEANS, METRICS, set_title, tone
+from expunge.report.numbers import (
+    MISSING,
+    THIN,
+    figure,
+    fixed,
+    interval,
+    percent,
+    signed,
+    with_interval,
+)
+from expunge.report.page_tables import Cell
+from expunge.report.prose import apart
 
 Record = Mapping[str, Any]
-
-
-# Distances beyond this stand at the edge of a picture: a model that fell apart may be anywhere.
-FARTHEST = 1.5
-
-
-MISSING = "–"
 
 
 @dataclass(frozen=True)
@@ -43,113 +42,6 @@ class Grid:
     note: str
     heads: list[tuple[str, str]]
     rows: list[GridRow]
-
-
-def table(summary: Record) -> Table:
-    """Lay out the main table: distance between the anchors, then what it is made of."""
-    able = prose.scored(summary["rows"])
-    highest = max(summary[side]["high"] for side in ("ceiling", "floor"))
-    highest = max([highest, *(row["distance"]["high"] for row in able)])
-    axis = Axis(0.0, max(min(highest, FARTHEST), 1e-3))
-    kept = [column for column in COLUMNS if any(column[1](row) for row in able)]
-    lines = {
-        side: [_line(row, axis, kept) for row in summary["rows"] if row["control"] is side]
-        for side in (True, False)
-    }
-    beyond = [row["name"] for row in able if row["distance"]["high"] > axis.high]
-    return Table(
-        heads=[name for name, _ in kept],
-        controls=lines[True],
-        methods=lines[False],
-        axis=axis,
-        ceiling=strip(axis, summary["ceiling"]),
-        floor=strip(axis, summary["floor"]),
-        notes=[*_beyond(beyond, axis), *doubts(summary)],
-    )
-
-
-def _beyond(names: Sequence[str], axis: Axis) -> list[str]:
-    if not names:
-        return []
-    said = ", ".join(prose.inline(name) for name in names)
-    return [f"Reaches beyond {fixed(axis.high, 1)}, where the picture ends: {said}."]
-
-
-def _line(row: Record, axis: Axis, kept: Sequence[tuple[str, Column]]) -> TableLine:
-    if "unscored" in row:
-        return TableLine(row["name"], row["verdict"], "unknown", row["unscored"], "", None, [])
-    cells = [column(row) or Cell(name, MISSING) for name, column in kept]
-    place = strip(axis, row["distance"])
-    return TableLine(
-        row["name"], row["verdict"], tone(row["verdict"]), "", apart(row), place, cells
-    )
-
-
-Column = Callable[[Record], "Cell | None"]
-
-
-def gap(value: float, places: int = 2) -> str:
-    """Return a difference with its sign."""
-    said = fixed(value, places)
-    return said if said.startswith(MINUS) or not float(said) else f"+{said}"
-
-
-def _forget(row: Record) -> Cell | None:
-    return Cell("Forget", fixed(row["distance"]["forget"], 2))
-
-
-def _retain(row: Record) -> Cell | None:
-    return Cell("Retain", fixed(row["distance"]["retain"], 2))
-
-
-def _says(row: Record) -> Cell | None:
-    return _gauge(row, "rouge recall, forget", "Says it")
-
-
-def _likely(row: Record) -> Cell | None:
-    return _gauge(row, "probability, forget", "Likely")
-
-
-def _gauge(row: Record, name: str, label: str) -> Cell | None:
-    if name not in row["scores"]:
-        return None
-    told = row["scores"][name]
-    return Cell(label, fixed(told["value"], 2), gap(told["gap"]["value"]))
-
-
-def _quality(row: Record) -> Cell | None:
-    found = row.get("forget_quality")
-    return Cell("D", fixed(found["d"], 2)) if found else None
-
-
-def _utility(row: Record) -> Cell | None:
-    told = row["utility"]
-    return Cell("Utility", fixed(told["value"], 2), gap(told["gap"]))
-
-
-def _attack(row: Record) -> Cell | None:
-    told = row.get("membership", {}).get("loss")
-    return Cell("Attack", fixed(told["value"], 2), gap(told["gap"]["value"])) if told else None
-
-
-def _broken(row: Record) -> Cell | None:
-    if not row["collapse"]:
-        return None
-    side, told = max(row["collapse"].items(), key=lambda found: found[1]["share"])
-    return Cell("Broken", percent(told["share"]), side, collapsed(row))
-
-
-def _cost(row: Record) -> Cell | None:
-    share = row["cost"]["time_share"]
-    heed = share > LARGEST_COST and not row["control"]
-    return Cell("Cost", percent(share), f"over {percent(LARGEST_COST)}" if heed else "", heed)
-
-
-COLUMNS: tuple[tuple[str, Column], ...] = (
-    ("Forget", _forget), ("Retain", _retain), ("Says it", _says), ("Likely", _likely),
-    ("D", _quality), ("Utility", _utility), ("Attack", _attack), ("Broken", _broken),
-    ("Cost", _cost),
-)  # fmt: skip
 
 
 def grids(summary: Record) -> list[Grid]:
@@ -191,11 +83,11 @@ def _gauges(row: Record, gauges: Sequence[Record]) -> GridRow:
 
 
 def _gapped(told: Record) -> Cell:
-    apart = told["gap"]
-    ends = interval(apart["low"], apart["high"], 2)
+    gap = told["gap"]
+    ends = interval(gap["low"], gap["high"], 2)
     # An interval of the gap that holds 0 is as retrained models are, within noise.
-    clear = apart["low"] > 0 or apart["high"] < 0
-    return Cell("", with_interval(told, 2), f"gap {gap(apart['value'])} {ends}", clear)
+    clear = gap["low"] > 0 or gap["high"] < 0
+    return Cell("", with_interval(told, 2), f"gap {signed(gap['value'])} {ends}", clear)
 
 
 def _row(row: Record, note: str, cells: list[Cell]) -> GridRow:
@@ -226,12 +118,12 @@ def _leak(found: Record, name: str) -> Cell:
     if name not in found:
         return Cell("", MISSING)
     told = found[name]
-    apart, leak = told["gap"], told["privleak"]
-    said = MISSING if leak is None else gap(leak, 1) + THIN + "%"
-    ends = interval(apart["low"], apart["high"], 2)
-    clear = apart["low"] > 0 or apart["high"] < 0
+    gap, leak = told["gap"], told["privleak"]
+    said = MISSING if leak is None else signed(leak, 1) + THIN + "%"
+    ends = interval(gap["low"], gap["high"], 2)
+    clear = gap["low"] > 0 or gap["high"] < 0
     return Cell(
-        "", fixed(told["value"], 2), f"gap {gap(apart['value'])} {ends}\nPrivLeak {said}", clear
+        "", fixed(told["value"], 2), f"gap {signed(gap['value'])} {ends}\nPrivLeak {said}", clear
     )
 
 
@@ -260,7 +152,7 @@ def chance(p: float) -> str:
 
 
 @dataclass(frozen=True)
-class AttackSheet:
+class RowDetails:
     """Everything about one row, to unfold."""
 
     name: str
@@ -270,10 +162,10 @@ class AttackSheet:
     facts: list[tuple[str, str]]
 
 
-def dossiers(summary: Record) -> list[AttackSheet]:
+def details(summary: Record) -> list[RowDetails]:
     """One a row, in the order of the table."""
     return [
-        AttackSheet(
+        RowDetails(
             row["name"], row["verdict"], tone(row["verdict"]), row["sentence"],
             list(_facts(row, summary)),
         )
@@ -297,7 +189,7 @@ def _facts(row: Record, summary: Record) -> Iterator[tuple[str, str]]:
     yield "Sides", f"forget {fixed(told['forget'], 2)}, retain {fixed(told['retain'], 2)}"
     use, share = row["utility"], percent(cost["time_share"])
     ends = f"{fixed(use['value'], 3)}, retrained {fixed(use['oracle'], 3)}"
-    yield "Utility", f"{ends}; gap {gap(use['gap'], 3)}"
+    yield "Utility", f"{ends}; gap {signed(use['gap'], 3)}"
     taken = f"{figure(cost['seconds'])}{THIN}s a model, {share} of retraining's time"
     yield "Cost", f"{taken}; {percent(cost['examples_share'])} of its examples"
     moved = f"moved by {percent(cost['moved'])} of their length"
