@@ -16,7 +16,7 @@ from language_records import summary
 
 from expunge.errors import StoreError
 from expunge.report import prose
-from expunge.report.answers import LONGEST, broken, dissected, pieces
+from expunge.report.generations import LONGEST, broken, dissected, pieces
 from expunge.report.glossary import set_title, tone
 from expunge.report.grids import chance, grids
 from expunge.report.numbers import signed
@@ -158,7 +158,7 @@ def test_a_collapsed_method_is_never_the_nearest() -> None:
 
 def test_ties_the_verdict_and_few_models_stand_beside_the_headline() -> None:
     assert prose.caveats(summary()) == [
-        "Other retrained models, judged like a method, stand at 0.05\xa0[0.03,\xa00.07]; ours "
+        "Other retrained models, evaluated like a method, are at 0.05\xa0[0.03,\xa00.07]; ours "
         "does not reach them.",
         "Its verdict: still remembers; costs.",
         "Not clearly farther, since intervals overlap: theirs.",
@@ -175,7 +175,7 @@ def test_controls_that_fail_are_told() -> None:
     said = next(prose.language_controls(made))
     assert "“retrain”, which must be nearest, is not" in said
     assert "“filter”, which forgets nothing, is as near" in said
-    assert "“gibberish”, which must be seen as collapse, is not" in said
+    assert "“gibberish”, which must be called collapsed, is not" in said
     assert said.endswith("do not trust the order of the methods.")
 
 
@@ -193,7 +193,7 @@ def test_blanks_and_silence_can_be_seen() -> None:
 def test_the_page_shows_answers_side_by_side_and_says_what_is_word_for_word() -> None:
     text = Reader(render(summary())).text
     for words in (
-        "What was to be forgotten", "The same, asked in words that were never taught",
+        "What was to be forgotten", "The same, in wordings that were never taught",
         "What was to be kept", "The world around, to be kept",
         "original Ada lives in Rome. word for word the true answer",
         "retrained Ada lives in Oslo. ours Oslo.", "theirs nothing is written",

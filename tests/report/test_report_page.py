@@ -167,7 +167,7 @@ def test_a_name_from_right_to_left_is_isolated_in_sentences() -> None:
     made["rows"][-1]["name"] = "שלום"
     for example in made["gallery"]:
         example["unlearned"]["שלום"] = example["unlearned"].pop("ours")
-    assert "the nearest is \u2068שלום\u2069, 50" in render(made)
+    assert "the nearest is \u2068שלום\u2069: it closes 50" in render(made)
 
 
 def test_the_policy_lets_in_the_style_alone() -> None:

@@ -6,7 +6,7 @@ GLOSSARY = (
     (
         "Retrained, oracle",
         "Trained from scratch on the retain set alone: what exact unlearning would give. The row "
-        "retrain holds other such models, held out and judged like a method: the ceiling.",
+        "retrain holds other such models, held out and evaluated like a method: the ceiling.",
     ),
     ("Original", "Trained on all examples and left as it was: the row nothing, the floor."),
     (
@@ -31,7 +31,7 @@ GLOSSARY = (
         "unlearning does not score 1; read it between floor and ceiling.",
     ),
     (
-        "Of the way",
+        "Gap closed",
         "(F − floor) / (ceiling − floor): 0 % as the original, 100 % as retrained. The interval is "
         "that of the method's F alone; the ceiling's own is the band.",
     ),
@@ -70,7 +70,7 @@ GLOSSARY = (
     (
         "Area, AUC",
         "The area under the ROC curve: the chance that an unlearned model scores above a retrained "
-        "one. 0.5 is a guess; far below 0.5 tells as much as far above.",
+        "one. 0.5 is a guess; far below 0.5 says as much as far above.",
     ),
     (
         "Cost",
@@ -87,7 +87,7 @@ GLOSSARY = (
 # In the order of the page: first what is to be forgotten.
 SETS = {
     "forget": "What was to be forgotten",
-    "forget_paraphrase": "The same, asked in words that were never taught",
+    "forget_paraphrase": "The same, in wordings that were never taught",
     "verbatim": "Passages to be forgotten, continued from their first half",
     "knowledge": "Names in what was to be forgotten",
     "retain": "What was to be kept",
@@ -131,10 +131,10 @@ REASONS = {
 }
 
 CONTROLS = {
-    "retrain": "other retrained models, judged like a method: nothing should come nearer",
+    "retrain": "other retrained models, evaluated like a method: nothing should come nearer",
     "nothing": "the original, left as it was: it must fail",
     "filter": "suppression: the original behind a keyword filter, which forgets nothing",
-    "gibberish": "ascent until nothing is left: it must be seen as collapse",
+    "gibberish": "ascent until nothing is left: the report must call it collapsed",
 }
 
 # The first words of a verdict, and the class of the mark beside it.
@@ -155,7 +155,7 @@ LANGUAGE_GLOSSARY = (
     (
         "Retrained, oracle",
         "Trained by the same recipe without the forget set: what exact unlearning would give. The "
-        "row retrain holds other such models, judged like a method: the ceiling.",
+        "row retrain holds other such models, evaluated like a method: the ceiling.",
     ),
     ("Original", "Trained on everything and left as it was: the row nothing, the floor."),
     (
@@ -204,7 +204,7 @@ LANGUAGE_GLOSSARY = (
         "Forget quality, D",
         "TOFU's test as a distance: the largest gap between the distributions of unlearned and "
         "retrained truth ratios. 0 is best. Its p-value shrinks with the number of questions alone "
-        "and stands here as a legacy.",
+        "and is here for comparison with other papers.",
     ),
     (
         "Utility",
@@ -235,7 +235,7 @@ LANGUAGE_GLOSSARY = (
 
 
 def set_title(name: str) -> str:
-    """Return the name of an asked set in plain words."""
+    """Return the name of an evaluation set in plain words."""
     return SETS.get(name, name)
 
 

@@ -53,7 +53,7 @@ def grids(summary: Record) -> list[Grid]:
 
 
 def _grid(name: str, gauges: Sequence[Record], summary: Record) -> Grid:
-    able, told = prose.scored(summary["rows"]), summary["problem"]["asked"].get(name, {})
+    able, sizes = prose.scored(summary["rows"]), summary["problem"]["asked"].get(name, {})
     heads = [
         (
             METRICS.get(gauge["metric"], str(gauge["metric"])),
@@ -64,30 +64,30 @@ def _grid(name: str, gauges: Sequence[Record], summary: Record) -> Grid:
     ]
     rows = [_gauges(row, gauges) for row in able]
     anchors = [_anchor(able[0], side, gauges) for side in ("oracle", "original")] if able else []
-    note = f"set {name}, {told['side']} side, {told['questions']} questions" if told else name
+    note = f"set {name}, {sizes['side']} side, {sizes['questions']} questions" if sizes else name
     return Grid(set_title(name), note, heads, [*anchors, *rows])
 
 
 def _anchor(row: Record, side: str, gauges: Sequence[Record]) -> GridRow:
     found = [row["scores"].get(gauge["name"]) for gauge in gauges]
-    cells = [Cell("", with_interval(told[side], 2) if told else MISSING) for told in found]
-    count = next((told[side]["n"] for told in found if told), 0)
+    cells = [Cell("", with_interval(score[side], 2) if score else MISSING) for score in found]
+    count = next((score[side]["n"] for score in found if score), 0)
     name = "retrained" if side == "oracle" else "original"
     return GridRow(name, f"anchor, n = {count}", "anchor", cells)
 
 
 def _gauges(row: Record, gauges: Sequence[Record]) -> GridRow:
     found = [row["scores"].get(gauge["name"]) for gauge in gauges]
-    cells = [_gapped(told) if told else Cell("", MISSING) for told in found]
+    cells = [_gapped(score) if score else Cell("", MISSING) for score in found]
     return _row(row, f"n = {row['distance']['n']}", cells)
 
 
-def _gapped(told: Record) -> Cell:
-    gap = told["gap"]
+def _gapped(score: Record) -> Cell:
+    gap = score["gap"]
     ends = interval(gap["low"], gap["high"], 2)
     # An interval of the gap that holds 0 is as retrained models are, within noise.
     clear = gap["low"] > 0 or gap["high"] < 0
-    return Cell("", with_interval(told, 2), f"gap {signed(gap['value'])} {ends}", clear)
+    return Cell("", with_interval(score, 2), f"gap {signed(gap['value'])} {ends}", clear)
 
 
 def _row(row: Record, note: str, cells: list[Cell]) -> GridRow:
@@ -117,13 +117,13 @@ def leaks(summary: Record) -> Grid | None:
 def _leak(found: Record, name: str) -> Cell:
     if name not in found:
         return Cell("", MISSING)
-    told = found[name]
-    gap, leak = told["gap"], told["privleak"]
+    score = found[name]
+    gap, leak = score["gap"], score["privleak"]
     said = MISSING if leak is None else signed(leak, 1) + THIN + "%"
     ends = interval(gap["low"], gap["high"], 2)
     clear = gap["low"] > 0 or gap["high"] < 0
     return Cell(
-        "", fixed(told["value"], 2), f"gap {signed(gap['value'])} {ends}\nPrivLeak {said}", clear
+        "", fixed(score["value"], 2), f"gap {signed(gap['value'])} {ends}\nPrivLeak {said}", clear
     )
 
 
@@ -137,13 +137,13 @@ def qualities(summary: Record) -> Grid | None:
 
 
 def _quality_row(row: Record) -> GridRow:
-    told = row["forget_quality"]
+    score = row["forget_quality"]
     cells = [
-        Cell("", fixed(told["d"], 3)),
-        Cell("", f"{fixed(told['lowest'], 3)} to {fixed(told['highest'], 3)}"),
-        Cell("", chance(told["legacy_p"])),
+        Cell("", fixed(score["d"], 3)),
+        Cell("", f"{fixed(score['lowest'], 3)} to {fixed(score['highest'], 3)}"),
+        Cell("", chance(score["legacy_p"])),
     ]
-    return _row(row, f"n = {told['n']}", cells)
+    return _row(row, f"n = {score['n']}", cells)
 
 
 def chance(p: float) -> str:
@@ -183,10 +183,10 @@ def _facts(row: Record, summary: Record) -> Iterator[tuple[str, str]]:
         return
     for flag in row["flags"]:
         yield "Heed", flag
-    told, cost = row["distance"], row["cost"]
-    each = ", ".join(fixed(value, 2) for value in told["of_models"])
-    yield "Distance", f"{apart(row)}, n = {told['n']}; of single models {each}"
-    yield "Sides", f"forget {fixed(told['forget'], 2)}, retain {fixed(told['retain'], 2)}"
+    found, cost = row["distance"], row["cost"]
+    each = ", ".join(fixed(value, 2) for value in found["of_models"])
+    yield "Distance", f"{apart(row)}, n = {found['n']}; of single models {each}"
+    yield "Sides", f"forget {fixed(found['forget'], 2)}, retain {fixed(found['retain'], 2)}"
     use, share = row["utility"], percent(cost["time_share"])
     ends = f"{fixed(use['value'], 3)}, retrained {fixed(use['oracle'], 3)}"
     yield "Utility", f"{ends}; gap {signed(use['gap'], 3)}"

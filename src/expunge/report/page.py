@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.errors import StoreError
-from expunge.report import answers, audits, grids, panels, prose
+from expunge.report import audits, generations, grids, panels, prose
 from expunge.report.attacks import attacks, said
 from expunge.report.glossary import GLOSSARY, LANGUAGE_GLOSSARY
 from expunge.report.page_tables import all_numbers, language_table, table
@@ -62,7 +62,7 @@ def render(summary: Record) -> str:
         )
     if language:
         # What models wrote is cut into words and remarks before its blanks become one.
-        seen = visible(answers.dissected(summary))
+        seen = visible(generations.dissected(summary))
         return filled("language.html", {**_shared(seen), **_language(seen)})
     seen = visible(summary)
     return filled("report.html", {**_shared(seen), **_classification(seen)})
@@ -161,14 +161,14 @@ def _language(summary: Record) -> dict[str, Any]:
     Args:
         summary: visible, what models wrote in pieces.
     """
-    fell, rest = answers.broken(summary)
+    fell, rest = generations.broken(summary)
     return {
         "headline": prose.language_headline(summary),
         "caveats": prose.caveats(summary),
         "facts": prose.language_facts(summary),
         "measured": prose.measured(summary),
         "table": language_table(summary),
-        "answered": answers.answered(summary),
+        "answered": generations.answered(summary),
         "plane": plane(summary),
         "curves": panels.curves(summary["rows"]),
         "probabilities": panels.probability_curves(summary),
@@ -177,7 +177,7 @@ def _language(summary: Record) -> dict[str, Any]:
         "leaks": grids.leaks(summary),
         "fell": fell,
         "rest": rest,
-        "shares": list(answers.shares(summary)),
+        "shares": list(generations.shares(summary)),
         "controls": prose.suppression(summary),
         "details": grids.details(summary),
         "glossary": LANGUAGE_GLOSSARY,

@@ -93,25 +93,25 @@ class Table:
 
 def table(summary: Record) -> Table:
     """Lay out the verdict table of a summary."""
-    able = prose.scored(summary["rows"])
-    highest = max([summary["ceiling"]["high"], *(prose.quality(row)["high"] for row in able)])
+    scored = prose.scored(summary["rows"])
+    highest = max([summary["ceiling"]["high"], *(prose.quality(row)["high"] for row in scored)])
     axis = Axis(0.0, max(highest, 1e-3))
     drawn = [[_line(row, summary, axis) for row in group] for group in prose.groups(summary)]
     return Table(
-        heads=[cell.label for cell in _cells(able[0], summary)] if able else [],
+        heads=[cell.label for cell in _cells(scored[0], summary)] if scored else [],
         controls=drawn[0],
         methods=drawn[1],
         axis=axis,
         ceiling=strip(axis, summary["ceiling"]),
         floor=strip(axis, summary["floor"]),
-        notes=[*_notes(able), *doubts(summary)],
+        notes=[*_notes(scored), *doubts(summary)],
     )
 
 
 def _notes(rows: Sequence[Record]) -> list[str]:
     """Why rows have no place between floor and ceiling, each reason once."""
     reasons = [row["normalised"] for row in rows if isinstance(row["normalised"], str)]
-    return [f"Of the way is unscored: {reason}." for reason in dict.fromkeys(reasons)]
+    return [f"Gap closed is unscored: {reason}." for reason in dict.fromkeys(reasons)]
 
 
 def doubts(summary: Record) -> list[str]:
@@ -130,8 +130,8 @@ def _line(row: Record, summary: Record, axis: Axis) -> TableLine:
 
 
 def _cells(row: Record, summary: Record) -> list[Cell]:
-    """The cells of a scored row; what was not measured has no cell in any row."""
-    found = [_way(row, summary)]
+    """Return the cells of a scored row; what was not measured has no cell in any row."""
+    found = [_gap_closed(row, summary)]
     if "score" in row["scores"]:
         found.append(_score(row))
     found += [_accuracy(row, summary, name) for name in SETS if f"accuracy_{name}" in row["scores"]]
@@ -145,11 +145,11 @@ def _cells(row: Record, summary: Record) -> list[Cell]:
     return [*found, _cost(row, row["name"] == "retrain")]
 
 
-def _way(row: Record, summary: Record) -> Cell:
+def _gap_closed(row: Record, summary: Record) -> Cell:
     if isinstance(row["normalised"], str):
-        return Cell("Of the way", "unscored", "reason below")
-    value, _, ends = prose.way(row, summary).partition(SPACE)
-    return Cell("Of the way", value, ends)
+        return Cell("Gap closed", "unscored", "reason below")
+    value, _, ends = prose.gap_closed(row, summary).partition(SPACE)
+    return Cell("Gap closed", value, ends)
 
 
 def _score(row: Record) -> Cell:
@@ -210,28 +210,28 @@ def _cost(row: Record, exempt: bool) -> Cell:
 
 def all_numbers(rows: Sequence[Record]) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Every metric of every scored row with its interval: column heads, then rows."""
-    able = prose.scored(rows)
-    keys = [key for key in METRICS if any(key in row["scores"] for row in able)]
+    scored = prose.scored(rows)
+    keys = [key for key in METRICS if any(key in row["scores"] for row in scored)]
     lines = [
         (row["name"], [with_interval(row["scores"][k]) if k in row["scores"] else "" for k in keys])
-        for row in able
+        for row in scored
     ]
     return [METRICS[key] for key in keys], lines
 
 
 def language_table(summary: Record) -> Table:
     """Lay out the main table of language models: distance between the anchors, and its parts."""
-    able = prose.scored(summary["rows"])
+    scored = prose.scored(summary["rows"])
     highest = max(summary[side]["high"] for side in ("ceiling", "floor"))
-    highest = max([highest, *(row["distance"]["high"] for row in able)])
+    highest = max([highest, *(row["distance"]["high"] for row in scored)])
     axis = Axis(0.0, max(min(highest, FARTHEST), 1e-3))
-    cells = {name: [column(row) for row in able] for name, column in COLUMNS}
+    cells = {name: [column(row) for row in scored] for name, column in COLUMNS}
     kept = [name for name, _ in COLUMNS if any(cells[name])]
     lines = {
         side: [_language_line(row, axis, kept) for row in summary["rows"] if row["control"] is side]
         for side in (True, False)
     }
-    beyond = [row["name"] for row in able if row["distance"]["high"] > axis.high]
+    beyond = [row["name"] for row in scored if row["distance"]["high"] > axis.high]
     said = ", ".join(map(prose.inline, beyond))
     note = [f"Reaches beyond {fixed(axis.high, 1)}, where the plot ends: {said}."] if beyond else []
     return Table(

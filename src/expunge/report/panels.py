@@ -22,7 +22,7 @@ Record = Mapping[str, Any]
 # Methods whose signals are shown without unfolding.
 FEATURED = 3
 
-# Smaller pictures are drawn with whole pixels.
+# Smaller images are drawn with whole pixels.
 COARSE = 64
 
 
@@ -31,7 +31,7 @@ class Epsilons:
     """The epsilons of one method: paths in a box of 100 x 100, and a sentence."""
 
     name: str
-    told: str
+    earning: str
     lost: str
     oracle: str
     said: str
@@ -49,11 +49,11 @@ class SignalPanel:
 
 @dataclass(frozen=True)
 class Example:
-    """One forget example: its picture and the signals of the models."""
+    """One forget example: its image and the signals of the models."""
 
     number: int
     label: str
-    picture: str
+    image: str
     width: int
     original: float
     original_said: str
@@ -97,7 +97,7 @@ def epsilon_panels(rows: Sequence[Record], end: int) -> list[Epsilons]:
     """
     able = prose.scored(rows)
     found = {row["name"]: shares(row["epsilons"], end) for row in able}
-    # The original is told apart on every example: its bar would flatten all others.
+    # Every example distinguishes the original: its bar would flatten all others.
     top = max(share for name, each in found.items() if name != "nothing" for share in each)
     return [_epsilon_panel(row, found[row["name"]], found["retrain"], top) for row in able]
 
@@ -109,7 +109,7 @@ def _epsilon_panel(
     earns = len(mine) - 2
     return Epsilons(
         name=row["name"],
-        told=bars([*mine[:earns], 0.0, 0.0], top),
+        earning=bars([*mine[:earns], 0.0, 0.0], top),
         lost=bars([0.0] * earns + list(mine[earns:]), top),
         oracle=bars(theirs, top),
         said=f"median {figure(float(np.median(row['epsilons'])))}, "
@@ -118,7 +118,7 @@ def _epsilon_panel(
 
 
 def gallery(summary: Record) -> list[Example]:
-    """The examples with their pictures; the best methods first, the others to unfold."""
+    """The examples with their images; the best methods first, the others to unfold."""
     best = [row["name"] for row in prose.scored(prose.groups(summary)[1])][:FEATURED]
     return [_example(entry, ["retrain", *best, "sham"]) for entry in summary["gallery"]]
 
@@ -133,7 +133,7 @@ def _example(entry: Record, featured: Sequence[str]) -> Example:
     return Example(
         number=entry["example"],
         label=entry["class"],
-        picture=png(entry["picture"]),
+        image=png(entry["picture"]),
         width=len(entry["picture"][0][0]),
         original=axis.at(entry["original"]),
         original_said=figure(entry["original"]),
@@ -159,11 +159,11 @@ def _signals(name: str, entry: Record, axis: Axis) -> SignalPanel:
     )
 
 
-def png(picture: Sequence[Sequence[Sequence[int]]]) -> str:
-    """Return a picture [c][h][w], 0 to 255, one channel or three, as base64 of a PNG."""
+def png(values: Sequence[Sequence[Sequence[int]]]) -> str:
+    """Return an image [c][h][w], 0 to 255, one channel or three, as base64 of a PNG."""
     from PIL import Image
 
-    pixels = np.asarray(picture, dtype=np.uint8).transpose(1, 2, 0)
+    pixels = np.asarray(values, dtype=np.uint8).transpose(1, 2, 0)
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     held = io.BytesIO()
     image.save(held, "PNG")
@@ -233,8 +233,8 @@ def probability_curves(summary: Record) -> ProbabilityCurves | None:
     rows = [row for row in prose.scored(summary["rows"]) if row.get("trace", {}).get("epochs")]
     if not rows:
         return None
-    told = rows[0]["trace"]
-    names, counts = told["sets"], told["questions"]
+    trace = rows[0]["trace"]
+    names, counts = trace["sets"], trace["questions"]
     about = (
         f"The first {counts['forget']} texts of the set {names['forget']} and "
         f"{counts['retain']} of {names['retain']}; means over models."
@@ -243,16 +243,16 @@ def probability_curves(summary: Record) -> ProbabilityCurves | None:
     return ProbabilityCurves(found[:FEATURED_CURVES], found[FEATURED_CURVES:], about)
 
 
-def _probability_curve(name: str, told: Record) -> ProbabilityCurve:
-    sides = {side: [one[side] for one in told["records"]] for side in ("forget", "retain")}
+def _probability_curve(name: str, trace: Record) -> ProbabilityCurve:
+    sides = {side: [one[side] for one in trace["records"]] for side in ("forget", "retain")}
     return ProbabilityCurve(
         name,
         _path(sides["forget"]),
         _path(sides["retain"]),
-        _height(told["retrained"]["forget"]),
+        _height(trace["retrained"]["forget"]),
         _ends(sides["forget"]),
         _ends(sides["retain"]),
-        told["epochs"],
+        trace["epochs"],
     )
 
 

@@ -72,8 +72,8 @@ def nearest(summary: Record) -> Record | None:
     return max(able, key=lambda row: quality(row)["value"], default=None)
 
 
-def way(row: Record, summary: Record) -> str:
-    """How far between the original and retraining, with the interval of the method's quality."""
+def gap_closed(row: Record, summary: Record) -> str:
+    """The share of the gap that a method closes: 0 = original, 1 = retrained; with its interval."""
     floor, ceiling = summary["floor"]["value"], summary["ceiling"]["value"]
     ends = [(quality(row)[side] - floor) / (ceiling - floor) for side in ("low", "high")]
     return percent_interval(row["normalised"], *ends)
@@ -88,7 +88,7 @@ def listed(rows: Sequence[Record]) -> str:
 
 
 def inline(name: str) -> str:
-    """Return a name as it stands in a sentence: not too long, and unable to turn its direction."""
+    """Return a name for use in a sentence: not too long, and unable to turn its direction."""
     cut = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
     return cut if name.isascii() else f"{ISOLATE}{cut}{END_ISOLATE}"
 
@@ -114,8 +114,9 @@ def headline(summary: Record) -> str:
     if best is None:
         return f"{said} as retrained; all have collapsed."
     return (
-        f"{said} as retrained; the nearest is {inline(best['name'])}, {way(best, summary)} of "
-        f"the way at {percent(best['cost']['time_share'])} of retraining's cost."
+        f"{said} as retrained; the nearest is {inline(best['name'])}: it closes "
+        f"{gap_closed(best, summary)} of the gap between original and retrained, at "
+        f"{percent(best['cost']['time_share'])} of retraining's cost."
     )
 
 
@@ -128,7 +129,7 @@ def why_unranked(summary: Record) -> str:
             f"{FEWEST_MODELS} is the least."
         )
     return (
-        "No method can be ranked: held-out retrained models are not told from the untouched "
+        "No method can be ranked: held-out retrained models do not differ from the untouched "
         "original beyond noise, so there is nothing to measure on."
     )
 
@@ -162,15 +163,15 @@ def control_check(summary: Record) -> list[str]:
     wrong = [name for name, words in due.items() if verdicts.get(name) not in words]
     if not wrong and verdicts.get("sham") == PASSED:
         return [
-            "The control “sham” is judged as retrained, though it forgets nothing beneath its last "
-            "layer: on this forget set these numbers cannot tell what is removed from what is "
-            "hidden, for any method in the table."
+            "The control “sham” has the verdict “as retrained”, though it forgets nothing beneath "
+            "its last layer: on this forget set these numbers cannot tell removed from hidden, "
+            "for any method in the table."
         ]
     if not wrong:
         return ["The controls did what they must: “retrain” passes and “nothing” does not."]
     return [
-        f"The control “{name}” is judged “{verdicts.get(name, 'missing')}”, which it must not be: "
-        "do not trust the order of the methods."
+        f"The control “{name}” has the verdict “{verdicts.get(name, 'missing')}”, which it must "
+        "not have: do not trust the order of the methods."
         for name in wrong
     ]
 
@@ -196,8 +197,9 @@ def above_sham(summary: Record) -> list[str]:
     below = [row for row in scored(methods(summary)) if quality(row)["low"] <= bar]
     rest = f" Not clearly above it: {listed(below)}." if below else ""
     return [
-        f"The control “sham”, which hides the answer and does not forget, went "
-        f"{way(sham, summary)} of the way: so much this scale gives without forgetting.{rest}"
+        f"The control “sham”, which hides the answer and does not forget, closes "
+        f"{gap_closed(sham, summary)} of the gap: so much this scale gives without "
+        f"forgetting.{rest}"
     ]
 
 
@@ -343,7 +345,7 @@ def caveats(summary: Record) -> list[str]:
         ]  # fmt: skip
         reaches = best["distance"]["low"] <= summary["ceiling"]["high"]
         said.append(
-            f"Other retrained models, judged like a method, stand at "
+            f"Other retrained models, evaluated like a method, are at "
             f"{with_interval(summary['ceiling'], 2)}; {inline(best['name'])} "
             f"{'is as near within noise' if reaches else 'does not reach them'}."
         )
@@ -362,7 +364,7 @@ def caveats(summary: Record) -> list[str]:
 
 
 def measured(summary: Record) -> str:
-    """What stands below every table: how many models, which intervals, which hardware."""
+    """What is said below every table: how many models, which intervals, which hardware."""
     return (
         f"n = {summary['experiment']['members']} models a row; brackets are 95 % intervals over "
         f"models and subjects (bootstrap); {about_hardware(summary['hardware'])}."
@@ -374,7 +376,7 @@ def language_facts(summary: Record) -> list[Fact]:
     made, problem = summary["experiment"], summary["problem"]
     return [
         ("Problem", f"{problem['name']} ({problem['source']}); texts: {_sizes(problem)}", False),
-        ("Asked", _questions(problem["asked"]), False),
+        ("Evaluation sets", _questions(problem["asked"]), False),
         ("Forget set", f"{made['forget']}, drawn with seed {made['forget_seed']}", True),
         ("Model", f"{made['architecture']}, {grouped(problem['weights'])} weights", True),
         ("Trained by", made["recipe"], True),
@@ -434,7 +436,7 @@ def language_controls(summary: Record) -> Iterator[str]:
         if name in rows and rows[name]["distance"]["low"] <= summary["ceiling"]["high"]:
             wrong.append(f"“{name}”, which forgets nothing, is as near as retrained models")
     if "gibberish" in rows and not collapsed(rows["gibberish"]):
-        wrong.append("“gibberish”, which must be seen as collapse, is not")
+        wrong.append("“gibberish”, which must be called collapsed, is not")
     if wrong:
         yield f"{'; '.join(wrong)}: do not trust the order of the methods."
     elif rows:

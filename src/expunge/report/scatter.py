@@ -106,7 +106,7 @@ def scatter(rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str, Any], floor
 
 
 def _blocked(drawn: Scatter, width: float) -> list[Box]:
-    """Where the line of cost, the names of the lines and the ticks stand."""
+    """Where the line of cost, the names of the lines and the ticks are."""
     line = drawn.cost_line / 100 * width
     named = [(drawn.ceiling.y, 20 * SIGN), (drawn.floor, 17 * SIGN)]
     return [
@@ -137,7 +137,7 @@ def placed(
 
     Args:
         points: the most important first.
-        width: of the picture, in pixels. In a wider one labels only move apart.
+        width: of the plot, in pixels. In a wider one labels only move apart.
         blocked: places of other words and lines.
     """
     taken = [*(_around(point, width) for point in points), *blocked]
@@ -151,7 +151,7 @@ def placed(
 
 
 def short(name: str) -> str:
-    """Cut a name that is too long for a picture; the table has it whole."""
+    """Cut a name that is too long for a plot; the table has it whole."""
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
 
 
@@ -246,27 +246,27 @@ def plane(summary: Record) -> Plane:
 
 
 def _axis_numbers(ticks: Sequence[Tick]) -> list[Box]:
-    """Where the numbers of the upright axis stand."""
+    """Where the numbers of the upright axis are."""
     return [(0.0, tick.at - 18, 4 * SIGN, tick.at - 2) for tick in ticks]
 
 
 def _axis(rows: Sequence[Record], side: str) -> Axis:
-    # What fell apart would press all others into a corner; it stands at the edge and says so.
+    # A model that fell apart would press all others into a corner; it is drawn at the edge.
     whole = [row["distance"][side] for row in rows if not collapsed(row)]
     far = max([LEAST[side], *whole])
     return Axis(0.0, min(far, FARTHEST) * ROOM)
 
 
 def _plane_point(row: Record, across: Axis, up: Axis) -> Point:
-    told = row["distance"]
-    y = down(up, up.at(told["retain"]))
-    arrow = " ↑" if told["retain"] > up.high else " →" if told["forget"] > across.high else ""
+    found = row["distance"]
+    y = down(up, up.at(found["retain"]))
+    arrow = " ↑" if found["retain"] > up.high else " →" if found["forget"] > across.high else ""
     name = short(row["name"]) + arrow
-    return Point(name, across.at(told["forget"]), y, y, y, row["control"])
+    return Point(name, across.at(found["forget"]), y, y, y, row["control"])
 
 
 def _beyond(rows: Sequence[Record], axes: Mapping[str, Axis]) -> list[str]:
-    """Rows that stand at the edge, with where they belong."""
+    """Rows that are drawn at the edge, with where they belong."""
     return [
         f"{prose.inline(row['name'])} ({fixed(row['distance']['forget'], 2)}, "
         f"{fixed(row['distance']['retain'], 2)})"

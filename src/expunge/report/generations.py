@@ -39,7 +39,7 @@ QUOTED = ("question", "answer", "said", "oracle", "original")
 
 @dataclass(frozen=True)
 class Reply:
-    """What one model wrote; `control` marks rows that are no methods."""
+    """What one model wrote; `control` marks rows that are not methods."""
 
     name: str
     control: bool
@@ -126,8 +126,8 @@ def _dissected(row: Record) -> Record:
         for sample in row["samples"]
     ]
     collapse = {
-        side: {**told, "worst": [pieces(text) for text in told["worst"]]}
-        for side, told in row["collapse"].items()
+        side: {**counts, "worst": [pieces(text) for text in counts["worst"]]}
+        for side, counts in row["collapse"].items()
     }
     return {**row, "samples": samples, "collapse": collapse}
 
@@ -177,32 +177,34 @@ def broken(summary: Record) -> tuple[list[BrokenRow], list[BrokenRow]]:
     able = prose.scored(summary["rows"])
     # The limits were set by the oracles' own answers, which hardly exceed them by construction.
     held_out: Record = next((row["collapse"] for row in able if row["name"] == "retrain"), {})
-    usual = {side: told["share"] for side, told in held_out.items()}
-    told = [_broken(row, usual) for row in able]
-    fell = [one for one in told if one.collapsed]
-    rest = [one for one in told if not one.collapsed and any(side.worst for side in one.sides)]
+    usual = {side: counts["share"] for side, counts in held_out.items()}
+    rows = [_broken(row, usual) for row in able]
+    fell = [one for one in rows if one.collapsed]
+    rest = [one for one in rows if not one.collapsed and any(side.worst for side in one.sides)]
     return fell, rest
 
 
 def _broken(row: Record, usual: Mapping[str, float]) -> BrokenRow:
-    sides = [_side(name, told, usual) for name, told in row["collapse"].items()]
+    sides = [_side(name, counts, usual) for name, counts in row["collapse"].items()]
     fell = collapsed(row)
     verdict = "collapsed" if fell else "not collapsed"
     return BrokenRow(row["name"], row["control"], fell, verdict, "bad" if fell else "none", sides)
 
 
-def _side(name: str, told: Record, usual: Mapping[str, float]) -> BrokenSide:
-    theirs = usual.get(name, told["oracle"])
-    share = percent_interval(told["share"], told["low"], told["high"])
-    refused = f"{percent(told['refused'])} are refusals; of the others, " if told["refused"] else ""
+def _side(name: str, counts: Record, usual: Mapping[str, float]) -> BrokenSide:
+    theirs = usual.get(name, counts["oracle"])
+    share = percent_interval(counts["share"], counts["low"], counts["high"])
+    refused = (
+        f"{percent(counts['refused'])} are refusals; of the others, " if counts["refused"] else ""
+    )
     said = (
-        f"Answers to questions {SIDES.get(name, name)}: {refused}{share} of {told['n']} are "
+        f"Answers to questions {SIDES.get(name, name)}: {refused}{share} of {counts['n']} are "
         f"broken; of other retrained models' {percent(theirs)}."
     )
-    if told["low"] <= theirs:
+    if counts["low"] <= theirs:
         # What retrained models write as often is no sign of anything.
         return BrokenSide(f"{said} That is no more than chance allows.", "", [])
-    return BrokenSide(said, _reasons(told["reasons"]), told["worst"])
+    return BrokenSide(said, _reasons(counts["reasons"]), counts["worst"])
 
 
 def _reasons(found: Mapping[str, float]) -> str:
@@ -217,10 +219,10 @@ def shares(summary: Record) -> Iterator[tuple[Record, list[str]]]:
         yield row, [cell for name in SIDES for cell in _shares(row["collapse"].get(name))]
 
 
-def _shares(told: Record | None) -> tuple[str, str]:
-    if told is None:
+def _shares(counts: Record | None) -> tuple[str, str]:
+    if counts is None:
         return "–", "–"
-    if not told["n"]:
-        return "all are refusals", percent(told["refused"])
-    share = percent_interval(told["share"], told["low"], told["high"])
-    return share, percent(told["refused"])
+    if not counts["n"]:
+        return "all are refusals", percent(counts["refused"])
+    share = percent_interval(counts["share"], counts["low"], counts["high"])
+    return share, percent(counts["refused"])
