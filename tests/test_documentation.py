@@ -143,6 +143,23 @@ def test_a_page_that_names_what_is_not_there_is_found() -> None:
     assert missing("`expunge.core.run.NoSuchProtocol`") == ["expunge.core.run.NoSuchProtocol"]
 
 
+def anchor(heading: str) -> str:
+    """The anchor that Markdown pages are given for a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_the_contents_of_the_findings_are_their_headings() -> None:
+    head, _, rest = (ROOT / "docs/findings.md").read_text().partition("\n## Contents\n")
+    assert head.startswith("# Findings")
+    listed = re.findall(r"^( *)- \[(.+)\]\(#(.+)\)$", rest.partition("\n## ")[0], re.M)
+    found = re.findall(r"^(###?) (.+)$", rest, re.M)
+    depth = {"##": "", "###": "  "}
+    assert listed == [(depth[signs], words, anchor(words)) for signs, words in found]
+    dated = [words for signs, words in found if signs == "###"]
+    assert len(dated) == len(set(dated)) >= 80
+    assert [words for words in dated if not re.match(r"20\d\d-\d\d-\d\d: \S", words)] == []
+
+
 def test_the_links_of_the_readme_and_the_docs_lead_somewhere() -> None:
     links = [
         (page.name, link)
