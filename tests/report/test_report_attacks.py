@@ -8,7 +8,7 @@ import records
 
 from expunge.report.attacks import attacks, p_value, said
 from expunge.report.page import render
-from expunge.report.page_table import table
+from expunge.report.page_tables import table
 
 NB, THIN = "\N{NO-BREAK SPACE}", "\N{NARROW NO-BREAK SPACE}"
 
@@ -20,7 +20,7 @@ def test_every_method_has_a_page_with_each_attack() -> None:
     assert len(found.pages) == 6
     page = found.pages[-1]
     assert (page.word, page.tone, page.power) == ("found", "bad", "With n = 16 and 16.")
-    assert page.verdict == "1 of 2 attacks tell unlearned from retrained models."
+    assert page.verdict == "1 of 2 attacks distinguish unlearned from retrained models."
     first, second, third = page.lines
     assert (first.area, first.p, first.word) == (
         f"0.900{NB}[0.85,{NB}0.95]",
@@ -28,7 +28,7 @@ def test_every_method_has_a_page_with_each_attack() -> None:
         "found",
     )
     assert (second.word, second.tone) == ("excluded", "good")
-    assert (third.area, third.word) == ("", "not carried out")
+    assert (third.area, third.word) == ("", "not run")
     assert third.reason == "There is no unseen set."
 
 
@@ -67,7 +67,7 @@ def test_notes_tell_examples_rates_and_what_was_not_shown() -> None:
     assert "no. 3 (+0.20)" in told
     assert f"median 0.60{NB}nats (floor 0.50)" in told
     assert notes[-1][0] == "Not shown"
-    assert "Not carried out: SVC." in notes[-1][1]
+    assert "Not run: SVC." in notes[-1][1]
     assert "no shadow models" in notes[-1][1]
     assert ("Needs no retrained model", "ZRF 0.500 (nats).") in notes
 
@@ -105,7 +105,7 @@ def test_a_void_baseline_is_told() -> None:
 def test_what_was_shown_counts_the_verdicts_and_checks_the_controls() -> None:
     made = records.summary()
     told = said(made)
-    assert told[0].startswith("The attacks told unlearned from retrained models for 3 of 3 methods")
+    assert told[0].startswith("The attacks distinguish unlearned from retrained models for 3 of 3")
     assert not any("fail a control" in words for words in told)
     made["rows"][0]["attacks"] = records.attacks("found")
     made["rows"][1]["attacks"] = records.attacks("inconclusive")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import records
+from expunge.report.table import plain
 
 from expunge.audits.images.answers import ForgetConfidence
 from expunge.audits.images.probe import IllusionGap, LinearProbe
@@ -15,8 +16,7 @@ from expunge.audits.record import AuditQuestion, recorded
 from expunge.experiments.classifier_rows import AUDITS, ClassifierRow
 from expunge.report.audits import AXIS, alarms, cards, intro, said, scale
 from expunge.report.page import render
-from expunge.report.page_table import table
-from expunge.report.terminal import plain
+from expunge.report.page_tables import table
 
 NB, THIN = "\N{NO-BREAK SPACE}", "\N{NARROW NO-BREAK SPACE}"
 ORACLE, ORIGINAL = (0.1, 0.12, 0.11, 0.09), (0.9, 0.92, 0.91, 0.89)
@@ -114,8 +114,8 @@ def test_less_than_in_retrained_models_is_told() -> None:
 def test_the_sham_is_said_to_be_caught_or_the_audits_to_be_weak() -> None:
     told = said(summary())
     assert told[0] == (
-        "Audits of the weights tell unlearned from retrained models for 3 of 3 methods: ascent, "
-        "prune and ours."
+        "Audits of the weights distinguish unlearned from retrained models for 3 of 3 methods: "
+        "ascent, prune and ours."
     )
     assert any("“sham”" in words and "caught by 1 of 3 audits, most by Linear" in words
                for words in told)  # fmt: skip
@@ -142,7 +142,7 @@ def test_the_page_has_a_card_in_every_method_and_escapes_reasons() -> None:
     assert page.count('<table class="tried audits">') == 6
     assert "It has no &lt;heart&gt;." in page
     assert "Attacks and audits</h2>" in page
-    assert "Audits of the weights stand below." in page
+    assert "Audits of the weights are below." in page
     assert "attacks: found" in page and "audits: found by 1 of 3" in page
     cells = {cell.label: cell for cell in table(summary()).methods[0].cells}
     assert (cells["Audits"].value, cells["Audits"].note) == ("found", "1 of 3")

@@ -15,12 +15,15 @@ from hypothesis import strategies as st
 from language_records import summary
 
 from expunge.errors import StoreError
-from expunge.report import language_prose as told
-from expunge.report.language_answers import LONGEST, broken, collapsed, dissected, pieces
-from expunge.report.language_plane import plane
-from expunge.report.language_table import chance, gap, grids, table
-from expunge.report.language_words import set_title, tone
+from expunge.report import prose
+from expunge.report.generations import LONGEST, broken, dissected, pieces
+from expunge.report.glossary import set_title, tone
+from expunge.report.grids import chance, grids
+from expunge.report.numbers import signed
 from expunge.report.page import render
+from expunge.report.page_tables import language_table
+from expunge.report.prose import collapsed
+from expunge.report.scatter import plane
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -133,7 +136,7 @@ def test_same_summary_same_bytes_and_the_summary_is_left_as_it_was() -> None:
 
 
 def test_the_headline_says_who_is_nearest_how_far_and_who_collapsed() -> None:
-    assert told.headline(summary()) == (
+    assert prose.language_headline(summary()) == (
         "Nearest to models that never saw the forget set is ours, at a distance of "
         "0.50\xa0[0.48,\xa00.52], where 0 is as retrained and 1 the untouched original. "
         "1 of 3 methods collapsed: fell."
@@ -145,15 +148,17 @@ def test_a_collapsed_method_is_never_the_nearest() -> None:
     for one in made["rows"]:
         if one["name"] in ("ours", "theirs"):
             one["collapse"]["forget"]["collapsed"] = True
-    assert told.nearest(made) is None
-    assert told.headline(made).startswith("All 3 methods have collapsed")
+    assert prose.language_nearest(made) is None
+    assert prose.language_headline(made).startswith("All 3 methods have collapsed")
     made["rows"] = [one for one in made["rows"] if one["control"]]
-    assert told.headline(made) == "No method could be scored; there are only the controls."
+    assert (
+        prose.language_headline(made) == "No method could be scored; there are only the controls."
+    )
 
 
 def test_ties_the_verdict_and_few_models_stand_beside_the_headline() -> None:
-    assert told.caveats(summary()) == [
-        "Other retrained models, judged like a method, stand at 0.05\xa0[0.03,\xa00.07]; ours "
+    assert prose.caveats(summary()) == [
+        "Other retrained models, evaluated like a method, are at 0.05\xa0[0.03,\xa00.07]; ours "
         "does not reach them.",
         "Its verdict: still remembers; costs.",
         "Not clearly farther, since intervals overlap: theirs.",
@@ -162,15 +167,15 @@ def test_ties_the_verdict_and_few_models_stand_beside_the_headline() -> None:
 
 
 def test_controls_that_fail_are_told() -> None:
-    assert "The controls did what they must" in next(told.controls(summary()))
+    assert "The controls did what they must" in next(prose.language_controls(summary()))
     made = summary()
     made["rows"][0]["rank"] = 2
     made["rows"][3]["distance"]["low"] = 0.01
     made["rows"][6]["collapse"]["forget"]["collapsed"] = False
-    said = next(told.controls(made))
+    said = next(prose.language_controls(made))
     assert "“retrain”, which must be nearest, is not" in said
     assert "“filter”, which forgets nothing, is as near" in said
-    assert "“gibberish”, which must be seen as collapse, is not" in said
+    assert "“gibberish”, which must be called collapsed, is not" in said
     assert said.endswith("do not trust the order of the methods.")
 
 
@@ -188,7 +193,7 @@ def test_blanks_and_silence_can_be_seen() -> None:
 def test_the_page_shows_answers_side_by_side_and_says_what_is_word_for_word() -> None:
     text = Reader(render(summary())).text
     for words in (
-        "What was to be forgotten", "The same, asked in words that were never taught",
+        "What was to be forgotten", "The same, in wordings that were never taught",
         "What was to be kept", "The world around, to be kept",
         "original Ada lives in Rome. word for word the true answer",
         "retrained Ada lives in Oslo. ours Oslo.", "theirs nothing is written",
@@ -237,7 +242,7 @@ def test_the_plane_has_the_oracle_at_its_corner_and_names_what_is_beyond() -> No
 
 
 def test_the_table_has_every_row_and_the_reason_of_one_without_numbers() -> None:
-    found = table(summary())
+    found = language_table(summary())
     assert [line.name for line in found.controls] == ["retrain", "filter", "nothing", "gibberish"]
     assert [line.name for line in found.methods] == ["ours", "theirs", "fell", "lost"]
     assert found.methods[3].reason == "it diverged"
@@ -246,7 +251,7 @@ def test_the_table_has_every_row_and_the_reason_of_one_without_numbers() -> None
     assert cells["Utility"] == ("0.50", "−0.10")
     assert cells["D"] == ("0.25", "")
     assert found.notes == [
-        "Reaches beyond 1.5, where the picture ends: gibberish.", "Doubt about ours: a doubt"
+        "Reaches beyond 1.5, where the plot ends: gibberish.", "Doubt about ours: a doubt"
     ]  # fmt: skip
 
 
@@ -255,7 +260,7 @@ def test_a_column_that_nobody_has_is_left_out_and_one_that_some_have_is_not() ->
     for one in made["rows"]:
         one.pop("forget_quality", None)
     del made["rows"][1]["membership"]
-    found = table(made)
+    found = language_table(made)
     assert "D" not in found.heads
     assert found.methods[0].cells[found.heads.index("Attack")].value == "–"
     assert "Forget quality" not in re.findall("<h2>([^<]+)</h2>", render(made))
@@ -283,7 +288,12 @@ def test_hardware_and_n_stand_below_every_table() -> None:
 
 
 def test_words_and_numbers() -> None:
-    assert [gap(value) for value in (0.1, -0.1, 0.0, 0.001)] == ["+0.10", "−0.10", "0.00", "0.00"]
+    assert [signed(value) for value in (0.1, -0.1, 0.0, 0.001)] == [
+        "+0.10",
+        "−0.10",
+        "0.00",
+        "0.00",
+    ]
     assert [chance(p) for p in (1e-9, 0.04)] == ["<\u202f0.001", "0.040"]
     assert set_title("of my own") == "of my own"
     assert [tone(said) for said in ("collapsed: x", "still remembers", "?")] == [

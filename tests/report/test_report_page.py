@@ -167,7 +167,7 @@ def test_a_name_from_right_to_left_is_isolated_in_sentences() -> None:
     made["rows"][-1]["name"] = "שלום"
     for example in made["gallery"]:
         example["unlearned"]["שלום"] = example["unlearned"].pop("ours")
-    assert "the nearest is \u2068שלום\u2069, 50" in render(made)
+    assert "the nearest is \u2068שלום\u2069: it closes 50" in render(made)
 
 
 def test_the_policy_lets_in_the_style_alone() -> None:
@@ -226,7 +226,7 @@ def test_same_summary_same_bytes_and_the_summary_is_left_as_it_was() -> None:
 def test_same_bytes_in_another_process() -> None:
     """Hashes of words differ by process: an order that hangs on them would show."""
     script = (
-        "import records, hashlib; from expunge.report import render; "
+        "import records, hashlib; from expunge.report.page import render; "
         "print(hashlib.sha256(render(records.summary()).encode()).hexdigest())"
     )
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])

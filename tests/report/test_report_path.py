@@ -6,8 +6,8 @@ from typing import Any
 
 from language_records import summary
 
-from expunge.report.language_path import FEATURED, ways
 from expunge.report.page import render
+from expunge.report.panels import FEATURED_CURVES, probability_curves
 
 
 def with_traces(count: int) -> dict[str, Any]:
@@ -28,13 +28,13 @@ def with_traces(count: int) -> dict[str, Any]:
 
 
 def test_the_ways_on_the_page_by_hand() -> None:
-    found = ways(with_traces(1))
+    found = probability_curves(with_traces(1))
     assert found is not None
     way = found.first[0]
     assert way.forget == "M0 4L50 50L100 96"
     assert way.retain == "M0 4L50 27L100 50"
     assert (way.level, way.forget_ends, way.retain_ends) == (73.0, "1.00 → 0.00", "1.00 → 0.50")
-    assert found.asked.startswith("The first 4 texts of the set forget and 8 of retain")
+    assert found.about.startswith("The first 4 texts of the set forget and 8 of retain")
     page = render(with_traces(1))
     assert 'd="M0 4L50 50L100 96"' in page
     assert "Losses by step" in page
@@ -42,11 +42,11 @@ def test_the_ways_on_the_page_by_hand() -> None:
 
 def test_many_ways_are_folded_and_none_is_no_section() -> None:
     made = with_traces(7)
-    more = [{**made["rows"][1], "name": f"more {n}"} for n in range(FEATURED)]
-    found = ways({**made, "rows": [*made["rows"], *more]})
+    more = [{**made["rows"][1], "name": f"more {n}"} for n in range(FEATURED_CURVES)]
+    found = probability_curves({**made, "rows": [*made["rows"], *more]})
     assert found is not None
-    assert (len(found.first), len(found.others)) == (FEATURED, 7)
-    assert ways(summary()) is None
+    assert (len(found.first), len(found.others)) == (FEATURED_CURVES, 7)
+    assert probability_curves(summary()) is None
     page = render(summary())
     assert "Curves over training" in page
     assert "How likely the true answers" not in page

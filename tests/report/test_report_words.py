@@ -10,7 +10,7 @@ import records
 from expunge.report import prose
 from expunge.report.numbers import decimals, figure, fixed, gap, percent, with_interval
 from expunge.report.page import render
-from expunge.report.page_table import table
+from expunge.report.page_tables import table
 
 NB, THIN = "\N{NO-BREAK SPACE}", "\N{NARROW NO-BREAK SPACE}"
 
@@ -48,8 +48,8 @@ def with_verdict(made: dict[str, Any], words: str, *names: str) -> dict[str, Any
 def test_none_is_as_retrained() -> None:
     # ours: 0.1 ± 0.01 between 0 and 0.2, at a cost of 0.25 - 0.1.
     assert prose.headline(records.summary()) == (
-        f"None of 3 methods is as retrained; the nearest is ours, 50{THIN}%{NB}[45,{NB}55] of the "
-        f"way at 15{THIN}% of retraining's cost."
+        f"None of 3 methods is as retrained; the nearest is ours: it closes 50{THIN}%{NB}[45,{NB}"
+        f"55] of the gap between original and retrained, at 15{THIN}% of retraining's cost."
     )
 
 
@@ -67,7 +67,7 @@ def test_a_control_is_no_method() -> None:
 
 def test_a_collapsed_method_is_not_the_nearest() -> None:
     made = with_verdict(records.summary(), "collapsed", "ours")
-    assert "the nearest is prune, 30" in prose.headline(made)
+    assert "the nearest is prune: it closes 30" in prose.headline(made)
     with_verdict(made, "collapsed", "prune", "ascent")
     assert prose.headline(made) == "None of 3 methods is as retrained; all have collapsed."
 
@@ -88,9 +88,9 @@ def test_no_difference_to_measure_on() -> None:
     made = with_verdict(records.summary(), prose.TOO_FEW, "ours", "prune", "ascent", "retrain")
     for row in made["rows"]:
         row["normalised"] = "retrained models score 0.1, the original 0.1"
-    assert "not told from the untouched original" in prose.headline(made)
+    assert "do not differ from the untouched original" in prose.headline(made)
     found = table(made)
-    assert found.notes == ["Of the way is unscored: retrained models score 0.1, the original 0.1."]
+    assert found.notes == ["Gap closed is unscored: retrained models score 0.1, the original 0.1."]
     assert found.methods[0].cells[0].value == "unscored"
     assert found.notes[0] in render(made)
 
@@ -123,7 +123,7 @@ def test_what_was_shown_follows_from_the_numbers() -> None:
 def test_a_control_that_fails_is_told(name: str) -> None:
     made = with_verdict(records.summary(), "no better than finetune", name)
     said = prose.shown(made)[1]
-    assert f"“{name}” is judged “no better than finetune”" in said
+    assert f"“{name}” has the verdict “no better than finetune”" in said
     assert "do not trust" in said
 
 
@@ -134,10 +134,10 @@ def test_cells_of_a_row() -> None:
     made["rows"][-1]["cost"]["time_share"] = 0.3
     cells = {cell.label: cell for cell in table(made).methods[0].cells}
     assert list(cells) == [
-        "Of the way", "Score", "Retain", "Forget", "Test", "ToW", "JS forget", "Attacks",
+        "Gap closed", "Score", "Retain", "Forget", "Test", "ToW", "JS forget", "Attacks",
         "Cost",
     ]  # fmt: skip
-    assert (cells["Of the way"].value, cells["Of the way"].note) == (
+    assert (cells["Gap closed"].value, cells["Gap closed"].note) == (
         f"50{THIN}%",
         f"[45,{NB}55]",
     )
@@ -149,7 +149,7 @@ def test_cells_of_a_row() -> None:
 
 def test_without_a_test_set_there_are_no_cells_of_it() -> None:
     found = table(records.summary(test=False))
-    assert found.heads == ["Of the way", "Retain", "Forget", "JS forget", "Attacks", "Cost"]
+    assert found.heads == ["Gap closed", "Retain", "Forget", "JS forget", "Attacks", "Cost"]
     assert all(len(line.cells) == len(found.heads) for line in found.methods)
 
 
@@ -196,4 +196,4 @@ def test_an_empty_gallery_has_no_section() -> None:
 
 def test_a_sham_that_passes_is_told() -> None:
     made = with_verdict(records.summary(), prose.PASSED, "sham")
-    assert "cannot tell what is removed from what is hidden" in prose.shown(made)[1]
+    assert "cannot tell removed from hidden" in prose.shown(made)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from functools import cache
@@ -14,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expunge.errors import BadEvidence
-from expunge.experiments.rows import UnlearningCost
+from expunge.experiments.rows import RowHead, UnlearningCost
 from expunge.experiments.text.distance import distance
-from expunge.experiments.text.language_rows import COLUMNS, Distance, LanguageScores
+from expunge.experiments.text.language_rows import COLUMNS, Distance, LanguageRow, LanguageScores
 from expunge.experiments.text.normalised_metrics import (
     Draws,
     Gauge,
@@ -38,6 +39,7 @@ from expunge.metrics.text.memorisation import rouge_recall
 from expunge.metrics.text.row_label import flags, language_row_label
 from expunge.problems.text.by_name import REFUSAL
 from expunge.problems.text.evaluation_sets import EvaluationSet
+from expunge.report.terminal import cells
 from expunge.statistics.roc_area import auc
 
 
@@ -218,10 +220,21 @@ def test_collapse_is_shown_as_collapse() -> None:
     assert found.collapse["retain"].collapsed
     assert found.collapse["forget"].reasons["repetition"] == 1
     ends = {"high": 0.1}, {"value": 1.0}
-    assert "collapsed" in language_row_label("any", found, *ends)
-    row = {"name": "any", "control": False, **found, "verdict": "collapsed"}
-    assert len(cells(row)) == len(COLUMNS)
-    assert cells(row)[COLUMNS.index("broken")] == "100%"
+    assert "collapsed" in language_row_label("any", found.to_json(), *ends)
+    row = LanguageRow(RowHead("any"), found, "collapsed")
+    names = [column.name for column in COLUMNS]
+    assert dict(zip(names, cells(COLUMNS, row), strict=True))["broken"] == "100%"
+
+
+def test_scores_come_back_from_json_as_they_were() -> None:
+    found = scores(ORIGINAL[0])
+    record = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert json.loads(json.dumps(LanguageScores.from_json(record).to_json())) == record
+    assert "forget_quality" in record and "trace" not in record and "filter" not in record
+    behind = replace(found, filter=found)
+    kept = json.loads(json.dumps(behind.to_json()))
+    assert kept["filter"] == {name: one for name, one in record.items() if name != "cost"}
+    assert LanguageScores.from_json(kept).filter is not None
 
 
 def test_a_refusal_is_no_gibberish() -> None:
@@ -249,7 +262,7 @@ def test_verdicts_in_plain_words() -> None:
 def test_flags_say_what_the_attack_finds() -> None:
     usual = numbers(witness(0.105, 0.95, "answer number of ours"))["collapse"]
     known = list(flags("any", numbers(ORIGINAL[0]), usual))
-    assert any("distinguished from those that no model saw" in flag for flag in known)
+    assert any("told from those that no model saw" in flag for flag in known)
     dear = {**numbers(ORIGINAL[0]), "cost": {"time_share": 0.5}}
     broken = numbers(witness(0.1, 0.95, GIBBERISH))
     assert not any("generations" in flag for flag in known)

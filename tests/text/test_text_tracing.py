@@ -18,7 +18,7 @@ from expunge.core import receipt
 from expunge.core.receipt import Spent
 from expunge.core.store import Store
 from expunge.engine.inference import likelihoods
-from expunge.engine.stacking import Looped, members, unlearn_runs
+from expunge.engine.stacking import Looped, unlearn_runs
 from expunge.experiments.make import STACK, blocks, make_block, run_block, runs_of
 from expunge.experiments.plan import Plan
 from expunge.experiments.text.evidence import FEW, path, trace_of
@@ -50,7 +50,7 @@ def test_each_epoch_is_asked_and_training_does_not_notice(store: Store) -> None:
     plan = brief()
     block = the_block(plan)
     made, seen = run_block(plan, runs_of(plan, store, block), block, Looped())
-    *_, apart = members(runs_of(plan, store, block), block.method, Looped())
+    *_, apart = unlearn_runs(runs_of(plan, store, block), block.method, Looped())
     assert isinstance(apart, list)
     for one, other in zip(made, apart, strict=True):
         for name, weight in one.model.state_dict().items():

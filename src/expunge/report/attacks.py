@@ -96,15 +96,15 @@ def said(summary: Record) -> list[str]:
     words = {row["name"]: row["attacks"]["verdict"]["word"] for row in rows}
     named = [row for row in rows if not row["control"]]
     found = []
-    for word, told in (
-        ("found", "The attacks told unlearned from retrained models for"),
+    for word, opening in (
+        ("found", "The attacks distinguish unlearned from retrained models for"),
         ("excluded", "Nothing of the margin's size is left for the attacks that were tried on"),
         ("inconclusive", "Neither is shown for"),
     ):
         group = [row for row in named if words[row["name"]] == word]
         if group:
             count = f"{len(group)} of {prose.counted(len(named), 'method')}"
-            found.append(f"{told} {count}: {prose.listed(group)}.")
+            found.append(f"{opening} {count}: {prose.listed(group)}.")
     return [*found, *_controls(words), alarms(summary)]
 
 
@@ -126,14 +126,18 @@ def _controls(words: Mapping[str, str]) -> list[str]:
     """The controls that the attacks judge as they must not."""
     wrong = []
     if words.get("retrain") == "found":
-        wrong.append("“retrain” is told from other retrained models: one false alarm in 20 is due")
+        wrong.append(
+            "“retrain” differs from other retrained models: one false alarm in 20 is expected"
+        )
     if words.get("nothing", "found") != "found":
-        wrong.append("“nothing” is not told from retrained models: these attacks are too weak here")
+        wrong.append(
+            "“nothing” does not differ from retrained models: these attacks are too weak here"
+        )
     return [f"The attacks fail a control: {each}." for each in wrong]
 
 
 def _game(rows: Sequence[Record]) -> list[str]:
-    """What is asked, in words."""
+    """The game that the attacks play, in words."""
     effects = [each["effect"] for row in rows for each in row["attacks"]["tried"]]
     margins = [effect["margin"] for effect in effects if effect]
     if not margins:
@@ -143,7 +147,7 @@ def _game(rows: Sequence[Record]) -> list[str]:
     return [
         "Each attack is shown a model and says whether it was unlearned or retrained. The area "
         "under its ROC curve over models is 0.5 for a guess and 1 for a sure verdict; attacks are "
-        "fitted to one half of the models and judged on the other. Found: shown after Holm’s "
+        "fitted to one half of the models and evaluated on the other. Found: shown after Holm’s "
         f"correction over all attacks. Excluded: the area lies within {ends}, the margin, for "
         f"every attack; that takes about {needed} models a side or more. Else inconclusive.",
     ]
@@ -153,9 +157,9 @@ def _blind(summary: Record) -> list[str]:
     found = summary.get("blind", {})
     if "said" not in found:
         return []
-    what = "Forget against unseen examples, without a model (classes and coarse pictures)"
+    what = "Forget against unseen examples, without a model (classes and coarse images)"
     rest = (
-        " The weak attacks’ own success is void then; differences to retrained models stand, "
+        " The weak attacks’ own success is void then; differences to retrained models stay valid, "
         "since both sides answer the same examples."
     )
     return [f"{what}: {found['said']}{rest if found['void'] else ''}"]
@@ -183,7 +187,7 @@ def _verdict(found: Record) -> str:
     shown = [each for each in played if each["adjusted"] <= each["effect"]["alpha"]]
     wide = [each for each in played if not each["excluded"]]
     if word == "found":
-        return f"{len(shown)} of {len(played)} attacks tell unlearned from retrained models."
+        return f"{len(shown)} of {len(played)} attacks distinguish unlearned from retrained models."
     if word == "excluded":
         rest = f" A smaller difference is shown by {prose.listed(shown)}." if shown else ""
         return f"All {len(played)} attacks stay within the margin.{rest}"
@@ -197,19 +201,19 @@ def _verdict(found: Record) -> str:
 
 
 def _line(tried: Record) -> AttackLine:
-    effect, told = tried["effect"], (tried["name"], tried["strength"], tried["says"])
+    effect, head = tried["effect"], (tried["name"], tried["strength"], tried["says"])
     if effect is None:
-        return AttackLine(*told, "", "", "not carried out", "unknown", tried["reason"])
+        return AttackLine(*head, "", "", "not run", "unknown", tried["reason"])
     shown = tried["adjusted"] <= effect["alpha"]
     word = "found" if shown and not tried["excluded"] else "excluded"
     word = word if shown or tried["excluded"] else "open"
     value, low, high = (0.5 + effect[side] for side in ("value", "low", "high"))
     area = f"{fixed(value, 3)}{SPACE}{interval(low, high, 2)}"
-    return AttackLine(*told, area, p_value(tried["adjusted"]), word, TONES.get(word, "none"), "")
+    return AttackLine(*head, area, p_value(tried["adjusted"]), word, TONES.get(word, "none"), "")
 
 
 def p_value(p: float) -> str:
-    """Return a p-value as in print; tiny ones are not told apart."""
+    """Return a p-value as in print; tiny ones are not distinguished."""
     return f"<{THIN}{fixed(LEAST_P, 4)}" if p < LEAST_P else f"{p:.2g}"
 
 
@@ -261,33 +265,33 @@ def _worse(found: Record) -> str:
 
 def _margins(found: Record) -> str:
     """Divergence of margins beside its floor, both in nats."""
-    told = [
+    values = [
         f"{name} {fixed(found['value'][level], 2)}{SPACE}nats (floor "
         f"{fixed(found['floor'][level], 2)})"
         for name, level in (("median", "50"), ("95th percentile", "95"))
     ]
-    return f"Over forget examples: {', '.join(told)}; the floor is retrained against retrained."
+    return f"Over forget examples: {', '.join(values)}; the floor is retrained against retrained."
 
 
 def _free(row: Record) -> list[tuple[str, str]]:
     """Signals that need no retrained model, marked as such."""
     found = row.get("retrain_free", {})
-    told = [
+    values = [
         f"{SIGNALS[key]} {fixed(found[key]['value'], 3)}"
         for key in SIGNALS
         if "value" in found.get(key, {})
     ]
-    return [("Needs no retrained model", ", ".join(told) + " (nats).")] if told else []
+    return [("Needs no retrained model", ", ".join(values) + " (nats).")] if values else []
 
 
 def _missing(found: Record, row: Record) -> list[tuple[str, str]]:
     """What was not shown of this method."""
     without = [each["name"] for each in found["tried"] if each["effect"] is None]
-    words = [f"Not carried out: {', '.join(without)}."] if without else []
+    words = [f"Not run: {', '.join(without)}."] if without else []
     seen = row.get("membership", {"reason": "there are no shadow models."})
     if "reason" in seen:
         words.append(f"Membership of single examples was not tried: {seen['reason']}")
-    beneath = " Audits of the weights stand below." if "audits" in row else ""
+    beneath = " Audits of the weights are below." if "audits" in row else ""
     words.append(
         "No attack here looks at weights, trains the model further or tries other inputs." + beneath
     )

@@ -16,7 +16,7 @@ Record = Mapping[str, Any]
 TONES = {"found": "bad", "excluded": "good", "inconclusive": "none"}
 
 
-# Shares of the original's lead: what lies beyond stands at the end of the axis.
+# Shares of the gap between original and retrained; what lies beyond is drawn at the end.
 AXIS = Axis(-0.5, 1.5)
 
 
@@ -105,30 +105,34 @@ def said(summary: Record) -> list[str]:
         return []
     named = [row for row in rows if not row["control"]]
     found = []
-    for word, told in (
-        ("found", "Audits of the weights tell unlearned from retrained models for"),
+    for word, opening in (
+        ("found", "Audits of the weights distinguish unlearned from retrained models for"),
         ("excluded", "The audits exclude what is larger than the margin for"),
         ("inconclusive", "Audits of the weights leave it open for"),
     ):
         group = [row for row in named if row["audits"]["verdict"]["word"] == word]
         if group:
             count = f"{len(group)} of {prose.counted(len(named), 'method')}"
-            found.append(f"{told} {count}: {prose.listed(group)}.")
+            found.append(f"{opening} {count}: {prose.listed(group)}.")
     return [*found, *_controls({row["name"]: row["audits"] for row in rows}), alarms(summary)]
 
 
 def _controls(rows: Mapping[str, Record]) -> list[str]:
     """What the audits say of the three controls."""
     words = {name: found["verdict"]["word"] for name, found in rows.items()}
-    told = []
+    wrong = []
     if words.get("retrain") == "found":
-        told.append("“retrain” is told from other retrained models: one false alarm in 20 is due")
+        wrong.append(
+            "“retrain” differs from other retrained models: one false alarm in 20 is expected"
+        )
     if words.get("nothing", "found") != "found":
-        told.append("“nothing” is not told from retrained models: there is nothing to find here")
+        wrong.append(
+            "“nothing” does not differ from retrained models: there is nothing to find here"
+        )
     sham = rows.get("sham")
     if sham and words["sham"] != "found":
-        told.append("“sham”, which hides the answer, is not caught: they are too weak here")
-    lines = [f"The audits fail a control: {each}." for each in told]
+        wrong.append("“sham”, which hides the answer, is not caught: they are too weak here")
+    lines = [f"The audits fail a control: {each}." for each in wrong]
     if sham and words["sham"] == "found":
         most = _most(sham)
         lines.append(
@@ -163,9 +167,9 @@ def _verdict(found: Record) -> str:
     word = found["verdict"]["word"]
     if word == "found":
         most = _most(found)
-        told = f" Most was found by {most}." if most else ""
+        named = f" Most was found by {most}." if most else ""
         return (
-            f"{len(found['shown'])} of {count}, find a difference from retrained models.{told}"
+            f"{len(found['shown'])} of {count}, find a difference from retrained models.{named}"
             f"{_less(found)}"
         )
     if word == "excluded":
@@ -236,7 +240,7 @@ def _means(one: Record) -> tuple[tuple[str, str], ...]:
 
 
 def _size(effect: float) -> str:
-    """How large an effect is; what is far below every margin is not told apart."""
+    """How large an effect is; what is far below every margin is not distinguished."""
     return f"<{THIN}0.001" if effect < 0.001 else figure(effect)
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
 
+# Where a row has no such number.
+MISSING = "–"
 
 # A number and its interval stay on one line.
 SPACE = "\N{NO-BREAK SPACE}"
-
-
 THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -60,7 +60,12 @@ def percent_interval(value: float, low: float, high: float) -> str:
     return f"{percent(value, 0)}{SPACE}{interval(low * 100, high * 100, 0)}"
 
 
+def signed(value: float, places: int = 2) -> str:
+    """Return a difference with its sign; no sign before a zero."""
+    said = fixed(value, places)
+    return said if said.startswith(MINUS) or not float(said) else f"+{said}"
+
+
 def gap(points: float) -> str:
     """Return a difference of accuracies in points, with its sign."""
-    said = fixed(points * 100, 1)
-    return said if said.startswith(MINUS) or said == "0.0" else f"+{said}"
+    return signed(points * 100, 1)

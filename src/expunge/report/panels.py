@@ -1,4 +1,4 @@
-"""Small multiples: epsilons, the signal of single examples, and training curves, by method."""
+"""Small multiples: epsilons, signals of single examples, losses and probabilities by epoch."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ import numpy as np
 from expunge.metrics.challenge.quality import BIN
 from expunge.metrics.challenge.thresholds import CAP
 from expunge.report import prose
-from expunge.report.numbers import figure, percent
+from expunge.report.numbers import figure, fixed, percent
 from expunge.report.plots import BINS, HEIGHT, Axis, bars, heights, line
 
 Record = Mapping[str, Any]
 
-
 # Methods whose signals are shown without unfolding.
 FEATURED = 3
 
-
-# Smaller pictures are drawn with whole pixels.
+# Smaller images are drawn with whole pixels.
 COARSE = 64
 
 
@@ -33,7 +31,7 @@ class Epsilons:
     """The epsilons of one method: paths in a box of 100 x 100, and a sentence."""
 
     name: str
-    told: str
+    earning: str
     lost: str
     oracle: str
     said: str
@@ -51,11 +49,11 @@ class SignalPanel:
 
 @dataclass(frozen=True)
 class Example:
-    """One forget example: its picture and the signals of the models."""
+    """One forget example: its image and the signals of the models."""
 
     number: int
     label: str
-    picture: str
+    image: str
     width: int
     original: float
     original_said: str
@@ -99,7 +97,7 @@ def epsilon_panels(rows: Sequence[Record], end: int) -> list[Epsilons]:
     """
     able = prose.scored(rows)
     found = {row["name"]: shares(row["epsilons"], end) for row in able}
-    # The original is told apart on every example: its bar would flatten all others.
+    # Every example distinguishes the original: its bar would flatten all others.
     top = max(share for name, each in found.items() if name != "nothing" for share in each)
     return [_epsilon_panel(row, found[row["name"]], found["retrain"], top) for row in able]
 
@@ -111,7 +109,7 @@ def _epsilon_panel(
     earns = len(mine) - 2
     return Epsilons(
         name=row["name"],
-        told=bars([*mine[:earns], 0.0, 0.0], top),
+        earning=bars([*mine[:earns], 0.0, 0.0], top),
         lost=bars([0.0] * earns + list(mine[earns:]), top),
         oracle=bars(theirs, top),
         said=f"median {figure(float(np.median(row['epsilons'])))}, "
@@ -120,7 +118,7 @@ def _epsilon_panel(
 
 
 def gallery(summary: Record) -> list[Example]:
-    """The examples with their pictures; the best methods first, the others to unfold."""
+    """The examples with their images; the best methods first, the others to unfold."""
     best = [row["name"] for row in prose.scored(prose.groups(summary)[1])][:FEATURED]
     return [_example(entry, ["retrain", *best, "sham"]) for entry in summary["gallery"]]
 
@@ -135,7 +133,7 @@ def _example(entry: Record, featured: Sequence[str]) -> Example:
     return Example(
         number=entry["example"],
         label=entry["class"],
-        picture=png(entry["picture"]),
+        image=png(entry["picture"]),
         width=len(entry["picture"][0][0]),
         original=axis.at(entry["original"]),
         original_said=figure(entry["original"]),
@@ -161,11 +159,11 @@ def _signals(name: str, entry: Record, axis: Axis) -> SignalPanel:
     )
 
 
-def png(picture: Sequence[Sequence[Sequence[int]]]) -> str:
-    """Return a picture [c][h][w], 0 to 255, one channel or three, as base64 of a PNG."""
+def png(values: Sequence[Sequence[Sequence[int]]]) -> str:
+    """Return an image [c][h][w], 0 to 255, one channel or three, as base64 of a PNG."""
     from PIL import Image
 
-    pixels = np.asarray(picture, dtype=np.uint8).transpose(1, 2, 0)
+    pixels = np.asarray(values, dtype=np.uint8).transpose(1, 2, 0)
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     held = io.BytesIO()
     image.save(held, "PNG")
@@ -199,3 +197,75 @@ def step_name(place: str) -> str:
     """Return the place of a step as people count: "/1/0" is "2.1"."""
     parts = [part for part in place.split("/") if part]
     return ".".join(str(int(part) + 1) if part.isdecimal() else part for part in parts)
+
+
+# Methods whose probability_curves are shown without unfolding.
+FEATURED_CURVES = 8
+
+# Of 100 above and below, free for the thickness of the line.
+EDGE = 4.0
+
+
+@dataclass(frozen=True)
+class ProbabilityCurve:
+    """One row's curves in a box of 100 x 100, 0 below and 1 above; ends as "0.93 → 0.31"."""
+
+    name: str
+    forget: str
+    retain: str
+    level: float
+    forget_ends: str
+    retain_ends: str
+    epochs: int
+
+
+@dataclass(frozen=True)
+class ProbabilityCurves:
+    """The nearest rows, the others to unfold, and what was asked."""
+
+    first: list[ProbabilityCurve]
+    others: list[ProbabilityCurve]
+    about: str
+
+
+def probability_curves(summary: Record) -> ProbabilityCurves | None:
+    """The way of every scored row that trains; none where nothing was written down on the way."""
+    rows = [row for row in prose.scored(summary["rows"]) if row.get("trace", {}).get("epochs")]
+    if not rows:
+        return None
+    trace = rows[0]["trace"]
+    names, counts = trace["sets"], trace["questions"]
+    about = (
+        f"The first {counts['forget']} texts of the set {names['forget']} and "
+        f"{counts['retain']} of {names['retain']}; means over models."
+    )
+    found = [_probability_curve(row["name"], row["trace"]) for row in rows]
+    return ProbabilityCurves(found[:FEATURED_CURVES], found[FEATURED_CURVES:], about)
+
+
+def _probability_curve(name: str, trace: Record) -> ProbabilityCurve:
+    sides = {side: [one[side] for one in trace["records"]] for side in ("forget", "retain")}
+    return ProbabilityCurve(
+        name,
+        _path(sides["forget"]),
+        _path(sides["retain"]),
+        _height(trace["retrained"]["forget"]),
+        _ends(sides["forget"]),
+        _ends(sides["retain"]),
+        trace["epochs"],
+    )
+
+
+def _path(values: Sequence[float]) -> str:
+    last = len(values) - 1
+    places = (f"{100 * i / last:.4g} {_height(value):g}" for i, value in enumerate(values))
+    return "M" + "L".join(places)
+
+
+def _height(value: float) -> float:
+    """A probability's place from above."""
+    return round(100 - EDGE - (100 - 2 * EDGE) * value, 2)
+
+
+def _ends(values: Sequence[float]) -> str:
+    return f"{fixed(values[0], 2)} → {fixed(values[-1], 2)}"

@@ -1,7 +1,7 @@
-"""Where things stand in the pictures; the template writes the SVG.
+"""Axes, intervals, bars and lines of the plots as places; the templates write the SVG.
 
-Drawn by template and not by Matplotlib: lengths along a picture are shares of its width, so that
-one picture fits a phone and a page with text of the same size; colours come from the style sheet,
+Drawn by template and not by Matplotlib: lengths along a plot are shares of its width, so that
+one plot fits a phone and a page with text of the same size; colours come from the style sheet,
 so that dark mode and print have their own; and the same numbers give the same bytes.
 """
 
@@ -27,7 +27,7 @@ BINS = 20
 
 @dataclass(frozen=True)
 class Tick:
-    """A place on an axis, in percent of the width, and what stands there."""
+    """A place on an axis, in percent of the width, and its label."""
 
     at: float
     label: str

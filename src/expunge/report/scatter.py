@@ -1,4 +1,4 @@
-"""Cost against quality: one point a method, with labels that do not overlap."""
+"""Points in a plane with labels that do not overlap: cost and quality, forget and retain side."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from expunge.metrics.row_label import LARGEST_COST
+from expunge.report import prose
+from expunge.report.numbers import fixed
+from expunge.report.page_tables import FARTHEST
 from expunge.report.plots import Axis, Tick
+from expunge.report.prose import collapsed
+
+Record = Mapping[str, Any]
 
 # Pixels. Labels are placed for a phone and for a page; the style sheet shows one of the two.
 TALL = 340
 
-
 TOP, BOTTOM = 34, 34
-
 
 WIDTHS = {"narrow": 326, "wide": 900}
 
-
 # Advance of a sign and height of a line at 12 pixels; generous, since fonts differ.
 SIGN, LINE = 6.9, 14
-
 
 LONGEST = 18
 
@@ -104,7 +106,7 @@ def scatter(rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str, Any], floor
 
 
 def _blocked(drawn: Scatter, width: float) -> list[Box]:
-    """Where the line of cost, the names of the lines and the ticks stand."""
+    """Where the line of cost, the names of the lines and the ticks are."""
     line = drawn.cost_line / 100 * width
     named = [(drawn.ceiling.y, 20 * SIGN), (drawn.floor, 17 * SIGN)]
     return [
@@ -135,7 +137,7 @@ def placed(
 
     Args:
         points: the most important first.
-        width: of the picture, in pixels. In a wider one labels only move apart.
+        width: of the plot, in pixels. In a wider one labels only move apart.
         blocked: places of other words and lines.
     """
     taken = [*(_around(point, width) for point in points), *blocked]
@@ -149,7 +151,7 @@ def placed(
 
 
 def short(name: str) -> str:
-    """Cut a name that is too long for a picture; the table has it whole."""
+    """Cut a name that is too long for a plot; the table has it whole."""
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
 
 
@@ -182,3 +184,100 @@ def _inside(box: Box, width: float) -> bool:
 
 def _meet(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+# The axes show at least the original, and enough of the retain side to see a small loss.
+LEAST = {"forget": 1.1, "retain": 0.3}
+
+ROOM = 1.08
+
+
+@dataclass(frozen=True)
+class Ring:
+    """All points at one distance from the oracle: half-axes in percent and in pixels."""
+
+    across: float
+    up: float
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Plane:
+    """All that the template draws; x in percent of the width, y in pixels."""
+
+    points: list[Point]
+    edge: list[str]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    x0: float
+    y0: float
+    rings: list[Ring]
+    labels: dict[str, list[tuple[Point, Label]]]
+    height: int = TALL
+    bottom: int = TALL - BOTTOM
+
+
+def plane(summary: Record) -> Plane:
+    """Lay out every scored row by both sides of its distance; the oracle is at (0, 0)."""
+    # Nearest first: these get the nearest labels.
+    rows = prose.scored(summary["rows"])
+    axes = {side: _axis(rows, side) for side in LEAST}
+    across, up = axes["forget"], axes["retain"]
+    points = [_plane_point(row, across, up) for row in rows]
+    x0, y0 = across.at(0.0), down(up, up.at(0.0))
+    origin = Point("retrained (0, 0)", x0, y0, y0, y0, True)
+    y_ticks = [Tick(down(up, tick.at), tick.label) for tick in up.ticks()]
+    return Plane(
+        points=points,
+        edge=_beyond(rows, axes),
+        x_ticks=across.ticks(),
+        y_ticks=y_ticks,
+        x0=x0,
+        y0=y0,
+        rings=[
+            _ring(summary[name]["value"], name, across, up) for name in ("ceiling", "floor")
+        ],
+        labels={
+            name: list(placed([origin, *points], width, _axis_numbers(y_ticks)))
+            for name, width in WIDTHS.items()
+        },
+    )  # fmt: skip
+
+
+def _axis_numbers(ticks: Sequence[Tick]) -> list[Box]:
+    """Where the numbers of the upright axis are."""
+    return [(0.0, tick.at - 18, 4 * SIGN, tick.at - 2) for tick in ticks]
+
+
+def _axis(rows: Sequence[Record], side: str) -> Axis:
+    # A model that fell apart would press all others into a corner; it is drawn at the edge.
+    whole = [row["distance"][side] for row in rows if not collapsed(row)]
+    far = max([LEAST[side], *whole])
+    return Axis(0.0, min(far, FARTHEST) * ROOM)
+
+
+def _plane_point(row: Record, across: Axis, up: Axis) -> Point:
+    found = row["distance"]
+    y = down(up, up.at(found["retain"]))
+    arrow = " ↑" if found["retain"] > up.high else " →" if found["forget"] > across.high else ""
+    name = short(row["name"]) + arrow
+    return Point(name, across.at(found["forget"]), y, y, y, row["control"])
+
+
+def _beyond(rows: Sequence[Record], axes: Mapping[str, Axis]) -> list[str]:
+    """Rows that are drawn at the edge, with where they belong."""
+    return [
+        f"{prose.inline(row['name'])} ({fixed(row['distance']['forget'], 2)}, "
+        f"{fixed(row['distance']['retain'], 2)})"
+        for row in rows
+        if any(row["distance"][side] > axis.high for side, axis in axes.items())
+    ]
+
+
+def _ring(radius: float, kind: str, across: Axis, up: Axis) -> Ring:
+    """The points as far from the oracle as an anchor; axes end before it may."""
+    wide = (across.at(across.high) - across.at(0.0)) / across.high * radius
+    tall = (down(up, up.at(0.0)) - down(up, up.at(up.high))) / up.high * radius
+    name = "as far as other retrained models" if kind == "ceiling" else "as far as the original"
+    return Ring(round(wide, 2), round(tall, 1), name, kind)

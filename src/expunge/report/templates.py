@@ -1,4 +1,4 @@
-"""What every page is made with: templates, the style with its digest, words made visible."""
+"""Fill a template: one environment for all pages, one style, and words made visible."""
 
 from __future__ import annotations
 
@@ -12,11 +12,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-
 TEMPLATES = (
-    "report.html", "plots.html", "attacks.html", "audits.html", "language.html",
-    "language_parts.html", "verdicts.html", "audit.html", "heat.html", "foot.html",
+    "base.html", "report.html", "language.html", "verdicts.html", "audit.html",
+    "plots.html", "attacks.html", "parts.html",
 )  # fmt: skip
+
+
+def filled(template: str, content: Mapping[str, Any]) -> str:
+    """Return one self-contained HTML page: no script, no request, no date.
+
+    Args:
+        template: the name of a page's template.
+        content: all that the template names. It is escaped; pass it through `visible` first.
+    """
+    return environment().get_template(template).render(content)
 
 
 def visible(thing: Any) -> Any:
@@ -25,7 +34,8 @@ def visible(thing: Any) -> Any:
     A right-to-left override or a control sign in a name could make a row say something else.
     """
     if isinstance(thing, str):
-        return "".join(map(_seen, " ".join(thing.split())))
+        signs = " ".join(thing.split())
+        return "".join(sign if sign.isprintable() else f"\\u{{{ord(sign):x}}}" for sign in signs)
     if isinstance(thing, Mapping):
         return {visible(key): visible(value) for key, value in thing.items()}
     if isinstance(thing, list | tuple):
@@ -33,13 +43,9 @@ def visible(thing: Any) -> Any:
     return thing
 
 
-def _seen(sign: str) -> str:
-    return sign if sign.isprintable() else f"\\u{{{ord(sign):x}}}"
-
-
 @cache
 def environment() -> Environment:
-    """The templates and the style, whose digest is all that the page's policy lets in."""
+    """Return the templates and the style; the page's policy lets in that style alone."""
     from jinja2 import DictLoader, Environment, StrictUndefined
     from markupsafe import Markup
 

@@ -12,7 +12,7 @@ from expunge.audits.text.lens import LayerMap, layer_map, shares
 from expunge.audits.text.lm_verdict import GUARDRAIL, ORIGINAL, SUBJECT, AuditReport
 from expunge.audits.verdict_rows import REDACTED, inert
 from expunge.metrics.score import Unscored
-from expunge.report.templates import environment
+from expunge.report.templates import filled
 from expunge.statistics.result import Effect
 
 if TYPE_CHECKING:
@@ -133,8 +133,7 @@ def page(told: VerdictCard) -> str:
 
     whole = {line.audit: line.share for line in told.lines if line.share is not None}
     layers = drawn_map(told.layers, whole)
-    page = environment().get_template("audit.html")
-    return str(page.render(card=told, layers=layers, layers_said=LAYERS))
+    return filled("audit.html", {"card": told, "layers": layers, "layers_said": LAYERS})
 
 
 def _layers(found: AuditReport) -> LayerMap:

@@ -10,7 +10,7 @@ from expunge.audits.text.lens import LayerMap, layer_map, shares
 from expunge.audits.text.lm_verdict import ORACLE, ORIGINAL
 from expunge.report import audit_table as table
 from expunge.report.audit_table import families
-from expunge.report.templates import environment, visible
+from expunge.report.templates import filled, visible
 
 Record = Mapping[str, Any]
 
@@ -20,10 +20,10 @@ WIDTH, HEIGHT = 300.0, 120.0
 
 
 LAYERS = (
-    "Share of the original's lead in each layer, from the first on, by audits that look inside: 0 "
-    "as retrained, 1 as the original; mean over members. No number where the original does not "
-    "lead every retrained model. The last row is what the audit found by its own rule, such as the "
-    "best layer."
+    "Share of the gap between original and retrained in each layer, from the first on, by audits "
+    "of hidden states: 0 as retrained, 1 as the original; mean over models. No number where the "
+    "original is not above every retrained model. The last row is what the audit found by its "
+    "own rule, such as the best layer."
 )
 
 
@@ -32,7 +32,7 @@ class Square:
     """One place of a heat map.
 
     Args:
-        label: the number that stands in it; "-" where there is none.
+        label: the number in it; "-" where there is none.
         shade: how much ink, 0 to 1.
     """
 
@@ -62,7 +62,7 @@ def render(found: Record) -> str:
         found: what `verdicts` of `language_models` or of `classifiers` in
             `expunge.experiments.auditing` returns.
     """
-    return str(environment().get_template("verdicts.html").render(context(visible(found))))
+    return filled("verdicts.html", context(visible(found)))
 
 
 def context(found: Record) -> dict[str, Any]:
@@ -144,11 +144,11 @@ def _curves(
     name: str, own: Sequence[Any], others: Mapping[str, Sequence[Any]]
 ) -> list[RelearningCurve]:
     """The method's curve, the original's and a retrained model's."""
-    told = {name: own, "the original": others[ORIGINAL], "retrained": others[f"{ORACLE} 1"]}
-    last = max(float(at) for curve in told.values() for at, _ in curve) or 1.0
+    drawn = {name: own, "the original": others[ORIGINAL], "retrained": others[f"{ORACLE} 1"]}
+    last = max(float(at) for curve in drawn.values() for at, _ in curve) or 1.0
     return [
         RelearningCurve(who, _path(curve, last), f"{float(curve[-1][1]):.2f}")
-        for who, curve in told.items()
+        for who, curve in drawn.items()
         if curve
     ]
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from expunge.report import prose
-from expunge.report.language_words import REASONS, SETS, set_title
+from expunge.report.glossary import REASONS, SETS, set_title
 from expunge.report.numbers import percent, percent_interval
+from expunge.report.prose import collapsed
 
 Record = Mapping[str, Any]
 
@@ -37,8 +38,8 @@ QUOTED = ("question", "answer", "said", "oracle", "original")
 
 
 @dataclass(frozen=True)
-class Said:
-    """What one model wrote; `control` marks rows that are no methods."""
+class Reply:
+    """What one model wrote; `control` marks rows that are not methods."""
 
     name: str
     control: bool
@@ -52,8 +53,8 @@ class AnswerBlock:
 
     text: Sequence[Piece]
     answer: Sequence[Piece]
-    featured: list[Said]
-    others: list[Said]
+    featured: list[Reply]
+    others: list[Reply]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class AnsweredQuestions:
 
 
 @dataclass(frozen=True)
-class Side:
+class BrokenSide:
     """How much of one side is broken, in words, with examples."""
 
     said: str
@@ -75,7 +76,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Broken:
+class BrokenRow:
     """The broken generations of one row."""
 
     name: str
@@ -83,7 +84,7 @@ class Broken:
     collapsed: bool
     verdict: str
     tone: str
-    sides: list[Side]
+    sides: list[BrokenSide]
 
 
 def pieces(text: str) -> list[Piece]:
@@ -125,13 +126,13 @@ def _dissected(row: Record) -> Record:
         for sample in row["samples"]
     ]
     collapse = {
-        side: {**told, "worst": [pieces(text) for text in told["worst"]]}
-        for side, told in row["collapse"].items()
+        side: {**counts, "worst": [pieces(text) for text in counts["worst"]]}
+        for side, counts in row["collapse"].items()
     }
     return {**row, "samples": samples, "collapse": collapse}
 
 
-def asked(summary: Record) -> list[AnsweredQuestions]:
+def answered(summary: Record) -> list[AnsweredQuestions]:
     """The questions by set, in the order of the page; those of the nearest row tell which."""
     able = prose.scored(summary["rows"])
     samples = able[0]["samples"] if able else []
@@ -149,8 +150,8 @@ def asked(summary: Record) -> list[AnsweredQuestions]:
 def _question(sample: Record, place: int, rows: Sequence[Record]) -> AnswerBlock:
     """Both anchors first, then the nearest methods and the filter; the others to unfold."""
     anchors = [
-        Said("original", True, sample["original"], _note(sample["original"], sample)),
-        Said("retrained", True, sample["oracle"], _note(sample["oracle"], sample)),
+        Reply("original", True, sample["original"], _note(sample["original"], sample)),
+        Reply("retrained", True, sample["oracle"], _note(sample["oracle"], sample)),
     ]
     said = [
         (row, _said(row, place)) for row in rows if row["name"] not in ("nothing", "retrain")
@@ -162,51 +163,48 @@ def _question(sample: Record, place: int, rows: Sequence[Record]) -> AnswerBlock
     return AnswerBlock(sample["question"], sample["answer"], [*anchors, *shown], rest)
 
 
-def _said(row: Record, place: int) -> Said:
+def _said(row: Record, place: int) -> Reply:
     sample = row["samples"][place]
-    return Said(row["name"], row["control"], sample["said"], _note(sample["said"], sample))
+    return Reply(row["name"], row["control"], sample["said"], _note(sample["said"], sample))
 
 
 def _note(said: Sequence[Piece], sample: Record) -> str:
     return "word for word the true answer" if list(said) == list(sample["answer"]) else ""
 
 
-def broken(summary: Record) -> tuple[list[Broken], list[Broken]]:
+def broken(summary: Record) -> tuple[list[BrokenRow], list[BrokenRow]]:
     """Rows that collapsed, and the others that wrote anything broken."""
     able = prose.scored(summary["rows"])
     # The limits were set by the oracles' own answers, which hardly exceed them by construction.
     held_out: Record = next((row["collapse"] for row in able if row["name"] == "retrain"), {})
-    usual = {side: told["share"] for side, told in held_out.items()}
-    told = [_broken(row, usual) for row in able]
-    fell = [one for one in told if one.collapsed]
-    rest = [one for one in told if not one.collapsed and any(side.worst for side in one.sides)]
+    usual = {side: counts["share"] for side, counts in held_out.items()}
+    rows = [_broken(row, usual) for row in able]
+    fell = [one for one in rows if one.collapsed]
+    rest = [one for one in rows if not one.collapsed and any(side.worst for side in one.sides)]
     return fell, rest
 
 
-def collapsed(row: Record) -> bool:
-    """Whether surely more than half of a scored row's generations are broken, on any side."""
-    return any(told["collapsed"] for told in row["collapse"].values())
-
-
-def _broken(row: Record, usual: Mapping[str, float]) -> Broken:
-    sides = [_side(name, told, usual) for name, told in row["collapse"].items()]
+def _broken(row: Record, usual: Mapping[str, float]) -> BrokenRow:
+    sides = [_side(name, counts, usual) for name, counts in row["collapse"].items()]
     fell = collapsed(row)
     verdict = "collapsed" if fell else "not collapsed"
-    return Broken(row["name"], row["control"], fell, verdict, "bad" if fell else "none", sides)
+    return BrokenRow(row["name"], row["control"], fell, verdict, "bad" if fell else "none", sides)
 
 
-def _side(name: str, told: Record, usual: Mapping[str, float]) -> Side:
-    theirs = usual.get(name, told["oracle"])
-    share = percent_interval(told["share"], told["low"], told["high"])
-    refused = f"{percent(told['refused'])} are refusals; of the others, " if told["refused"] else ""
+def _side(name: str, counts: Record, usual: Mapping[str, float]) -> BrokenSide:
+    theirs = usual.get(name, counts["oracle"])
+    share = percent_interval(counts["share"], counts["low"], counts["high"])
+    refused = (
+        f"{percent(counts['refused'])} are refusals; of the others, " if counts["refused"] else ""
+    )
     said = (
-        f"Answers to questions {SIDES.get(name, name)}: {refused}{share} of {told['n']} are "
+        f"Answers to questions {SIDES.get(name, name)}: {refused}{share} of {counts['n']} are "
         f"broken; of other retrained models' {percent(theirs)}."
     )
-    if told["low"] <= theirs:
+    if counts["low"] <= theirs:
         # What retrained models write as often is no sign of anything.
-        return Side(f"{said} That is no more than chance allows.", "", [])
-    return Side(said, _reasons(told["reasons"]), told["worst"])
+        return BrokenSide(f"{said} That is no more than chance allows.", "", [])
+    return BrokenSide(said, _reasons(counts["reasons"]), counts["worst"])
 
 
 def _reasons(found: Mapping[str, float]) -> str:
@@ -221,10 +219,10 @@ def shares(summary: Record) -> Iterator[tuple[Record, list[str]]]:
         yield row, [cell for name in SIDES for cell in _shares(row["collapse"].get(name))]
 
 
-def _shares(told: Record | None) -> tuple[str, str]:
-    if told is None:
+def _shares(counts: Record | None) -> tuple[str, str]:
+    if counts is None:
         return "–", "–"
-    if not told["n"]:
-        return "all are refusals", percent(told["refused"])
-    share = percent_interval(told["share"], told["low"], told["high"])
-    return share, percent(told["refused"])
+    if not counts["n"]:
+        return "all are refusals", percent(counts["refused"])
+    share = percent_interval(counts["share"], counts["low"], counts["high"])
+    return share, percent(counts["refused"])
