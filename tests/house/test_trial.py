@@ -16,9 +16,10 @@ from rich.console import Console
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from expunge.audits.audit import Audit, logits_on
+from expunge.audits.controls import LookedUp
 from expunge.audits.images.answers import ForgetConfidence, NoisyInputs
-from expunge.audits.images.classifier_verdict import PANEL, LookedUp, breakage, kept_accuracy
+from expunge.audits.images.classifier_audit import ClassifierAudit, logits_on
+from expunge.audits.images.classifier_verdict import PANEL, breakage, kept_accuracy
 from expunge.audits.images.neighbours import OverUnlearning
 from expunge.audits.images.probe import IllusionGap, LinearProbe
 from expunge.audits.images.relearn import Prune, Quantise
@@ -278,8 +279,8 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_margin_is_the_audits_own() -> None:
-    assert ClassifierAuditRequest().margin == Audit.margin == 0.1
-    assert all(one.margin == Audit.margin for one in PANEL)
+    assert ClassifierAuditRequest().margin == ClassifierAudit.margin == 0.1
+    assert all(one.margin == ClassifierAudit.margin for one in PANEL)
     assert Prune() in panel_of(load("digits"))
 
 

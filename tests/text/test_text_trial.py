@@ -14,8 +14,9 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
+from expunge.audits.audit import AuditedModel, Measurement
 from expunge.audits.text.asking import Prefix, Question
-from expunge.audits.text.facts import Case, Reading, Subject, TextAudit, held, reading
+from expunge.audits.text.facts import FactAudit, FactContext, held, measurement
 from expunge.audits.text.relearning import Related, Relearned, Unrelated
 from expunge.audits.text.transforms import Rounded
 from expunge.cli.main import app
@@ -36,18 +37,18 @@ RUN = CliRunner()
 
 
 @word
-class Counted(TextAudit):
+class Counted(FactAudit):
     """What the weights hold, and whose they are written down."""
 
     family: ClassVar[Any] = "inside"
     unit: ClassVar[str] = "units"
     calls: ClassVar[list[str]] = []
 
-    def read(self, subject: Subject, case: Case) -> Reading:
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
         self.calls.append(subject.name)
         drawn = (("<b>{{ 7 * 7 }}</b>\x1b[31m", "[red]x[/red]"),)
         also = {"layer 0": 0.5, "layer 1": 1.5}
-        return reading(case.forget, held(subject, case), drawn=drawn, also=also)
+        return measurement(context.problem.forget, held(subject, context), examples=drawn, details=also)
 
 
 PANEL = (

@@ -9,10 +9,10 @@ import pytest
 import text_world as world
 import torch
 
+from expunge.audits.controls import Guardrail
 from expunge.audits.text import facts, searched
 from expunge.audits.text.asking import Prefix
-from expunge.audits.text.facts import Case, TextAudit
-from expunge.audits.text.guardrail import Guardrail
+from expunge.audits.text.facts import FactAudit, FactProblem, context_of
 from expunge.audits.text.panel import STANDARD_TEXT
 from expunge.audits.text.relearning import (
     LowRank,
@@ -38,7 +38,7 @@ from expunge.errors import BadEvidence, BadSentence
 from expunge.problems.networks.language import tiny_llama
 
 BRIEF: dict[str, Any] = {"steps": 6, "every": 3, "lrs": (0.001, 0.01), "batch": 4}
-CHANGING: tuple[TextAudit, ...] = (
+CHANGING: tuple[FactAudit, ...] = (
     Relearned(OtherFacts(), **BRIEF),
     Relearned(Related(), **BRIEF),
     Relearned(OtherSubjects(), weights=LowRank(2), **BRIEF),
@@ -55,13 +55,13 @@ TRACES = (*STANDARD_TEXT[-5:-1], Detected(folds=3))
 
 
 @pytest.mark.parametrize("audit", [*CHANGING, *TRACES], ids=repr)
-def test_no_model_is_changed_and_equal_models_read_alike(audit: TextAudit) -> None:
-    case = world.real_case()
-    models = [world.suppressed(), case.original, case.oracle]
+def test_no_model_is_changed_and_equal_models_read_alike(audit: FactAudit) -> None:
+    context = world.real_case()
+    models = [world.suppressed(), context.original, context.oracle]
     before = [world.digest(model) for model in models]
-    guarded = Guardrail(case.original, case.tokenizer, ["Ada"])
+    guarded = Guardrail(context.original, context.problem.tokenizer, ["Ada"])
     found = [
-        audit.read(world.subject(model, name), case)
+        audit(world.subject(model, name), context)
         for name, model in (("a", models[0]), ("b", models[0]), ("c", guarded))
     ]
     assert [world.digest(model) for model in models] == before
@@ -71,12 +71,12 @@ def test_no_model_is_changed_and_equal_models_read_alike(audit: TextAudit) -> No
 
 
 @pytest.mark.parametrize("audit", CHANGING, ids=repr)
-def test_audits_of_weights_see_through_a_guardrail(audit: TextAudit) -> None:
-    case = world.real_case()
-    guarded = Guardrail(case.original, case.tokenizer, ["Ada", "Bo", "Cy"])
-    plain, behind = (audit.read(world.subject(m), case) for m in (case.original, guarded))
+def test_audits_of_weights_see_through_a_guardrail(audit: FactAudit) -> None:
+    context = world.real_case()
+    guarded = Guardrail(context.original, context.problem.tokenizer, ["Ada", "Bo", "Cy"])
+    plain, behind = (audit(world.subject(m), context) for m in (context.original, guarded))
     assert np.array_equal(plain.values, behind.values)
-    assert Prefix().read(world.subject(guarded), case).values.max() < 1e-6
+    assert Prefix()(world.subject(guarded), context).values.max() < 1e-6
 
 
 def test_levels_of_two_bits_are_three() -> None:
@@ -112,30 +112,30 @@ def test_trimming_takes_the_smallest(share: float, zeros: float) -> None:
 
 
 def test_the_way_leads_from_the_model_to_the_original() -> None:
-    case, one = world.real_case(), world.subject(world.suppressed())
-    half = dict(mixed(one, case, 0.5).named_parameters())
-    for name, weight in case.original.named_parameters():
+    context, one = world.real_case(), world.subject(world.suppressed())
+    half = dict(mixed(one, context, 0.5).named_parameters())
+    for name, weight in context.original.named_parameters():
         other = dict(one.model.named_parameters())[name]
         assert torch.allclose(half[name], (weight + other) / 2, atol=1e-6)
-    found = Interpolated((0.5,)).read(one, case)
+    found = Interpolated((0.5,))(one, context)
     assert [share for share, _ in found.curve] == [0, 0.5, 1]
-    assert found.curve[0][1] == pytest.approx(facts.held(one, case).mean())
-    assert found.curve[2][1] == pytest.approx(facts.anchors(case)[1].mean())
+    assert found.curve[0][1] == pytest.approx(facts.held(one, context).mean())
+    assert found.curve[2][1] == pytest.approx(facts.anchors(context)[1].mean())
     assert not Interpolated.decisive
 
 
 def test_a_model_of_another_shape_has_no_way_to_the_original() -> None:
     other = tiny_llama(len(world.tokenizer()), width=24, layers=2, heads=2, context=128)
     with pytest.raises(BadEvidence, match="names or shapes"):
-        Interpolated().read(world.subject(other), world.real_case())
+        Interpolated()(world.subject(other), world.real_case())
 
 
 @pytest.mark.parametrize(
     "lessons", [OtherFacts(), OtherSubjects(0.4), OtherSubjects(0.99), OtherFacts(0.01)], ids=repr
 )
 def test_what_is_taught_is_not_measured(lessons: Any) -> None:
-    case = world.case()
-    taught, measured = lessons.taught(case), lessons.measured(case)
+    context = world.context()
+    taught, measured = lessons.taught(context), lessons.measured(context)
     assert taught and measured and not set(taught) & set(measured)
     assert set(taught) | set(measured) == set(world.FORGET)
     if isinstance(lessons, OtherFacts):
@@ -145,20 +145,28 @@ def test_what_is_taught_is_not_measured(lessons: Any) -> None:
 
 
 def test_benign_lessons_are_of_the_kinds_that_were_forgotten() -> None:
-    case = world.case()
-    assert set(Related().taught(case)) == set(world.RETAIN)
-    homes = Case(world.FORGET[:1], world.RETAIN, case.tokenizer, case.original, case.oracle)
+    context = world.context()
+    assert set(Related().taught(context)) == set(world.RETAIN)
+    homes = context_of(
+        FactProblem(world.FORGET[:1], world.RETAIN, context.problem.tokenizer),
+        context.original,
+        context.oracle,
+    )
     assert {item.kind for item in Related().taught(homes)} == {"home"}
-    assert Unrelated().taught(case) == world.UNRELATED
+    assert Unrelated().taught(context) == world.UNRELATED
 
 
 def test_lessons_that_a_case_lacks_do_not_fit() -> None:
-    case = world.case(unrelated=())
-    one = Case(world.FORGET[:1], world.RETAIN, case.tokenizer, case.original, case.oracle)
-    assert "nothing to teach" in Relearned(Unrelated()).unfit(case)
+    context = world.context(unrelated=())
+    one = context_of(
+        FactProblem(world.FORGET[:1], world.RETAIN, context.problem.tokenizer),
+        context.original,
+        context.oracle,
+    )
+    assert "nothing to teach" in Relearned(Unrelated()).unfit(context)
     for lessons in (OtherFacts(), OtherSubjects()):
         assert Relearned(lessons).unfit(one)
-        assert not Relearned(lessons).unfit(case)
+        assert not Relearned(lessons).unfit(context)
         assert Suffix(lessons).unfit(one) and SoftPrompt(lessons).unfit(one)
 
 
@@ -170,10 +178,10 @@ def test_each_row_is_read_once_before_any_is_read_twice() -> None:
 
 class TestRelearned:
     def test_a_suppressed_model_comes_back_and_a_retrained_one_does_not(self) -> None:
-        case = world.real_case()
+        context = world.real_case()
         audit = Relearned(OtherSubjects(), steps=20, every=5, lrs=(0.001, 0.003), batch=4)
         models = {"suppressed": world.suppressed(), "retrained": world.trained("kept", 1)}
-        found = {name: audit.read(world.subject(m), case) for name, m in models.items()}
+        found = {name: audit(world.subject(m), context) for name, m in models.items()}
         assert found["suppressed"].values.mean() > found["suppressed"].curve[0][1] + 0.2
         assert found["suppressed"].values.mean() > 0.8
         assert found["suppressed"].cost["steps to level"] <= 10
@@ -181,16 +189,16 @@ class TestRelearned:
         assert "steps to level" not in found["retrained"].cost
 
     def test_the_original_is_there_before_the_lessons(self) -> None:
-        case = world.real_case()
-        found = Relearned(OtherFacts(), **BRIEF).read(world.subject(case.original), case)
+        context = world.real_case()
+        found = Relearned(OtherFacts(), **BRIEF)(world.subject(context.original), context)
         assert found.cost["steps to level"] == 0
         assert found.curve[0][0] == 0 and found.values.mean() >= found.curve[0][1]
 
     def test_all_values_are_from_one_moment_and_the_best(self) -> None:
-        case, one = world.real_case(), world.subject(world.suppressed())
+        context, one = world.real_case(), world.subject(world.suppressed())
         audit = Relearned(OtherFacts(), **BRIEF)
-        found = audit.read(one, case)
-        courses = [audit._course(one, case, lr) for lr in audit.lrs]
+        found = audit(one, context)
+        courses = [audit._course(one, context, lr) for lr in audit.lrs]
         means = [float(values.mean()) for course in courses for _, values in course]
         assert float(found.values.mean()) == max(means)
         lr = audit.lrs.index(found.cost["learning rate"])
@@ -198,10 +206,10 @@ class TestRelearned:
         assert [step for step, _ in found.curve] == [0, 3, 6]
 
     def test_lessons_that_break_the_model_leave_what_was_there(self) -> None:
-        case, one = world.real_case(), world.subject(world.suppressed())
-        found = Relearned(OtherFacts(), **BRIEF | {"lrs": (1e30,)}).read(one, case)
-        chosen = facts.places(OtherFacts().measured(case), case)
-        assert found.values.mean() >= facts.held(one, case)[chosen].mean()
+        context, one = world.real_case(), world.subject(world.suppressed())
+        found = Relearned(OtherFacts(), **BRIEF | {"lrs": (1e30,)})(one, context)
+        chosen = facts.places(OtherFacts().measured(context), context)
+        assert found.values.mean() >= facts.held(one, context)[chosen].mean()
 
     @pytest.mark.parametrize(
         "wrong",

@@ -7,8 +7,8 @@ from functools import cache
 from typing import Any
 
 from expunge.audits import images, text
-from expunge.audits.audit import Audit
 from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.classifier_audit import ClassifierAudit
 from expunge.audits.images.neighbours import (
     AdversarialNeighbours,
     DamageNearBoundary,
@@ -22,7 +22,7 @@ from expunge.methods.sentences import method_words
 
 # What is asked of every method: no word twice, and none that another one implies. At its authors'
 # blend of a half PrototypeRelearn passes a last layer that was only pushed down, at 0.9 not.
-STANDARD: tuple[Audit, ...] = (
+STANDARD: tuple[ClassifierAudit, ...] = (
     ForgetConfidence(),
     Relearn(),
     RecoveryArea(),
@@ -47,7 +47,7 @@ FEWEST = 2
 LONGEST_SHOWN = 80
 
 
-def asked(said: Any, origin: str) -> tuple[Audit, ...]:
+def asked(said: Any, origin: str) -> tuple[ClassifierAudit, ...]:
     """Return audits from sentences; "standard" stands for `STANDARD`.
 
     Args:
@@ -65,7 +65,7 @@ def asked(said: Any, origin: str) -> tuple[Audit, ...]:
     return tuple(audit for one in said for audit in _read(one.strip(), origin))
 
 
-def check_audits(audits: Sequence[Audit], audited: int) -> None:
+def check_audits(audits: Sequence[ClassifierAudit], audited: int) -> None:
     """Refuse what is no audit, an audit that is there twice, and too few models.
 
     Raises:
@@ -76,7 +76,7 @@ def check_audits(audits: Sequence[Audit], audited: int) -> None:
             f"audited = {audited}: expected {FEWEST} models of each kind or more; 8 is usual."
         )
     for audit in audits:
-        if not isinstance(audit, Audit):
+        if not isinstance(audit, ClassifierAudit):
             raise BadSentence(f"{_short(repr(audit))} is no audit; expected one such as Relearn().")
         if audits.count(audit) > 1:
             raise BadSentence(f"The audit {audit!r} is there twice; name each once.")
@@ -88,11 +88,14 @@ def audit_words() -> Words:
     return {**method_words(), **words_in(images, text)}
 
 
-def _read(sentence: str, origin: str) -> tuple[Audit, ...]:
+def _read(sentence: str, origin: str) -> tuple[ClassifierAudit, ...]:
     """The audits of one sentence; a bare word is taken for a name without its brackets."""
     if sentence == EVERY:
         return STANDARD
-    names = [EVERY, *(name for name, kind in audit_words().items() if issubclass(kind, Audit))]
+    names = [
+        EVERY,
+        *(name for name, kind in audit_words().items() if issubclass(kind, ClassifierAudit)),
+    ]
     if sentence.isidentifier():
         hint = did_you_mean(sentence, names)
         if sentence in names:
@@ -103,7 +106,7 @@ def _read(sentence: str, origin: str) -> tuple[Audit, ...]:
         raise BadSentence(
             f"{origin}: {_short(repr(sentence))} is {len(found)} sentences; write each by itself."
         )
-    if not isinstance(found, Audit):
+    if not isinstance(found, ClassifierAudit):
         known = ", ".join(names)
         raise BadSentence(f"{origin}: {_short(repr(sentence))} is no audit; there are {known}.")
     return (found,)

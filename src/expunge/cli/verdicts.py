@@ -107,7 +107,7 @@ def _texts(plan: Plan, store: Store, asked: Request, console: Console) -> Mappin
 
 def _pictures(plan: Plan, store: Store, asked: Request, console: Console) -> Mapping[str, Any]:
     """Classifiers: the models of a method together."""
-    from expunge.audits.audit import Audit
+    from expunge.audits.images.classifier_audit import ClassifierAudit
     from expunge.core.machine import cores
     from expunge.experiments.auditing.classifiers import (
         ClassifierAuditRequest,
@@ -123,7 +123,7 @@ def _pictures(plan: Plan, store: Store, asked: Request, console: Console) -> Map
             "--seed: the models of a method on pictures are judged together, from the first on; "
             "leave it out, and say with --members how many."
         )
-    margin = Audit.margin if asked.margin is None else asked.margin
+    margin = ClassifierAudit.margin if asked.margin is None else asked.margin
     which = ClassifierAuditRequest(_names(asked.only), _names(asked.methods), asked.members, margin)
     here = trial(plan, store, which, _own(asked.subject, plan))
     for name in here.own:

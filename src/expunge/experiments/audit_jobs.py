@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from expunge.audits.audit import Audit, Scene
-from expunge.audits.frame import fingerprint, measure
+from expunge.audits.images.classifier_audit import ClassifierAudit, ImageContext, measure
 from expunge.audits.record import AuditQuestion, alarms, recorded
+from expunge.audits.runner import fingerprint
 from expunge.core.method import Method
 from expunge.core.seeds import derived
 from expunge.core.store import Corrupt, Job, Store
@@ -36,7 +36,7 @@ Record = dict[str, Any]
 class AuditRound:
     """One audit on the models of one kind; of a method, on those that it made."""
 
-    audit: Audit
+    audit: ClassifierAudit
     kind: Kind
     method: Method | None = None
 
@@ -55,10 +55,10 @@ class AuditRoles:
     known: dict[Any, Any] = field(default_factory=dict)
 
     @cached_property
-    def audits(self) -> tuple[Audit, ...]:
+    def audits(self) -> tuple[ClassifierAudit, ...]:
         """The audits that make sense on the problem."""
         asked = self.plan.experiment.audits
-        return tuple(audit for audit in asked if not audit.unfit(self.plan.problem))
+        return tuple(audit for audit in asked if not audit.mismatch(self.plan.problem))
 
     @cached_property
     def yardsticks(self) -> tuple[Job, Job]:
@@ -108,7 +108,7 @@ class AuditRoles:
         made = [method for method in self.plan.methods if method.steps]
         return rounds + [AuditRound(audit, "unlearned", m) for m in made for audit in self.audits]
 
-    def number(self, audit: Audit, model: Job) -> Job:
+    def number(self, audit: ClassifierAudit, model: Job) -> Job:
         """The product that holds what an audit says of one model, and of nothing else."""
         if (audit, model.key) not in self.known:
             seed, spec = self.plan.experiment.seed, f"{in_full(audit)}/{VERSION}"
@@ -166,18 +166,18 @@ class AuditSetting:
     store: Store
 
     @cached_property
-    def scene(self) -> Scene:
+    def context(self) -> ImageContext:
         """The problem, with the first original and the first oracle as yardsticks."""
         plan = self.cast.plan
         original, oracle = (load_model(plan, self.store, job) for job in self.cast.yardsticks)
-        return Scene(plan.problem, frozen(original), frozen(oracle), plan.experiment.seed)
+        return ImageContext(plan.problem, frozen(original), frozen(oracle), plan.experiment.seed)
 
 
-def measured(audit: Audit, model: torch.nn.Module, setting: AuditSetting) -> Record:
+def measured(audit: ClassifierAudit, model: torch.nn.Module, setting: AuditSetting) -> Record:
     """The number of one model, or the reason why there is none."""
-    scene, begun = setting.scene, time.perf_counter()
+    context, begun = setting.context, time.perf_counter()
     try:
-        told: Record = {"value": measure(audit, model, scene), "grain": audit.grain(scene)}
+        told: Record = {"value": measure(audit, model, context), "grain": audit.grain(context)}
     except torch.OutOfMemoryError:
         raise
     except (ExpungeError, ValueError, RuntimeError) as fault:  # torch refuses shapes with the last
@@ -206,10 +206,10 @@ def make_findings(plan: Plan, store: Store, method: Method) -> Outcome:
 
 
 def asked_of(
-    cast: AuditRoles, store: Store, audit: Audit, subjects: Sequence[Job]
+    cast: AuditRoles, store: Store, audit: ClassifierAudit, subjects: Sequence[Job]
 ) -> AuditQuestion:
     """The values of one audit for some models and both anchors, all of them measured."""
-    if reason := audit.unfit(cast.plan.problem):
+    if reason := audit.mismatch(cast.plan.problem):
         return AuditQuestion(audit, reason=f"It does not fit the problem: {reason}.")
     groups = {
         "unlearned": subjects,
@@ -264,15 +264,15 @@ def counted(plan: Plan, store: Store) -> dict[str, tuple[int, int, float | None]
     return {"audits": (made, of, float(np.mean(seconds)) if seconds else None)} if of else {}
 
 
-def timed(plan: Plan) -> dict[Audit, float]:
+def timed(plan: Plan) -> dict[ClassifierAudit, float]:
     """Seconds of each audit on a network that is not trained, once; for a forecast."""
     network = frozen(plan.problem.untrained("audit"))
     found = {}
     for audit in AuditRoles(plan).audits:
-        scene = Scene(plan.problem, network, network, plan.experiment.seed)
+        context = ImageContext(plan.problem, network, network, plan.experiment.seed)
         begun = time.perf_counter()
         try:
-            measure(audit, network, scene)
+            measure(audit, network, context)
         except (ExpungeError, ValueError, RuntimeError):
             continue  # why, is said of the trained models
         found[audit] = time.perf_counter() - begun

@@ -15,8 +15,7 @@ from expunge.audits.text.asking import (
     Question,
     RolePlay,
 )
-from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit
-from expunge.audits.text.guardrail import Guardrail
+from expunge.audits.text.facts import FactAudit, FactContext, FactProblem
 from expunge.audits.text.lens import LogitLens, TunedProbe
 from expunge.audits.text.panel import STANDARD_TEXT
 from expunge.audits.text.patching import Patched
@@ -43,13 +42,13 @@ __all__ = [
     "AllWeights",
     "Asking",
     "Backwards",
-    "Case",
     "Continued",
     "Detected",
+    "FactAudit",
+    "FactContext",
+    "FactProblem",
     "Fallen",
-    "Family",
     "FewShot",
-    "Guardrail",
     "Guessed",
     "Interpolated",
     "Lessons",
@@ -64,7 +63,6 @@ __all__ = [
     "Prefilled",
     "Prefix",
     "Question",
-    "Reading",
     "Related",
     "Relearned",
     "RolePlay",
@@ -73,9 +71,7 @@ __all__ = [
     "Searched",
     "SetDifference",
     "SoftPrompt",
-    "Subject",
     "Suffix",
-    "TextAudit",
     "Trained",
     "Transform",
     "Trimmed",

@@ -14,7 +14,7 @@ from expunge.audits.text.asking import (
     Question,
     RolePlay,
 )
-from expunge.audits.text.facts import TextAudit
+from expunge.audits.text.facts import FactAudit
 from expunge.audits.text.lens import LogitLens, TunedProbe
 from expunge.audits.text.patching import Patched
 from expunge.audits.text.relearning import OtherFacts, Related, Relearned, Unrelated
@@ -24,7 +24,7 @@ from expunge.audits.text.traces import Aligned, Detected, Fallen, Guessed
 from expunge.audits.text.transforms import Continued, Interpolated, Rounded, Trimmed
 
 # What is asked of every model. Budgets are those of a small model; the fields say them.
-STANDARD_TEXT: tuple[TextAudit, ...] = (
+STANDARD_TEXT: tuple[FactAudit, ...] = (
     Question(),
     Paraphrase(),
     Prefix(),

@@ -9,17 +9,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from expunge.audits.audit import within
+from expunge.audits.audit import AuditedModel, Family, Measurement, within
+from expunge.audits.controls import bare
 from expunge.audits.text import facts
-from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit
-from expunge.audits.text.guardrail import bare
+from expunge.audits.text.facts import FactAudit, FactContext
 from expunge.audits.text.relearning import training, turns
 from expunge.core.texts import Texts
 from expunge.core.vocabulary import word
 from expunge.errors import BadEvidence, BadSentence
 
 
-class Transform(TextAudit):
+class Transform(FactAudit):
     """What is often done to weights before they are used, and its effect on `Prefix`; abstract.
 
     A model whose weights break down shows nothing.
@@ -29,16 +29,16 @@ class Transform(TextAudit):
     unit: ClassVar[str] = facts.PROBABILITY
 
     @abstractmethod
-    def change(self, model: nn.Module, case: Case) -> None:
+    def change(self, model: nn.Module, context: FactContext) -> None:
         """Change a private copy in place."""
 
-    def read(self, subject: Subject, case: Case) -> Reading:
-        texts: Texts = case.once("cued", lambda: facts.cued(case.forget, case))
-        facts.held(subject, case)  # refuses a model that cannot read them
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
+        texts: Texts = context.once("cued", lambda: facts.cued(context.problem.forget, context))
+        facts.held(subject, context)  # refuses a model that cannot read them
         model = subject.copy()
-        self.change(model, case)
+        self.change(model, context)
         values = facts.probability(model.eval(), texts)
-        return facts.reading(case.forget, values, cost=self.cost())
+        return facts.measurement(context.problem.forget, values, cost=self.cost())
 
     def cost(self) -> dict[str, float]:
         """What it takes besides reading the facts."""
@@ -66,7 +66,7 @@ class Rounded(Transform):
         within("Rounded", "group", self.group, 1, 1_000_000)
 
     @torch.no_grad()
-    def change(self, model: nn.Module, case: Case) -> None:
+    def change(self, model: nn.Module, context: FactContext) -> None:
         for layer in inner_layers(model):
             pieces = layer.weight.split(self.group, dim=1)
             layer.weight.copy_(torch.cat([to_levels(piece, self.bits) for piece in pieces], 1))
@@ -88,7 +88,7 @@ class Trimmed(Transform):
         within("Trimmed", "share", self.share, 0, 1)
 
     @torch.no_grad()
-    def change(self, model: nn.Module, case: Case) -> None:
+    def change(self, model: nn.Module, context: FactContext) -> None:
         weights = [layer.weight for layer in inner_layers(model)]
         sizes = torch.cat([weight.abs().flatten() for weight in weights])
         count = round(self.share * len(sizes))
@@ -119,12 +119,14 @@ class Continued(Transform):
         within("Continued", "lr", self.lr, 1e-12, 1e6)
         within("Continued", "batch", self.batch, 1, 1_000_000)
 
-    def unfit(self, case: Case) -> str:
-        return "" if case.retain else "no fact was to be kept"
+    def unfit(self, context: FactContext) -> str:
+        return "" if context.problem.retain else "no fact was to be kept"
 
-    def change(self, model: nn.Module, case: Case) -> None:
-        texts: Texts = case.once("retain lessons", lambda: facts.lessons(case.retain, case))
-        rows = turns(len(texts), self.batch, self.steps, case.stream("continued", self.batch))
+    def change(self, model: nn.Module, context: FactContext) -> None:
+        texts: Texts = context.once(
+            "retain lessons", lambda: facts.lessons(context.problem.retain, context)
+        )
+        rows = turns(len(texts), self.batch, self.steps, context.stream("continued", self.batch))
         weights = list(model.requires_grad_(True).parameters())
         for _ in training(model, weights, texts, rows, self.lr):
             pass
@@ -134,7 +136,7 @@ class Continued(Transform):
 
 
 @word
-class Interpolated(TextAudit):
+class Interpolated(FactAudit):
     """How much comes back on the straight way to the original; a finding on where the model lies.
 
     At the end of the way stands the original, for every model, so that something always comes
@@ -157,25 +159,25 @@ class Interpolated(TextAudit):
         if not self.shares or not all(0 < share < 1 for share in self.shares):
             raise BadSentence(f"Interpolated: shares lie above 0 and below 1, got {self.shares}.")
 
-    def read(self, subject: Subject, case: Case) -> Reading:
-        texts: Texts = case.once("cued", lambda: facts.cued(case.forget, case))
-        first, last = facts.held(subject, case), facts.anchors(case)[1]
-        seen = [facts.probability(mixed(subject, case, share), texts) for share in self.shares]
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
+        texts: Texts = context.once("cued", lambda: facts.cued(context.problem.forget, context))
+        first, last = facts.held(subject, context), facts.anchors(context)[1]
+        seen = [facts.probability(mixed(subject, context, share), texts) for share in self.shares]
         means = [first.mean(), *(values.mean() for values in seen), last.mean()]
         curve = zip((0.0, *self.shares, 1.0), map(float, means), strict=True)
         values = sum(seen) / len(seen)
-        return facts.reading(case.forget, values, curve=tuple(curve))
+        return facts.measurement(context.problem.forget, values, curve=tuple(curve))
 
 
 @torch.no_grad()
-def mixed(subject: Subject, case: Case, share: float) -> nn.Module:
+def mixed(subject: AuditedModel, context: FactContext, share: float) -> nn.Module:
     """A model part of the way to the original.
 
     Raises:
         BadEvidence: weights of other names or shapes.
     """
-    refuse_other_shapes(subject.bare, case.original)
-    model, others = subject.copy(), dict(bare(case.original).named_parameters())
+    refuse_other_shapes(subject.bare, context.original)
+    model, others = subject.copy(), dict(bare(context.original).named_parameters())
     for name, weight in model.named_parameters():
         weight.lerp_(others[name].to(weight), share)
     return model

@@ -9,22 +9,22 @@ from typing import Any
 
 from torch import nn
 
-from expunge.audits.audit import Audit, logits_on
+from expunge.audits.audit import ASKING
+from expunge.audits.controls import LookedUp
 from expunge.audits.finding import Finding
-from expunge.audits.frame import fingerprint
 from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.classifier_audit import ClassifierAudit, logits_on
 from expunge.audits.images.classifier_verdict import (
-    FAMILIES,
     PANEL,
-    LookedUp,
     breakage,
+    effects_of,
     evidence,
     kept_accuracy,
     looked_at,
-    witnesses,
 )
 from expunge.audits.record import found
-from expunge.audits.verdict import ASKING, AuditEffect, Verdict, conclude, held_back
+from expunge.audits.runner import fingerprint
+from expunge.audits.verdict import AuditEffect, Verdict, conclude_beside
 from expunge.audits.verdict_rows import Record, chosen, line_of, row
 from expunge.core.machine import hardware
 from expunge.core.store import Job, Store
@@ -46,9 +46,13 @@ CONTROLS = ("retrain", "nothing", FILTER, SHAM)
 
 
 HIDES = {
-    FILTER: "the control, which knows all behind a list of pictures",
+    FILTER: "the control, which knows all behind a list of images",
     SHAM: "the control sham, which hides its answer and forgets nothing beneath it",
 }
+
+
+# The families of audits of classifiers that have a say in a verdict.
+FAMILIES = (ASKING, "relearning", "transforms", "inside")
 
 
 # A yardstick and two retrained models to hold others against.
@@ -71,7 +75,7 @@ class ClassifierAuditRequest:
     families: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     models: int = 0
-    margin: float = Audit.margin
+    margin: float = ClassifierAudit.margin
     alpha: float = 0.05
 
 
@@ -113,10 +117,10 @@ class ExperimentAudit:
         """Where models outside the experiment are measured."""
         return AuditSetting(self.cast, self.store)
 
-    def subjects(self, name: str, audit: Audit) -> tuple[Job, ...]:
+    def subjects(self, name: str, audit: ClassifierAudit) -> tuple[Job, ...]:
         """The models of a row that one audit reads; of the filter, those that it meets."""
         if name == FILTER:
-            asks = FAMILIES[type(audit)] == ASKING
+            asks = audit.family == ASKING
             return (self.filter,) if asks else self.cast.originals[:1]
         if name in self.own:
             return (Job("own", fingerprint(self.own[name]).hex(), 0, (self.plan.root,)),)
@@ -132,7 +136,7 @@ class ExperimentAudit:
         return Job("filter", "a list of the pictures/1", 0, self.cast.yardsticks)
 
 
-def panel_of(experiment: Experiment, families: Sequence[str] = ()) -> tuple[Audit, ...]:
+def panel_of(experiment: Experiment, families: Sequence[str] = ()) -> tuple[ClassifierAudit, ...]:
     """The audits that a verdict rests on: those that the experiment asks for, or `PANEL`.
 
     Only what reads how much is left has a say, not what reads damage; plain asking comes first.
@@ -140,14 +144,14 @@ def panel_of(experiment: Experiment, families: Sequence[str] = ()) -> tuple[Audi
     Raises:
         BadSentence: a family that does not exist.
     """
-    there = dict.fromkeys(FAMILIES.values())
+    there = FAMILIES
     for name in families:
         if name not in there:
             hint = did_you_mean(name, there)
             raise BadSentence(f"--only: no family {name!r}; there are {', '.join(there)}.{hint}")
     listed = [one for one in experiment.audits or PANEL if evidence(one)]
     plain, others = ForgetConfidence(), [one for one in listed if type(one) is not ForgetConfidence]
-    return (plain, *(x for x in others if not families or FAMILIES[type(x)] in families))
+    return (plain, *(x for x in others if not families or x.family in families))
 
 
 def trial(
@@ -267,7 +271,7 @@ def verdicts(here: ExperimentAudit) -> Record:
 def _read_others(here: ExperimentAudit) -> None:
     """Measure the filter and one's own models, where the store does not hold it yet."""
     cast, store = here.cast, here.store
-    asks = [one for one in cast.audits if FAMILIES[type(one)] == ASKING]
+    asks = [one for one in cast.audits if one.family == ASKING]
     due = [(FILTER, audit) for audit in asks]
     due += [(name, audit) for name in here.own for audit in cast.audits]
     for name, audit in due:
@@ -299,19 +303,14 @@ def _findings(here: ExperimentAudit, name: str) -> tuple[list[Finding], list[flo
 
 
 def _heard(here: ExperimentAudit, name: str) -> list[AuditEffect]:
-    return witnesses(here.plan.experiment.audits, *_findings(here, name), alpha=here.asked.alpha)
+    return effects_of(here.plan.experiment.audits, *_findings(here, name), alpha=here.asked.alpha)
 
 
 def _judged(here: ExperimentAudit, name: str, said: Sequence[AuditEffect]) -> Verdict:
     """The verdict on a row, in which nobody is removed by audits that acquit a control."""
-    told = conclude(said, collapse=_state(here, name), alpha=here.asked.alpha)
-    if told.word != "removed":
-        return told
-    methods = [one.name for one in here.plan.methods]
-    for who in (FILTER, *(name for name in methods if name == SHAM)):
-        control = conclude(_heard(here, who), alpha=here.asked.alpha)
-        told = held_back(told, control, HIDES[who])
-    return told
+    shams = (SHAM,) if any(one.name == SHAM for one in here.plan.methods) else ()
+    controls = {HIDES[who]: partial(_heard, here, who) for who in (FILTER, *shams)}
+    return conclude_beside(said, controls, collapse=_state(here, name), alpha=here.asked.alpha)
 
 
 def _state(here: ExperimentAudit, name: str) -> str:
@@ -368,7 +367,7 @@ def _anchors(here: ExperimentAudit) -> Record:
     return told
 
 
-def _seconds(here: ExperimentAudit, audit: Audit) -> float:
+def _seconds(here: ExperimentAudit, audit: ClassifierAudit) -> float:
     """How long one audit took on all models that it read, each once."""
     rows = (here.subjects(name, audit) for name in here.names)
     who = dict.fromkeys(

@@ -9,21 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from expunge.audits.frame import fingerprint
-from expunge.audits.text.asking import Question
-from expunge.audits.text.checks import SOUND, State, check_oracles, known_untaught, state
-from expunge.audits.text.facts import Subject, TextAudit
+from expunge.audits.audit import AuditedModel
+from expunge.audits.runner import ORACLE, ORIGINAL, MeasurementCache, Measurements, fingerprint
+from expunge.audits.text.checks import SOUND, State, state
+from expunge.audits.text.facts import FactAudit
 from expunge.audits.text.lm_verdict import (
     GUARDRAIL,
     MARGIN,
-    ORACLE,
-    ORIGINAL,
-    Measurements,
-    examine,
+    check_measured_oracles,
+    effect_of,
     judge,
-    scene_of,
-    spent,
-    witness,
+    key_of,
+    run_facts,
 )
 from expunge.audits.verdict import AuditEffect
 from expunge.audits.verdict_rows import REDACTED, inert, line_of, row
@@ -57,7 +54,7 @@ class LanguageAuditRequest:
         alpha: level of the tests.
     """
 
-    audits: tuple[TextAudit, ...]
+    audits: tuple[FactAudit, ...]
     seeds: tuple[int, ...]
     only: tuple[str, ...] = ()
     margin: float = MARGIN
@@ -113,8 +110,8 @@ def verdicts(
         "seeds": list(asked.seeds),
         "margin": asked.margin,
         "alpha": asked.alpha,
-        "facts": len(stands[0].case.forget),
-        "subjects": len({item.subject for item in stands[0].case.forget}),
+        "facts": len(stands[0].context.problem.forget),
+        "subjects": len({item.subject for item in stands[0].context.problem.forget}),
         "oracles": sum(name.startswith(ORACLE) for name in stands[0].anchors),
         "rows": [
             row(
@@ -140,97 +137,96 @@ def _everyone(stand: Lineup) -> list[str]:
 
 def _check(stand: Lineup, asked: LanguageAuditRequest, store: Store) -> None:
     """Refuse retrained models that saw the forget set, before anything is spent."""
-    plain = tuple(one for one in asked.audits if isinstance(one, Question))
-    for exhibit in examine(plain, stand.anchors, stand.case, store):
-        if not exhibit.reason:
-            told = {name: exhibit.readings[name] for name in exhibit.oracles}
-            floor = known_untaught(stand.case.oracle, stand.holdout, stand.case)
-            check_oracles(exhibit.readings[ORIGINAL], told, floor)
+    plain = tuple(one for one in asked.audits if one.plain)
+    for one in run_facts(plain, stand.anchors, stand.context, store):
+        if not one.reason:
+            check_measured_oracles(one, stand.holdout, stand.context)
 
 
 def _read_one(stand: Lineup, name: str, asked: LanguageAuditRequest, store: Store) -> float:
-    """Read one model by all audits; return the processor seconds that it took."""
+    """Measure one model by all audits; return the processor seconds that it took."""
     begun, subject = time.process_time(), stand.subject(name)
-    for _ in examine(asked.audits, {name: subject}, stand.case, store):
+    for _ in run_facts(asked.audits, {name: subject}, stand.context, store):
         continue
     if name in stand.names:
         _state(stand, subject, store)
     return time.process_time() - begun
 
 
-def _state(stand: Lineup, subject: Subject, store: Store) -> State:
+def _state(stand: Lineup, subject: AuditedModel, store: Store) -> State:
     """How a model is broken, kept in the store, as `state` says it."""
-    spec = repr((fingerprint(subject.bare).hex(), scene_of(stand.case), STATE_VERSION))
+    spec = repr((fingerprint(subject.bare).hex(), key_of(stand.context), STATE_VERSION))
     job = Job("state", spec, stand.seed)
     if not store.has(job):
         oracles = [one for name, one in stand.anchors.items() if name.startswith(ORACLE)]
-        store.write(job, about=vars(state(subject, oracles, stand.case)))
+        store.write(job, about=vars(state(subject, oracles, stand.context)))
     return State(**store.about(job))
 
 
 def _judged(stand: Lineup, asked: LanguageAuditRequest, store: Store, redact: bool) -> Record:
-    """The verdicts on all methods of one member, and what the anchors read."""
-    beside = list(examine(asked.audits, stand.anchors, stand.case, store))
+    """The verdicts on all methods of one member, and what the anchors measured."""
+    beside = list(run_facts(asked.audits, stand.anchors, stand.context, store))
     rows = {}
     for name in stand.names:
         known = {"nothing": ORIGINAL, FILTER: GUARDRAIL}.get(name, name)
-        subject, exhibits = stand.subject(name), beside
+        subject, measured = stand.subject(name), beside
         if known == name:
-            mine = examine(asked.audits, {name: subject}, stand.case, store)
-            exhibits = [
-                replace(one, readings={**one.readings, **other.readings})
+            mine = run_facts(asked.audits, {name: subject}, stand.context, store)
+            measured = [
+                replace(one, models={**one.models, **other.models})
                 for one, other in zip(beside, mine, strict=True)
             ]
         how = SOUND if name == FILTER else _state(stand, subject, store)
-        rows[name] = _member(exhibits, known, how, asked, redact)
+        rows[name] = _member(measured, known, how, asked, redact)
         rows[name]["seed"] = stand.seed
     return {"rows": rows, "anchors": _anchors(beside, stand.seed)}
 
 
 def _member(
-    exhibits: Sequence[Measurements],
+    measured: Sequence[Measurements],
     name: str,
     how: State,
     asked: LanguageAuditRequest,
     redact: bool,
 ) -> Record:
     """The verdict on one model, with a line for each audit."""
-    rest = {"margin": asked.margin, "alpha": asked.alpha}
-    told = judge(exhibits, name=name, state=how, **rest)
-    lines = [_line(one, name, witness(one, name, **rest), redact) for one in exhibits]
-    return {**vars(told), "notes": list(told.notes), "lines": lines}
+    limits = {"margin": asked.margin, "alpha": asked.alpha}
+    verdict = judge(measured, name=name, state=how, **limits)
+    lines = [_line(one, name, effect_of(one, name, **limits), redact) for one in measured]
+    return {**vars(verdict), "notes": list(verdict.notes), "lines": lines}
 
 
-def _line(exhibit: Measurements, name: str, said: AuditEffect, redact: bool) -> Record:
-    """What one audit read from one model, and how much of the original's lead that is."""
-    line = line_of(said, exhibit.audit.unit)
-    if name in exhibit.readings:
-        read = exhibit.readings[name]
-        drawn = [["" if redact else inert(text) for text in one] for one in read.drawn[:EXAMPLES]]
-        line["drawn"] = [[REDACTED] * 2 for _ in drawn] if redact else drawn
-        line |= {"mean": float(read.values.mean()), "also": read.also}
-        line["curve"] = [list(one) for one in read.curve]
+def _line(measured: Measurements, name: str, said: AuditEffect, redact: bool) -> Record:
+    """What one audit measured of one model, and how much of the gap that is."""
+    line = line_of(said, measured.audit.unit)
+    if name in measured.models:
+        one = measured.models[name]
+        shown = [[inert(text) for text in pair] for pair in one.examples[:EXAMPLES]]
+        line["drawn"] = [[REDACTED] * 2 for _ in shown] if redact else shown
+        line |= {"mean": one.mean, "also": one.details}
+        line["curve"] = [list(at) for at in one.curve]
     return line
 
 
-def _anchors(exhibits: Sequence[Measurements], seed: int) -> Record:
-    """What original, retrained models and the filter read, audit by audit."""
+def _anchors(measured: Sequence[Measurements], seed: int) -> Record:
+    """What original, retrained models and the filter measured, audit by audit."""
     found = {}
-    for one in exhibits:
-        means = {name: float(read.values.mean()) for name, read in one.readings.items()}
-        curves = {name: [list(at) for at in read.curve] for name, read in one.readings.items()}
-        also = {name: read.also for name, read in one.readings.items()}
-        found[repr(one.audit)] = {"means": means, "curves": curves, "also": also}
+    for one in measured:
+        means = {name: each.mean for name, each in one.models.items()}
+        curves = {name: [list(at) for at in each.curve] for name, each in one.models.items()}
+        details = {name: each.details for name, each in one.models.items()}
+        found[repr(one.audit)] = {"means": means, "curves": curves, "also": details}
     return {"seed": seed, "audits": found}
 
 
 def _spent(stands: Sequence[Lineup], asked: LanguageAuditRequest, store: Store) -> Record:
-    """Processor seconds, by audit and by model; readings are counted where they were made."""
+    """Processor seconds, by audit and by model; measurements count where they were made."""
     audits: dict[str, float] = {}
     models: dict[str, float] = {}
     for stand in stands:
+        cache = MeasurementCache(store, key_of(stand.context))
         for name in _everyone(stand):
-            took = spent(asked.audits, stand.subject(name), stand.case, store)
+            took = cache.seconds(asked.audits, stand.subject(name), stand.seed)
             models[f"{name}, member {stand.seed}"] = sum(took.values())
             for audit, seconds in took.items():
                 audits[audit] = audits.get(audit, 0.0) + seconds
