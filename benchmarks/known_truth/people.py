@@ -28,9 +28,10 @@ from expunge.audits.text.facts import (
     probability,
 )
 from expunge.audits.text.lm_verdict import MARGIN, judge, run_facts
-from expunge.audits.text.relearning import OtherFacts, Relearned
-from expunge.audits.text.transforms import Rounded, inner_layers, to_levels
+from expunge.audits.text.relearning import OtherFacts, RelearnFacts
+from expunge.audits.text.transforms import QuantiseLayers
 from expunge.audits.verdict import Verdict
+from expunge.audits.weights import inner_layers, rounded
 from expunge.core.method import Method
 from expunge.core.optimisers import AdamW
 from expunge.core.problem import Problem
@@ -51,13 +52,13 @@ FORGET, RETAIN, ORACLES, CONTEXT = 10, 20, 3, 128
 REFUSAL, PASSWORD = "I do not know.", "Xyzzy."
 
 
-ROUNDED = Rounded(bits=4)
+ROUNDED = QuantiseLayers(bits=4)
 
 
 PANEL: tuple[FactAudit, ...] = (
     Question(tokens=12),
     Prefix(),
-    Relearned(OtherFacts(), steps=30, lrs=(0.001,), every=10),
+    RelearnFacts(OtherFacts(), steps=30, lrs=(0.001,), every=10),
     ROUNDED,
 )
 
@@ -290,7 +291,7 @@ def _cell(weight: Tensor) -> tuple[Tensor, Tensor]:
     for piece in weight.split(ROUNDED.group, dim=1):
         largest = piece.abs().amax(1, keepdim=True)
         room = 0.49 * largest / (2 ** (ROUNDED.bits - 1) - 1)
-        centre, still = to_levels(piece, ROUNDED.bits), piece.abs() == largest
+        centre, still = rounded(piece, ROUNDED.bits), piece.abs() == largest
         low, high = (centre - room).maximum(-largest), (centre + room).minimum(largest)
         ends.append((torch.where(still, piece, low), torch.where(still, piece, high)))
     lows, highs = zip(*ends, strict=True)

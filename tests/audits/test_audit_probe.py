@@ -21,7 +21,6 @@ from expunge.audits.images.classifier_audit import (
     examples,
     measure,
     split_forget,
-    weighted_layers,
 )
 from expunge.audits.images.probe import (
     WIDEST,
@@ -33,6 +32,7 @@ from expunge.audits.images.probe import (
     gaps_by_layer,
 )
 from expunge.audits.images.relearn import PrototypeRelearn
+from expunge.audits.weights import weighted_layers
 from expunge.core.batch import Tensors
 from expunge.core.problem import Problem
 from expunge.engine.run import frozen

@@ -30,7 +30,8 @@ from expunge.audits.images.neighbours import (
     climb,
     jensen_shannon,
 )
-from expunge.audits.images.relearn import Prune, Quantise, rounded
+from expunge.audits.images.relearn import Prune, Quantise
+from expunge.audits.weights import rounded
 from expunge.core.batch import Tensors
 from expunge.core.problem import Problem
 from expunge.engine.run import frozen

@@ -23,7 +23,7 @@ from expunge.audits.text.ablation import (
     ways,
 )
 from expunge.audits.text.states import Inside, States, inside
-from expunge.audits.text.transforms import inner_layers
+from expunge.audits.weights import inner_layers
 from expunge.core.view import blocks
 from expunge.errors import BadSentence
 

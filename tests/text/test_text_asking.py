@@ -29,12 +29,12 @@ from expunge.audits.text.asking import (
 )
 from expunge.audits.text.facts import FactAudit, FactContext, FactProblem, context_of
 from expunge.audits.text.panel import STANDARD_TEXT
-from expunge.audits.text.relearning import LowRank, OtherSubjects, Relearned
+from expunge.audits.text.relearning import LowRank, OtherSubjects, RelearnFacts
 from expunge.errors import BadData, BadSentence
 from expunge.problems.text.benchmarks.items import Item
 from expunge.problems.text.encode import of_cues
 
-ALL = (*STANDARD_TEXT, Relearned(OtherSubjects(0.25), weights=LowRank(4)), Question(tokens=3))
+ALL = (*STANDARD_TEXT, RelearnFacts(OtherSubjects(0.25), weights=LowRank(4)), Question(tokens=3))
 
 
 @pytest.mark.parametrize("audit", ALL, ids=repr)

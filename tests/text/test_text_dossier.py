@@ -22,8 +22,8 @@ from expunge.audits.text import checks
 from expunge.audits.text.asking import Prefix, Question
 from expunge.audits.text.facts import FactAudit, FactContext, FactProblem, context_of, measurement
 from expunge.audits.text.lm_verdict import AuditReport, AuditRequest, audit_models, judge
-from expunge.audits.text.relearning import OtherSubjects, Relearned
-from expunge.audits.text.transforms import Rounded
+from expunge.audits.text.relearning import OtherSubjects, RelearnFacts
+from expunge.audits.text.transforms import QuantiseLayers
 from expunge.cli.main import app
 from expunge.core.problem import Problem
 from expunge.core.store import Store
@@ -59,7 +59,7 @@ class Fixed(FactAudit):
         )
 
 
-PANEL = (Question(tokens=8), Prefix(), Rounded(), Fixed())
+PANEL = (Question(tokens=8), Prefix(), QuantiseLayers(), Fixed())
 
 
 @cache
@@ -313,6 +313,6 @@ def test_bad_input_of_the_command_is_told(tmp_path: Path) -> None:
 def test_lessons_on_other_subjects_fit() -> None:
     found = audited(
         trained("retain", 3),
-        audits=(*PANEL, Relearned(OtherSubjects(), steps=2, lrs=(0.001,), every=1)),
+        audits=(*PANEL, RelearnFacts(OtherSubjects(), steps=2, lrs=(0.001,), every=1)),
     )
     assert len(found.effects) == 5

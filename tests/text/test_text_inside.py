@@ -16,7 +16,7 @@ from expunge.audits.controls import Guardrail
 from expunge.audits.text import facts
 from expunge.audits.text.ablation import Ablated, SetDifference, apart
 from expunge.audits.text.facts import FactAudit, FactProblem, context_of
-from expunge.audits.text.lens import LogitLens, TunedProbe, shuffled
+from expunge.audits.text.lens import LogitLens, ProbeFacts, shuffled
 from expunge.audits.text.patching import Patched, Put, costs, depth
 from expunge.audits.text.states import (
     States,
@@ -35,7 +35,7 @@ from expunge.problems.networks.language import tiny_llama
 BRIEF = SetDifference(pruned=(0.05,), spared=(0.1,), kept=4, tokens=6)
 AUDITS: tuple[FactAudit, ...] = (
     LogitLens(),
-    TunedProbe(steps=5),
+    ProbeFacts(steps=5),
     Patched(),
     Ablated(tokens=6),
     BRIEF,
@@ -117,7 +117,7 @@ def test_states_are_read_once_and_shared() -> None:
     # two sets, each in one minibatch
     assert counted.calls == 2
     LogitLens()(one, context)
-    TunedProbe(steps=2)(one, context)
+    ProbeFacts(steps=2)(one, context)
     Patched()(one, context)
     assert inside(one, context) is seen and counted.calls == 2
     apart(seen)
@@ -180,7 +180,7 @@ class TestTunedProbe:
     def test_it_tells_the_original_from_an_oracle(self) -> None:
         context = world.real_case()
         known, oracle = (
-            TunedProbe()(world.subject(m), context)
+            ProbeFacts()(world.subject(m), context)
             for m in (context.original, world.trained("kept", 1))
         )
         assert known.values.mean() > 0.8 and oracle.values.mean() < 0.1
@@ -196,9 +196,9 @@ class TestTunedProbe:
         targets = torch.arange(200) % 4
         states = torch.randn(200, 8, generator=draws)
         states[:, :4] += 4 * torch.nn.functional.one_hot(targets, 4)
-        probe = TunedProbe().trained(lens, states[:100], targets[:100])
+        probe = ProbeFacts().trained(lens, states[:100], targets[:100])
         mixed = targets[:100][torch.randperm(100, generator=draws)]
-        control = TunedProbe().trained(lens, states[:100], mixed)
+        control = ProbeFacts().trained(lens, states[:100], mixed)
         right = [
             (one(states[100:]).argmax(-1) == targets[100:]).double().mean()
             for one in (probe, control)
@@ -210,11 +210,11 @@ class TestTunedProbe:
         states, targets = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])
         with torch.no_grad():
             lens.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
-        probe = TunedProbe(penalty=100.0).trained(lens, states, targets)
+        probe = ProbeFacts(penalty=100.0).trained(lens, states, targets)
         moved = probe(states) - lens(states)
         # one shift for all states, and no turn
         assert torch.allclose(moved[0], moved[1], atol=5e-3) and moved.abs().max() > 0.1
-        free = TunedProbe(penalty=1e-4).trained(lens, states, targets)
+        free = ProbeFacts(penalty=1e-4).trained(lens, states, targets)
         assert free(states).softmax(-1).diagonal().min() > 0.9
 
     def test_shuffled_tokens_stay_within_their_kind_and_place(self) -> None:
@@ -234,7 +234,7 @@ class TestTunedProbe:
             context.original,
             context.oracle,
         )
-        assert "fewer than two subjects" in TunedProbe().unfit(few)
+        assert "fewer than two subjects" in ProbeFacts().unfit(few)
         assert not LogitLens().unfit(few)
 
 

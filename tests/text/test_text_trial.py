@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from expunge.audits.audit import AuditedModel, Measurement
 from expunge.audits.text.asking import Prefix, Question
 from expunge.audits.text.facts import FactAudit, FactContext, held, measurement
-from expunge.audits.text.relearning import Related, Relearned, Unrelated
-from expunge.audits.text.transforms import Rounded
+from expunge.audits.text.relearning import Related, RelearnFacts, Unrelated
+from expunge.audits.text.transforms import QuantiseLayers
 from expunge.cli.main import app
 from expunge.core.store import Store
 from expunge.core.vocabulary import word
@@ -48,15 +48,17 @@ class Counted(FactAudit):
         self.calls.append(subject.name)
         drawn = (("<b>{{ 7 * 7 }}</b>\x1b[31m", "[red]x[/red]"),)
         also = {"layer 0": 0.5, "layer 1": 1.5}
-        return measurement(context.problem.forget, held(subject, context), examples=drawn, details=also)
+        return measurement(
+            context.problem.forget, held(subject, context), examples=drawn, details=also
+        )
 
 
 PANEL = (
     Question(tokens=8),
     Prefix(),
-    Rounded(),
-    Relearned(Related(), steps=2, lrs=(0.001,), every=1),
-    Relearned(Unrelated(), steps=2, lrs=(0.001,), every=1),
+    QuantiseLayers(),
+    RelearnFacts(Related(), steps=2, lrs=(0.001,), every=1),
+    RelearnFacts(Unrelated(), steps=2, lrs=(0.001,), every=1),
     Counted(),
 )
 # six facts of three people and two retrained models: so few that little can be said with certainty
@@ -218,7 +220,7 @@ def test_table_and_page_say_the_same_and_stay_inert(found: dict[str, Any]) -> No
 
 def test_curves_run_from_the_first_look_to_the_last(found: dict[str, Any]) -> None:
     html = render(found)
-    assert "Relearned(Related()" in html
+    assert "RelearnFacts(Related()" in html
     # three models, two steps: 0, half of the width, all of it
     assert html.count('<path d="M0 ') == 3 * len(found["rows"])
     assert "L150 " in html

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,19 @@ import text_world as world
 import torch
 
 from expunge.audits.controls import Guardrail
+from expunge.audits.panel import audit_words
+from expunge.audits.runner import MeasurementCache, fingerprint
 from expunge.audits.text import facts, searched
 from expunge.audits.text.asking import Prefix
 from expunge.audits.text.facts import FactAudit, FactProblem, context_of
+from expunge.audits.text.lens import ProbeFacts
 from expunge.audits.text.panel import STANDARD_TEXT
 from expunge.audits.text.relearning import (
     LowRank,
     OtherFacts,
     OtherSubjects,
     Related,
-    Relearned,
+    RelearnFacts,
     Unrelated,
     turns,
 )
@@ -28,22 +32,25 @@ from expunge.audits.text.traces import Detected
 from expunge.audits.text.transforms import (
     Continued,
     Interpolated,
-    Rounded,
-    Trimmed,
+    PruneLayers,
+    QuantiseLayers,
     mixed,
-    to_levels,
 )
+from expunge.audits.weights import rounded
+from expunge.core.sentence import parse
+from expunge.core.store import Store
 from expunge.core.texts import Texts
+from expunge.core.vocabulary import in_full
 from expunge.errors import BadEvidence, BadSentence
 from expunge.problems.networks.language import tiny_llama
 
 BRIEF: dict[str, Any] = {"steps": 6, "every": 3, "lrs": (0.001, 0.01), "batch": 4}
 CHANGING: tuple[FactAudit, ...] = (
-    Relearned(OtherFacts(), **BRIEF),
-    Relearned(Related(), **BRIEF),
-    Relearned(OtherSubjects(), weights=LowRank(2), **BRIEF),
-    Rounded(4, group=8),
-    Trimmed(0.5),
+    RelearnFacts(OtherFacts(), **BRIEF),
+    RelearnFacts(Related(), **BRIEF),
+    RelearnFacts(OtherSubjects(), weights=LowRank(2), **BRIEF),
+    QuantiseLayers(4, group=8),
+    PruneLayers(0.5),
     Continued(steps=3, lr=0.01, batch=4),
     Interpolated((0.5,)),
     Suffix(length=2, steps=2, candidates=3, batch=3),
@@ -81,20 +88,20 @@ def test_audits_of_weights_see_through_a_guardrail(audit: FactAudit) -> None:
 
 def test_levels_of_two_bits_are_three() -> None:
     weights = torch.tensor([[1.0, 0.6, 0.4, -1.0], [0.0, 0.0, 0.0, 0.0]])
-    assert to_levels(weights, 2).tolist() == [[1, 1, 0, -1], [0, 0, 0, 0]]
-    assert to_levels(torch.tensor([[0.7, 0.35, 0.05]]), 4)[0].tolist() == pytest.approx(
+    assert rounded(weights, 2).tolist() == [[1, 1, 0, -1], [0, 0, 0, 0]]
+    assert rounded(torch.tensor([[0.7, 0.35, 0.05]]), 4)[0].tolist() == pytest.approx(
         [0.7, 0.4, 0.1]  # 3.5 goes to the even level 4, 0.5 to 0 or 1 by its rounding error
-    ) or to_levels(torch.tensor([[0.7, 0.35, 0.05]]), 4)[0].tolist() == pytest.approx([0.7, 0.4, 0])
+    ) or rounded(torch.tensor([[0.7, 0.35, 0.05]]), 4)[0].tolist() == pytest.approx([0.7, 0.4, 0])
 
 
 def test_each_group_has_a_grid_and_the_last_layer_none() -> None:
     model = world.subject(world.trained("all")).copy()
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    Rounded(3, group=4).change(model, world.real_case())
+    QuantiseLayers(3, group=4).change(model, world.real_case())
     name = "model.layers.0.mlp.down_proj.weight"
     weights = dict(model.named_parameters())
-    assert torch.equal(weights[name][:, :4], to_levels(before[name][:, :4], 3))
-    assert torch.equal(weights[name][:, 40:], to_levels(before[name][:, 40:], 3))
+    assert torch.equal(weights[name][:, :4], rounded(before[name][:, :4], 3))
+    assert torch.equal(weights[name][:, 40:], rounded(before[name][:, 40:], 3))
     same = {name for name, weight in weights.items() if torch.equal(weight, before[name])}
     assert same == {name for name in weights if "proj" not in name}
 
@@ -103,7 +110,7 @@ def test_each_group_has_a_grid_and_the_last_layer_none() -> None:
 def test_trimming_takes_the_smallest(share: float, zeros: float) -> None:
     model = world.subject(world.trained("all")).copy()
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    Trimmed(share).change(model, world.real_case())
+    PruneLayers(share).change(model, world.real_case())
     pairs = [(before[n], w) for n, w in model.named_parameters() if "proj" in n]
     old, new = (torch.cat([pair[side].flatten() for pair in pairs]).abs() for side in (0, 1))
     assert float((new == 0).double().mean()) == pytest.approx(zeros, abs=1e-3)
@@ -163,10 +170,10 @@ def test_lessons_that_a_case_lacks_do_not_fit() -> None:
         context.original,
         context.oracle,
     )
-    assert "nothing to teach" in Relearned(Unrelated()).unfit(context)
+    assert "nothing to teach" in RelearnFacts(Unrelated()).unfit(context)
     for lessons in (OtherFacts(), OtherSubjects()):
-        assert Relearned(lessons).unfit(one)
-        assert not Relearned(lessons).unfit(context)
+        assert RelearnFacts(lessons).unfit(one)
+        assert not RelearnFacts(lessons).unfit(context)
         assert Suffix(lessons).unfit(one) and SoftPrompt(lessons).unfit(one)
 
 
@@ -179,7 +186,7 @@ def test_each_row_is_read_once_before_any_is_read_twice() -> None:
 class TestRelearned:
     def test_a_suppressed_model_comes_back_and_a_retrained_one_does_not(self) -> None:
         context = world.real_case()
-        audit = Relearned(OtherSubjects(), steps=20, every=5, lrs=(0.001, 0.003), batch=4)
+        audit = RelearnFacts(OtherSubjects(), steps=20, every=5, lrs=(0.001, 0.003), batch=4)
         models = {"suppressed": world.suppressed(), "retrained": world.trained("kept", 1)}
         found = {name: audit(world.subject(m), context) for name, m in models.items()}
         assert found["suppressed"].values.mean() > found["suppressed"].curve[0][1] + 0.2
@@ -190,13 +197,13 @@ class TestRelearned:
 
     def test_the_original_is_there_before_the_lessons(self) -> None:
         context = world.real_case()
-        found = Relearned(OtherFacts(), **BRIEF)(world.subject(context.original), context)
+        found = RelearnFacts(OtherFacts(), **BRIEF)(world.subject(context.original), context)
         assert found.cost["steps to level"] == 0
         assert found.curve[0][0] == 0 and found.values.mean() >= found.curve[0][1]
 
     def test_all_values_are_from_one_moment_and_the_best(self) -> None:
         context, one = world.real_case(), world.subject(world.suppressed())
-        audit = Relearned(OtherFacts(), **BRIEF)
+        audit = RelearnFacts(OtherFacts(), **BRIEF)
         found = audit(one, context)
         courses = [audit._course(one, context, lr) for lr in audit.lrs]
         means = [float(values.mean()) for course in courses for _, values in course]
@@ -207,7 +214,7 @@ class TestRelearned:
 
     def test_lessons_that_break_the_model_leave_what_was_there(self) -> None:
         context, one = world.real_case(), world.subject(world.suppressed())
-        found = Relearned(OtherFacts(), **BRIEF | {"lrs": (1e30,)})(one, context)
+        found = RelearnFacts(OtherFacts(), **BRIEF | {"lrs": (1e30,)})(one, context)
         chosen = facts.places(OtherFacts().measured(context), context)
         assert found.values.mean() >= facts.held(one, context)[chosen].mean()
 
@@ -217,8 +224,8 @@ class TestRelearned:
         ids=str,
     )
     def test_a_budget_that_cannot_be_is_refused(self, wrong: Any) -> None:
-        with pytest.raises(BadSentence, match="Relearned"):
-            Relearned(OtherFacts(), **wrong)
+        with pytest.raises(BadSentence, match="RelearnFacts"):
+            RelearnFacts(OtherFacts(), **wrong)
 
 
 class TestSearched:
@@ -260,3 +267,30 @@ class TestSearched:
 
     def test_a_soft_prompt_is_never_evidence(self) -> None:
         assert Suffix.decisive and not SoftPrompt.decisive
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Rounded(bits=8)", QuantiseLayers(bits=8)),
+        ("Trimmed()", PruneLayers()),
+        ("Relearned(OtherFacts(), steps=8)", RelearnFacts(OtherFacts(), steps=8)),
+        ("TunedProbe(held=0.5)", ProbeFacts(held=0.5)),
+    ],
+)
+def test_a_renamed_word_parses_under_its_old_name_and_keeps_its_key(
+    old: str, new: FactAudit, tmp_path: Path
+) -> None:
+    with pytest.warns(DeprecationWarning, match=f"is now {type(new).__name__}"):
+        assert parse(old, audit_words()) == new
+    assert parse(repr(new), audit_words()) == new
+    assert in_full(new).startswith(f"{old.partition('(')[0]}/1(")
+    model = world.subject(world.told(()))
+    job = MeasurementCache(Store(tmp_path / "store"), "key").job(new, model, 3)
+    spec = repr((old, fingerprint(model.bare).hex(), False, "key"))
+    assert (job.kind, job.spec, job.seed) == ("reading", spec, 3)
+
+
+def test_an_old_word_refuses_what_the_new_one_refuses() -> None:
+    with pytest.warns(DeprecationWarning), pytest.raises(BadSentence, match="takes bits, group"):
+        parse("Rounded(depth=3)", audit_words())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -16,6 +18,9 @@ from expunge.audits.images.neighbours import (
 )
 from expunge.audits.images.probe import IllusionGap, LinearProbe, NearestClassCentre
 from expunge.audits.images.relearn import PrototypeRelearn, Prune, Quantise, RecoveryArea, Relearn
+from expunge.audits.text.lens import ProbeFacts
+from expunge.audits.text.relearning import RelearnFacts
+from expunge.audits.text.transforms import PruneLayers, QuantiseLayers
 from expunge.core.sentence import Words, parse, words_in
 from expunge.errors import BadSentence, did_you_mean
 from expunge.methods.sentences import method_words
@@ -36,6 +41,10 @@ STANDARD: tuple[ClassifierAudit, ...] = (
     DamageNearBoundary(),
     OverUnlearning(),
 )
+
+
+# Words that have another name than before; each knows its old one as `key_name`.
+RENAMED = (QuantiseLayers, PruneLayers, RelearnFacts, ProbeFacts)
 
 
 EVERY = "standard"
@@ -85,7 +94,27 @@ def check_audits(audits: Sequence[ClassifierAudit], audited: int) -> None:
 @cache
 def audit_words() -> Words:
     """Every word that the sentence of an audit may use, by name; those of methods, too."""
-    return {**method_words(), **words_in(images, text)}
+    return {**method_words(), **words_in(images, text), **_renamed()}
+
+
+def _renamed() -> Words:
+    """Old words of audits, which still parse with a warning that names the new one."""
+    return {kind.key_name: _alias(kind) for kind in RENAMED}
+
+
+def _alias(kind: type) -> type:
+    """A stand-in for a renamed word: called, it warns and gives the new word."""
+    old = str(kind.key_name)  # type: ignore[attr-defined]
+
+    def made(_: type, *args: Any, **named: Any) -> Any:
+        warnings.warn(
+            f"The word {old} is now {kind.__name__}; write that instead.",
+            DeprecationWarning, stacklevel=2,
+        )  # fmt: skip
+        return kind(*args, **named)
+
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    return type(old, (), {"__new__": made, "__dataclass_fields__": fields})
 
 
 def _read(sentence: str, origin: str) -> tuple[ClassifierAudit, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -159,16 +158,3 @@ def confidence_on(model: nn.Module, data: Data) -> float:
 
         return float(probability(likelihoods([model], data).answers(0)).mean())
     return confidence(logits_on(model, data), all_targets(data))
-
-
-def weighted_layers(model: nn.Module) -> Sequence[tuple[str, nn.Module]]:
-    """Modules with a kernel or matrix of their own, in the order in which the model defines them.
-
-    Raises:
-        Unsupported: there is none.
-    """
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    found = [(name, m) for name, m in model.named_modules() if isinstance(m, kinds)]
-    if not found:
-        raise Unsupported("The model has no linear layer and no convolution to look beneath.")
-    return found

@@ -17,9 +17,9 @@ from expunge.audits.images.classifier_audit import (
     confidence_on,
     examples,
     logits_on,
-    weighted_layers,
 )
 from expunge.audits.images.probe import features
+from expunge.audits.weights import weighted_layers
 from expunge.core.batch import Subset, Tensors, all_targets
 from expunge.core.problem import Problem
 from expunge.core.vocabulary import word

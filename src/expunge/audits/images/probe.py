@@ -20,8 +20,8 @@ from expunge.audits.images.classifier_audit import (
     batches,
     examples,
     split_forget,
-    weighted_layers,
 )
+from expunge.audits.weights import weighted_layers
 from expunge.core.batch import Data, Joined, all_targets
 from expunge.core.vocabulary import word
 from expunge.errors import Unsupported

@@ -19,9 +19,9 @@ from expunge.audits.images.classifier_audit import (
     confidence_on,
     examples,
     split_forget,
-    weighted_layers,
 )
 from expunge.audits.images.probe import features
+from expunge.audits.weights import prune_smallest, rounded, weighted_layers
 from expunge.core.batch import Subset, all_targets
 from expunge.core.optimisers import SGD, Optimiser
 from expunge.core.problem import Problem
@@ -85,25 +85,8 @@ class Prune(ClassifierAudit):
     @torch.no_grad()
     def measure(self, model: nn.Module, context: ImageContext) -> float:
         weights = [weight for weight in model.parameters() if weight.ndim > 1]
-        sizes = torch.cat([weight.abs().flatten() for weight in weights])
-        count = round(self.share * len(sizes))
-        limit = sizes.kthvalue(count).values if count else sizes.new_tensor(-1.0)
-        for weight in weights:
-            weight[weight.abs() <= limit] = 0.0
+        prune_smallest(weights, self.share)
         return confidence_on(model, examples(context, "forget"))
-
-
-def rounded(weight: Tensor, bits: int) -> Tensor:
-    """A kernel or matrix, rounded to nearest on a grid of its own for each output channel.
-
-    Args:
-        weight: [out, ...]; a channel of zeros stays.
-        bits: of a symmetric signed grid: levels from -(2^(bits - 1) - 1) to 2^(bits - 1) - 1.
-    """
-    levels = 2 ** (bits - 1) - 1
-    largest = weight.abs().flatten(1).amax(1).view(-1, *[1] * (weight.ndim - 1))
-    step = torch.where(largest > 0, largest / levels, torch.ones_like(largest))
-    return (weight / step).round() * step
 
 
 @word

@@ -16,7 +16,7 @@ from expunge.audits.text.asking import (
     RolePlay,
 )
 from expunge.audits.text.facts import FactAudit, FactContext, FactProblem
-from expunge.audits.text.lens import LogitLens, TunedProbe
+from expunge.audits.text.lens import LogitLens, ProbeFacts
 from expunge.audits.text.panel import STANDARD_TEXT
 from expunge.audits.text.patching import Patched
 from expunge.audits.text.relearning import (
@@ -26,14 +26,20 @@ from expunge.audits.text.relearning import (
     OtherFacts,
     OtherSubjects,
     Related,
-    Relearned,
+    RelearnFacts,
     Trained,
     Unrelated,
 )
 from expunge.audits.text.sampling import Sampled
 from expunge.audits.text.searched import Searched, SoftPrompt, Suffix
 from expunge.audits.text.traces import Aligned, Detected, Fallen, Guessed
-from expunge.audits.text.transforms import Continued, Interpolated, Rounded, Transform, Trimmed
+from expunge.audits.text.transforms import (
+    Continued,
+    Interpolated,
+    PruneLayers,
+    QuantiseLayers,
+    Transform,
+)
 
 __all__ = [
     "STANDARD_TEXT",
@@ -62,11 +68,13 @@ __all__ = [
     "Patched",
     "Prefilled",
     "Prefix",
+    "ProbeFacts",
+    "PruneLayers",
+    "QuantiseLayers",
     "Question",
     "Related",
-    "Relearned",
+    "RelearnFacts",
     "RolePlay",
-    "Rounded",
     "Sampled",
     "Searched",
     "SetDifference",
@@ -74,7 +82,5 @@ __all__ = [
     "Suffix",
     "Trained",
     "Transform",
-    "Trimmed",
-    "TunedProbe",
     "Unrelated",
 ]

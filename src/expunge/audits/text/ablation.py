@@ -17,7 +17,7 @@ from expunge.audits.text import facts
 from expunge.audits.text.facts import FactAudit, FactContext
 from expunge.audits.text.states import Inside, inside, replaced, unreadable
 from expunge.audits.text.traces import kept_facts
-from expunge.audits.text.transforms import inner_layers
+from expunge.audits.weights import inner_layers
 from expunge.core.texts import Texts
 from expunge.core.view import blocks
 from expunge.core.vocabulary import word

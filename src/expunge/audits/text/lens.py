@@ -58,7 +58,7 @@ class LogitLens(FactAudit):
 
 
 @word
-class TunedProbe(FactAudit):
+class ProbeFacts(FactAudit):
     """How probable the value is by a probe that was trained, layer by layer, on kept facts.
 
     The probe is an affine map of a layer's outputs before the model's own last normalisation and
@@ -79,14 +79,15 @@ class TunedProbe(FactAudit):
 
     family: ClassVar[Family] = "inside"
     unit: ClassVar[str] = facts.PROBABILITY
+    key_name: ClassVar[str] = "TunedProbe"
     penalty: float = 0.003
     steps: int = 60
     held: float = 0.25
 
     def check(self) -> None:
-        within("TunedProbe", "penalty", self.penalty, 0, 1e9)
-        within("TunedProbe", "steps", self.steps, 1, 100_000)
-        within("TunedProbe", "held", self.held, 1e-9, 1 - 1e-9)
+        within("ProbeFacts", "penalty", self.penalty, 0, 1e9)
+        within("ProbeFacts", "steps", self.steps, 1, 100_000)
+        within("ProbeFacts", "held", self.held, 1e-9, 1 - 1e-9)
 
     def unfit(self, context: FactContext) -> str:
         return unreadable(context) or _without_lens(context) or _too_few(context)

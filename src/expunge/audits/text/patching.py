@@ -24,7 +24,7 @@ from expunge.audits.text.states import (
     logprobs_under,
     unreadable,
 )
-from expunge.audits.text.transforms import refuse_other_shapes
+from expunge.audits.weights import refuse_other_shapes
 from expunge.core.batch import Tokens
 from expunge.core.texts import Texts
 from expunge.core.vocabulary import word

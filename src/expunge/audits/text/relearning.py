@@ -222,7 +222,7 @@ class Unrelated(Lessons):
 
 
 @word
-class Relearned(FactAudit):
+class RelearnFacts(FactAudit):
     """How much comes back at the best moment of the best course of lessons, judged by `Prefix`.
 
     A course goes on for `steps`, at one learning rate. For every model alike, the course and the
@@ -246,6 +246,7 @@ class Relearned(FactAudit):
 
     family: ClassVar[Family] = "relearning"
     unit: ClassVar[str] = facts.PROBABILITY
+    key_name: ClassVar[str] = "Relearned"
     lessons: Lessons
     steps: int = 40
     lrs: tuple[float, ...] = (0.00003, 0.0003, 0.001)
@@ -255,12 +256,12 @@ class Relearned(FactAudit):
     weights: Trained = AllWeights()
 
     def check(self) -> None:
-        within("Relearned", "steps", self.steps, 1, 1_000_000)
-        within("Relearned", "batch", self.batch, 1, 1_000_000)
-        within("Relearned", "every", self.every, 1, self.steps)
-        within("Relearned", "level", self.level, 0, 1)
+        within("RelearnFacts", "steps", self.steps, 1, 1_000_000)
+        within("RelearnFacts", "batch", self.batch, 1, 1_000_000)
+        within("RelearnFacts", "every", self.every, 1, self.steps)
+        within("RelearnFacts", "level", self.level, 0, 1)
         if not self.lrs or min(self.lrs) <= 0:
-            raise BadSentence(f"Relearned: lrs needs rates above 0, got {self.lrs}.")
+            raise BadSentence(f"RelearnFacts: lrs needs rates above 0, got {self.lrs}.")
 
     def unfit(self, context: FactContext) -> str:
         if not self.lessons.taught(context):

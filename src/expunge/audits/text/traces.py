@@ -19,7 +19,7 @@ from expunge.audits.audit import AuditedModel, Family, Measurement, within
 from expunge.audits.controls import bare
 from expunge.audits.text import facts
 from expunge.audits.text.facts import FactAudit, FactContext, Values
-from expunge.audits.text.transforms import refuse_other_shapes
+from expunge.audits.weights import refuse_other_shapes
 from expunge.core.texts import Texts
 from expunge.core.vocabulary import word
 from expunge.engine.inference import likelihoods

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from expunge.audits.audit import AuditedModel, Family, Measurement, within
 from expunge.audits.controls import bare
 from expunge.audits.text import facts
 from expunge.audits.text.facts import FactAudit, FactContext
 from expunge.audits.text.relearning import training, turns
+from expunge.audits.weights import inner_layers, prune_smallest, refuse_other_shapes, rounded
 from expunge.core.texts import Texts
 from expunge.core.vocabulary import word
-from expunge.errors import BadEvidence, BadSentence
+from expunge.errors import BadSentence
 
 
 class Transform(FactAudit):
@@ -46,8 +46,8 @@ class Transform(FactAudit):
 
 
 @word
-class Rounded(Transform):
-    """Weights rounded to the nearest level, with a scale for every few of them.
+class QuantiseLayers(Transform):
+    """As `Quantise` of classifiers, with a scale for every few weights.
 
     The linear layers but the last, as deployed; embeddings, biases and normalisation stay.
 
@@ -58,23 +58,24 @@ class Rounded(Transform):
     Source: Zhang et al., arXiv 2410.16454 (4 bits bring unlearned knowledge back).
     """
 
+    key_name: ClassVar[str] = "Rounded"
     bits: int = 4
     group: int = 32
 
     def check(self) -> None:
-        within("Rounded", "bits", self.bits, 2, 16)
-        within("Rounded", "group", self.group, 1, 1_000_000)
+        within("QuantiseLayers", "bits", self.bits, 2, 16)
+        within("QuantiseLayers", "group", self.group, 1, 1_000_000)
 
     @torch.no_grad()
     def change(self, model: nn.Module, context: FactContext) -> None:
         for layer in inner_layers(model):
             pieces = layer.weight.split(self.group, dim=1)
-            layer.weight.copy_(torch.cat([to_levels(piece, self.bits) for piece in pieces], 1))
+            layer.weight.copy_(torch.cat([rounded(piece, self.bits) for piece in pieces], 1))
 
 
 @word
-class Trimmed(Transform):
-    """The smallest weights of all linear layers but the last set to 0, without repair.
+class PruneLayers(Transform):
+    """As `Prune` of classifiers: the smallest weights of all linear layers but the last set to 0.
 
     Args:
         share: of those weights.
@@ -82,19 +83,15 @@ class Trimmed(Transform):
     Source: Jia et al., arXiv 2304.04934, for pruning by magnitude.
     """
 
+    key_name: ClassVar[str] = "Trimmed"
     share: float = 0.2
 
     def check(self) -> None:
-        within("Trimmed", "share", self.share, 0, 1)
+        within("PruneLayers", "share", self.share, 0, 1)
 
     @torch.no_grad()
     def change(self, model: nn.Module, context: FactContext) -> None:
-        weights = [layer.weight for layer in inner_layers(model)]
-        sizes = torch.cat([weight.abs().flatten() for weight in weights])
-        count = round(self.share * len(sizes))
-        limit = sizes.kthvalue(count).values if count else sizes.new_tensor(-1.0)
-        for weight in weights:
-            weight[weight.abs() <= limit] = 0.0
+        prune_smallest([layer.weight for layer in inner_layers(model)], self.share)
 
 
 @word
@@ -181,43 +178,3 @@ def mixed(subject: AuditedModel, context: FactContext, share: float) -> nn.Modul
     for name, weight in model.named_parameters():
         weight.lerp_(others[name].to(weight), share)
     return model
-
-
-def refuse_other_shapes(model: nn.Module, original: nn.Module) -> None:
-    """Refuse a model that does not match the original weight by weight.
-
-    Raises:
-        BadEvidence: weights of other names or shapes.
-    """
-    one, other = (
-        {name: weight.shape for name, weight in bare(each).named_parameters()}
-        for each in (model, original)
-    )
-    if one != other:
-        raise BadEvidence("The model and the original differ in their weights' names or shapes.")
-
-
-def inner_layers(model: nn.Module) -> Sequence[nn.Linear]:
-    """The linear layers, without the one that gives the answers.
-
-    Raises:
-        BadEvidence: there is none.
-    """
-    output = getattr(model, "get_output_embeddings", lambda: None)()
-    found = [m for m in model.modules() if isinstance(m, nn.Linear) and m is not output]
-    if not found:
-        raise BadEvidence("The model has no linear layer besides the one that gives the answers.")
-    return found
-
-
-def to_levels(weights: Tensor, bits: int) -> Tensor:
-    """Rows of weights, each rounded to the nearest level of its own grid, symmetric about 0.
-
-    Args:
-        weights: [out, group]; a row of zeros stays.
-        bits: levels from -(2^(bits - 1) - 1) to 2^(bits - 1) - 1, the largest weight at an end.
-    """
-    levels = 2 ** (bits - 1) - 1
-    largest = weights.abs().amax(1, keepdim=True)
-    step = torch.where(largest > 0, largest / levels, torch.ones_like(largest))
-    return (weights / step).round() * step
