@@ -27,6 +27,7 @@ from expunge.audits.verdict import AuditEffect, Verdict, conclude
 from expunge.core.batch import all_targets
 from expunge.core.problem import Problem
 from expunge.engine.run import frozen
+from expunge.metrics.score import lost_half
 from expunge.statistics.recovered import Groups, excludable_recovered
 from expunge.statistics.result import Effect
 
@@ -39,10 +40,6 @@ PANEL: tuple[ClassifierAudit, ...] = (
     Prune(),
     LinearProbe(),
 )
-
-
-# Below this share of what a retrained model gains over a constant answer, a model is broken.
-USABLE = 0.5
 
 
 def judge_models(
@@ -177,7 +174,7 @@ def breakage(mine: Sequence[float], theirs: Sequence[float], problem: Problem) -
     targets, kept = _kept(problem)
     constant = float(targets[kept].bincount().max() / int(kept.sum()))
     own, usual = sum(mine) / len(mine), sum(theirs) / len(theirs)
-    if usual - constant <= 0 or own - constant >= USABLE * (usual - constant):
+    if not lost_half(own, usual, constant):
         return ""
     return (
         f"The model is broken: it answers {own:.1%} of the {looked_at(problem)} set rightly, "

@@ -13,7 +13,8 @@ from expunge.audits.controls import bare
 from expunge.audits.runner import fingerprint
 from expunge.audits.text.facts import SAID, FactContext, lessons, shown, written
 from expunge.errors import BadEvidence
-from expunge.metrics.text.fluency import HALF, Collapse, collapse, collapse_of_guesses
+from expunge.metrics.score import lost_half
+from expunge.metrics.text.fluency import Collapse, collapse, collapse_of_guesses
 from expunge.problems.text.benchmarks.items import Item
 from expunge.problems.text.refusals import refuses
 from expunge.statistics.counts import clopper_pearson
@@ -28,9 +29,6 @@ LEAD = 0.1
 
 # Kept facts that are asked to see whether a model still answers.
 LOOKED_AT, TOKENS = 60, 24
-
-
-USABLE = 0.5
 
 
 def check_apart(subject: nn.Module, original: nn.Module, oracles: Sequence[nn.Module]) -> None:
@@ -134,7 +132,7 @@ def broken(subject: AuditedModel, oracles: Sequence[AuditedModel], context: Fact
         float(np.mean([shown(item, text) for item, text in zip(few, said, strict=True)]))
         for said in (mine, theirs)
     )
-    if own >= USABLE * right:
+    if not lost_half(own, right):
         return ""
     return (
         f"The model is broken: it knows {own:.0%} of {len(few)} kept facts, a retrained model "
@@ -158,7 +156,7 @@ def garbled(subject: AuditedModel, oracles: Sequence[AuditedModel], context: Fac
     theirs = [text for one in oracles for text in _told("forget", one, few, context)]
     found = collapse_of_guesses(told, theirs, _known_texts(context))
     share = clopper_pearson(round(found.share.value * len(told)), len(mine))
-    if share.high < HALF:
+    if not lost_half(1 - share.high, 1.0):
         return ""
     return (
         f"{share.value:.0%} of its {len(mine)} answers about what was to be forgotten are broken "
