@@ -23,8 +23,9 @@ from expunge.cli.main import app
 from expunge.core.store import Store
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence, StoreError, Unsupported
-from expunge.experiments.auditing.language_models import LanguageAuditRequest, read_all, verdicts
-from expunge.experiments.auditing.lm_models import lineup
+from expunge.experiments.auditing.experiment_audit import ExperimentAuditRequest
+from expunge.experiments.auditing.language_models import read_all, verdicts
+from expunge.experiments.auditing.lm_models import seed_models
 from expunge.experiments.experiment import load
 from expunge.experiments.graph import make
 from expunge.experiments.plan import Plan
@@ -62,7 +63,7 @@ PANEL = (
     Counted(),
 )
 # six facts of three people and two retrained models: so few that little can be said with certainty
-ASKED = LanguageAuditRequest(PANEL, (0,), margin=0.6, alpha=0.2)
+ASKED = ExperimentAuditRequest(PANEL, (0,), margin=0.6, alpha=0.2)
 MODELS = ("original", "oracle 1", "oracle 2", "guardrail", "retrain", "gibberish", "finetune")
 
 
@@ -148,24 +149,24 @@ def test_methods_without_a_model_are_named(copied: Store) -> None:
     )
     failure = other.failure(other.experiment.methods[2])
     copied.write(failure, about={"reason": "holdout is for measuring only"})
-    who = lineup(other, copied, 0)
+    who = seed_models(other, copied, 0)
     assert who.absent == {
         "peek": "holdout is for measuring only",
         "late": "It has not been carried out in this store.",
     }
-    assert lineup(other, copied, 0, ["finetune"]).names == ("finetune",)
+    assert seed_models(other, copied, 0, ["finetune"]).names == ("finetune",)
 
 
 def test_bad_input_is_told(copied: Store, tmp_path: Path) -> None:
     with pytest.raises(BadSentence, match=r"no method 'finetun'.*Did you mean finetune"):
-        lineup(plan(), copied, 0, ["finetun"])
+        seed_models(plan(), copied, 0, ["finetun"])
     with pytest.raises(StoreError, match="no original and retrained model of member 7"):
-        lineup(plan(), copied, 7)
+        seed_models(plan(), copied, 7)
     shutil.rmtree(copied.folder(plan().oracle(2)))
     with pytest.raises(StoreError, match=r"1 retrained models beside.*--members 3"):
-        lineup(plan(), copied, 0)
-    with pytest.raises(Unsupported, match="on pictures"):
-        lineup(plan_for(load("digits")), Store(tmp_path / "s"), 0)
+        seed_models(plan(), copied, 0)
+    with pytest.raises(Unsupported, match="on images"):
+        seed_models(plan_for(load("digits")), Store(tmp_path / "s"), 0)
 
 
 def test_several_members_are_counted(found: dict[str, Any]) -> None:

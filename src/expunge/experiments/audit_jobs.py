@@ -133,24 +133,24 @@ def failed(plan: Plan, store: Store, method: Method | None) -> bool:
     return method is not None and store.has(plan.failure(method))
 
 
-def due(cast: AuditRoles, store: Store, round_: AuditRound) -> list[tuple[Job, Job]]:
+def due(roles: AuditRoles, store: Store, round_: AuditRound) -> list[tuple[Job, Job]]:
     """The models of a round that are not measured yet, each with its product."""
-    if failed(cast.plan, store, round_.method):
+    if failed(roles.plan, store, round_.method):
         return []
-    pairs = [(model, cast.number(round_.audit, model)) for model in cast.models(round_)]
+    pairs = [(model, roles.number(round_.audit, model)) for model in roles.models(round_)]
     return [(model, product) for model, product in pairs if not store.has(product)]
 
 
 def make_round(plan: Plan, store: Store, round_: AuditRound, wait: bool) -> Outcome:
     """Measure the models of a round, one product each; what is already there is kept."""
-    cast = AuditRoles(plan)
-    name = cast.number(round_.audit, cast.models(round_)[0]).key
+    roles = AuditRoles(plan)
+    name = roles.number(round_.audit, roles.models(round_)[0]).key
     with store.claim(name, wait) as ours:
         if not ours:
             return "busy"
-        setting = AuditSetting(cast, store)
+        setting = AuditSetting(roles, store)
         try:
-            for model, product in due(cast, store, round_):
+            for model, product in due(roles, store, round_):
                 about = measured(round_.audit, load_model(plan, store, model), setting)
                 store.write(product, about=about)
         except Corrupt:
@@ -162,14 +162,14 @@ def make_round(plan: Plan, store: Store, round_: AuditRound, wait: bool) -> Outc
 class AuditSetting:
     """Where the models of one round are measured: read from the store when first asked for."""
 
-    cast: AuditRoles
+    roles: AuditRoles
     store: Store
 
     @cached_property
     def context(self) -> ImageContext:
         """The problem, with the first original and the first oracle as yardsticks."""
-        plan = self.cast.plan
-        original, oracle = (load_model(plan, self.store, job) for job in self.cast.yardsticks)
+        plan = self.roles.plan
+        original, oracle = (load_model(plan, self.store, job) for job in self.roles.yardsticks)
         return ImageContext(plan.problem, frozen(original), frozen(oracle), plan.experiment.seed)
 
 
@@ -187,17 +187,18 @@ def measured(audit: ClassifierAudit, model: torch.nn.Module, setting: AuditSetti
 
 def make_findings(plan: Plan, store: Store, method: Method) -> Outcome:
     """Judge what all audits measured of one method."""
-    cast = AuditRoles(plan)
-    job = cast.findings(method)
+    roles = AuditRoles(plan)
+    job = roles.findings(method)
     if store.has(job) or failed(plan, store, method):
         return "made"
     try:
         asked = [
-            asked_of(cast, store, audit, cast.subjects(method)) for audit in plan.experiment.audits
+            asked_of(roles, store, audit, roles.subjects(method))
+            for audit in plan.experiment.audits
         ]
     except Corrupt:
         return "again"
-    told: Record = {"models": len(cast.subjects(method)), **recorded(asked)}
+    told: Record = {"models": len(roles.subjects(method)), **recorded(asked)}
     if method.name == "retrain":
         draws = np.random.default_rng(derived("score", plan.experiment.seed, "audits"))
         told["false_alarms"] = alarms(asked, draws)
@@ -206,18 +207,18 @@ def make_findings(plan: Plan, store: Store, method: Method) -> Outcome:
 
 
 def asked_of(
-    cast: AuditRoles, store: Store, audit: ClassifierAudit, subjects: Sequence[Job]
+    roles: AuditRoles, store: Store, audit: ClassifierAudit, subjects: Sequence[Job]
 ) -> AuditQuestion:
     """The values of one audit for some models and both anchors, all of them measured."""
-    if reason := audit.mismatch(cast.plan.problem):
+    if reason := audit.mismatch(roles.plan.problem):
         return AuditQuestion(audit, reason=f"It does not fit the problem: {reason}.")
     groups = {
         "unlearned": subjects,
-        "retrained": cast.oracles,
-        "original": cast.originals,
+        "retrained": roles.oracles,
+        "original": roles.originals,
     }
     read = {
-        name: _different([store.about(cast.number(audit, job)) for job in jobs])
+        name: _different([store.about(roles.number(audit, job)) for job in jobs])
         for name, jobs in groups.items()
     }
     for name, records in read.items():
@@ -253,13 +254,13 @@ def findings_of(plan: Plan, store: Store, method: Method) -> Record:
 
 def counted(plan: Plan, store: Store) -> dict[str, tuple[int, int, float | None]]:
     """What is measured, of how many, with the mean seconds of one measurement where known."""
-    cast, made, of = AuditRoles(plan), 0, 0
+    roles, made, of = AuditRoles(plan), 0, 0
     seconds: list[float] = []
-    for round_ in cast.rounds:
-        models, left = cast.models(round_), len(due(cast, store, round_))
+    for round_ in roles.rounds:
+        models, left = roles.models(round_), len(due(roles, store, round_))
         there = 0 if failed(plan, store, round_.method) else len(models) - left
         made, of = made + there, of + there + left
-        first = cast.number(round_.audit, models[0])
+        first = roles.number(round_.audit, models[0])
         seconds += [store.about(first)["seconds"]] if there and store.has(first) else []
     return {"audits": (made, of, float(np.mean(seconds)) if seconds else None)} if of else {}
 

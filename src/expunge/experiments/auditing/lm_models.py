@@ -1,4 +1,4 @@
-"""Who stands before the audits of an experiment on texts: its models, as they lie in its store."""
+"""The models of an experiment on texts that audits measure, as they lie in its store."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FEWEST, MOST = 2, 4
 
 
 @dataclass(frozen=True, eq=False)
-class Lineup:
+class SeedModels:
     """All that is audited of one member, with the facts.
 
     Args:
@@ -72,7 +72,7 @@ class Lineup:
         return audited(name, load_model(self.plan, self.store, job))
 
 
-def lineup(plan: Plan, store: Store, seed: int, only: Sequence[str] = ()) -> Lineup:
+def seed_models(plan: Plan, store: Store, seed: int, only: Sequence[str] = ()) -> SeedModels:
     """Gather one member of an experiment that was carried out.
 
     Args:
@@ -83,12 +83,12 @@ def lineup(plan: Plan, store: Store, seed: int, only: Sequence[str] = ()) -> Lin
     Raises:
         BadSentence: a name that the experiment does not have.
         StoreError: models that are not in the store: the original, or three retrained models.
-        Unsupported: an experiment on pictures.
+        Unsupported: an experiment on images.
     """
     kind = plan.task
     if not isinstance(kind, Language):
         raise Unsupported(
-            f"The experiment {plan.experiment.name} is on pictures; expected one on texts. Its "
+            f"The experiment {plan.experiment.name} is on images; expected one on texts. Its "
             "methods are judged by expunge.experiments.auditing.classifiers, or by `expunge audit "
             "--experiment`."
         )
@@ -109,7 +109,7 @@ def lineup(plan: Plan, store: Store, seed: int, only: Sequence[str] = ()) -> Lin
     anchors |= {GUARDRAIL: control} if control else {}
     holdout = asked["holdout"].items if "holdout" in asked else ()
     names, absent = _present(plan, store, seed, control is not None, only)
-    return Lineup(plan, store, seed, context, anchors, holdout, names, absent)
+    return SeedModels(plan, store, seed, context, anchors, holdout, names, absent)
 
 
 def _taught(plan: Plan, store: Store, seed: int) -> tuple[nn.Module, list[nn.Module]]:
