@@ -108,7 +108,9 @@ def compare(
         Unscored where the audit does not tell these two apart.
     """
     if not audit.anchored and isinstance(sample, Groups):
-        apart = compare_groups(sample, margin=margin, alpha=alpha, unit=audit.unit, name=repr(audit))
+        apart = compare_groups(
+            sample, margin=margin, alpha=alpha, unit=audit.unit, name=repr(audit)
+        )
         return Unscored("Originals are no anchor of this audit."), apart
     if reason := _no_gap(audit, sample, alpha):
         return Unscored(reason), Unscored(reason)

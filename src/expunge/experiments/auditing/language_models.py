@@ -219,7 +219,9 @@ class SharedModels:
     by_seed: dict[int, SeedModels]
 
 
-def _shared_models(experiment: Experiment, root: Path, asked: ExperimentAuditRequest) -> SharedModels:
+def _shared_models(
+    experiment: Experiment, root: Path, asked: ExperimentAuditRequest
+) -> SharedModels:
     store = Store(root)
     return SharedModels(plan_for(experiment, store), store, asked, {})
 
