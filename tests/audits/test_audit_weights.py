@@ -273,6 +273,6 @@ def test_pictures_in_files_have_no_patterns() -> None:
             return torch.zeros(1, 8, 8), row % 2
 
     task = Problem.split(Files(), torch.tensor([0]), name="files")
-    assert "need pictures in memory" in PatternExposure().mismatch(task)
+    assert "need images in memory" in PatternExposure().mismatch(task)
     assert PatternExposure().mismatch(canaried()) == ""
     assert isinstance(tiny.pictures(), Tensors)
