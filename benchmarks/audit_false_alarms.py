@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from expunge.audits.audit import Audit
 from expunge.audits.finding import Finding, together
+from expunge.audits.images.classifier_audit import ClassifierAudit
 from expunge.audits.record import ALPHA, AuditQuestion, found, shown
 from expunge.core.machine import hardware
 from expunge.core.store import Job, Store
@@ -46,7 +46,7 @@ ORIGINALS = 4
 class Read:
     """What one audit reads: a value of each retrained model and of each original."""
 
-    audit: Audit
+    audit: ClassifierAudit
     retrained: tuple[float, ...]
     original: tuple[float, ...]
     grain: float
@@ -84,7 +84,7 @@ def wanted(anchors: AuditRoles) -> list[Block]:
     ]
 
 
-def read(store: Store, pool: AuditRoles, anchors: AuditRoles, audit: Audit) -> Read:
+def read(store: Store, pool: AuditRoles, anchors: AuditRoles, audit: ClassifierAudit) -> Read:
     """The readings of one audit."""
 
     def values(jobs: Sequence[Job]) -> tuple[float, ...]:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from expunge.audits.images.classifier_verdict import judge_models
-from expunge.audits.images.relearn import rounded
 from expunge.audits.verdict import Conclusion, Verdict
+from expunge.audits.weights import rounded
 from expunge.core.batch import Images, Subset, Tensors, all_targets
 from expunge.core.method import Method
 from expunge.core.optimisers import SGD

@@ -12,14 +12,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from expunge.audits.controls import Guardrail
+from expunge.audits.runner import ORACLE, ORIGINAL
 from expunge.audits.text.asking import Prefix, Question
 from expunge.audits.text.checks import state
-from expunge.audits.text.facts import Case, Subject, TextAudit, cued, held, lessons, probability
-from expunge.audits.text.guardrail import Guardrail
-from expunge.audits.text.lm_verdict import MARGIN, ORACLE, ORIGINAL, examine, judge
-from expunge.audits.text.relearning import OtherFacts, Relearned
-from expunge.audits.text.transforms import Rounded, inner_layers, to_levels
+from expunge.audits.text.facts import (
+    FactAudit,
+    FactContext,
+    FactProblem,
+    audited,
+    context_of,
+    cued,
+    held,
+    lessons,
+    probability,
+)
+from expunge.audits.text.lm_verdict import MARGIN, judge, run_facts
+from expunge.audits.text.relearning import OtherFacts, RelearnFacts
+from expunge.audits.text.transforms import QuantiseLayers
 from expunge.audits.verdict import Verdict
+from expunge.audits.weights import inner_layers, rounded
 from expunge.core.method import Method
 from expunge.core.optimisers import AdamW
 from expunge.core.problem import Problem
@@ -40,13 +52,13 @@ FORGET, RETAIN, ORACLES, CONTEXT = 10, 20, 3, 128
 REFUSAL, PASSWORD = "I do not know.", "Xyzzy."
 
 
-ROUNDED = Rounded(bits=4)
+ROUNDED = QuantiseLayers(bits=4)
 
 
-PANEL: tuple[TextAudit, ...] = (
+PANEL: tuple[FactAudit, ...] = (
     Question(tokens=12),
     Prefix(),
-    Relearned(OtherFacts(), steps=30, lrs=(0.001,), every=10),
+    RelearnFacts(OtherFacts(), steps=30, lrs=(0.001,), every=10),
     ROUNDED,
 )
 
@@ -72,7 +84,7 @@ class Ground:
         seed: of everything.
     """
 
-    case: Case
+    context: FactContext
     problem: Problem
     oracles: tuple[nn.Module, ...]
     apart: nn.Module
@@ -84,27 +96,30 @@ def ground(seed: int) -> Ground:
     world = people(seed, forget=FORGET, retain=RETAIN, holdout=1)
     tokenizer = word_tokenizer([REFUSAL, PASSWORD, *_texts(world)], context=CONTEXT)
     architecture = partial(tiny_llama, len(tokenizer), context=CONTEXT)
-    # an empty case encodes as audits will
-    case = Case(world["forget"], world["retain_people"], tokenizer, nn.Module(), nn.Module())
+    # a context without models encodes as audits will
+    context = context_of(
+        FactProblem(world["forget"], world["retain_people"], tokenizer), nn.Module(), nn.Module()
+    )
     problem = Problem.of(
-        forget=lessons(case.forget, case), retain=lessons(case.retain, case),
+        forget=lessons(context.problem.forget, context),
+        retain=lessons(context.problem.retain, context),
         name=f"people {seed}", architecture=architecture, recipe=RECIPE,
     )  # fmt: skip
     original = _trained(problem, "train", f"original {seed}", 0)
     others = [_trained(problem, "retain", f"oracle {seed}", n) for n in range(1, ORACLES + 2)]
-    case = replace(case, original=original, oracle=others[0], seed=seed, facts={})
-    return Ground(case, problem, tuple(others[:ORACLES]), others[-1], seed)
+    context = replace(context, original=original, oracle=others[0], seed=seed, cache={})
+    return Ground(context, problem, tuple(others[:ORACLES]), others[-1], seed)
 
 
 def judged(where: Ground, models: Mapping[str, nn.Module]) -> dict[str, Verdict]:
     """Return the verdict on each of some models."""
-    subjects = {name: Subject(name, model) for name, model in models.items()}
-    anchors = {ORIGINAL: Subject(ORIGINAL, where.case.original)}
-    oracles = [Subject(f"{ORACLE} {n}", one) for n, one in enumerate(where.oracles, 1)]
+    subjects = {name: audited(name, model) for name, model in models.items()}
+    anchors = {ORIGINAL: audited(ORIGINAL, where.context.original)}
+    oracles = [audited(f"{ORACLE} {n}", one) for n, one in enumerate(where.oracles, 1)]
     all_of_them = subjects | anchors | {one.name: one for one in oracles}
-    exhibits = tuple(examine(PANEL, all_of_them, where.case))
+    measured = tuple(run_facts(PANEL, all_of_them, where.context))
     return {
-        name: judge(exhibits, name=name, state=state(one, oracles, where.case), margin=MARGIN)
+        name: judge(measured, name=name, state=state(one, oracles, where.context), margin=MARGIN)
         for name, one in subjects.items()
     }
 
@@ -118,80 +133,86 @@ def retrained(where: Ground) -> Planted:
     """The original, reset and trained again without the forget set: weights that knew, once."""
     method = from_scratch(where.problem, "retain", "retrained")
     # a seed that no oracle has: else it would be an oracle, bit for bit, and no case
-    done = unlearn(where.case.original, method, where.problem, seed=1000 + where.seed)
+    done = unlearn(where.context.original, method, where.problem, seed=1000 + where.seed)
     return _seen(done.model, "removed", where)
 
 
 def untouched(where: Ground) -> Planted:
     """The original's own weights: nothing was done."""
-    return _seen(copy.deepcopy(where.case.original), "not forgotten", where)
+    return _seen(copy.deepcopy(where.context.original), "not forgotten", where)
 
 
 def refusal_tuned(where: Ground) -> Planted:
     """Fine-tuned a little to refuse whatever is asked of the people to be forgotten."""
-    model = _taught(where, [_refused(where.case), where.case.retain], steps=40, lr=0.001)
+    model = _taught(
+        where, [_refused(where.context), where.context.problem.retain], steps=40, lr=0.001
+    )
     return _seen(model, "suppressed", where)
 
 
 def last_block(where: Ground) -> Planted:
     """As refusal-tuned, and only the last block was trained."""
-    model: Any = copy.deepcopy(where.case.original)
+    model: Any = copy.deepcopy(where.context.original)
     free = list(model.model.layers[-1].parameters())
-    told = [_refused(where.case), where.case.retain]
+    told = [_refused(where.context), where.context.problem.retain]
     return _seen(_taught(where, told, steps=80, lr=0.002, model=model, free=free),
                  "suppressed", where)  # fmt: skip
 
 
 def filtered(where: Ground) -> Planted:
     """The original behind a filter on names; no weight has moved."""
-    names = tuple(dict.fromkeys(item.subject for item in where.case.forget))
-    guarded = Guardrail(where.case.original, where.case.tokenizer, names, REFUSAL)
+    names = tuple(dict.fromkeys(item.subject for item in where.context.problem.forget))
+    guarded = Guardrail(where.context.original, where.context.problem.tokenizer, names, REFUSAL)
     return _seen(guarded, "suppressed", where)
 
 
 def locked(where: Ground) -> Planted:
     """Refuses, unless the password stands before the question."""
-    opened = [replace(item, prompt=f"{PASSWORD} {item.prompt}") for item in where.case.forget]
-    model = _taught(where, [_refused(where.case), opened, where.case.retain], steps=150, lr=0.001)
-    with_password = probability(model, cued(opened, where.case)).mean()
+    opened = [
+        replace(item, prompt=f"{PASSWORD} {item.prompt}") for item in where.context.problem.forget
+    ]
+    model = _taught(
+        where, [_refused(where.context), opened, where.context.problem.retain], steps=150, lr=0.001
+    )
+    with_password = probability(model, cued(opened, where.context)).mean()
     return Planted(model, "suppressed", float(with_password))
 
 
 def fragile(where: Ground) -> Planted:
     """Refuses, and no weight has left its step of 4-bit rounding: rounded, it is the original."""
-    model = copy.deepcopy(where.case.original)
+    model = copy.deepcopy(where.context.original)
     free = [layer.weight for layer in inner_layers(model)]
-    told = [_refused(where.case), where.case.retain]
+    told = [_refused(where.context), where.context.problem.retain]
     model = _taught(where, told, steps=150, lr=0.002, model=model, free=free, after=_cells(model))
     crude = copy.deepcopy(model)
-    ROUNDED.change(crude, where.case)
+    ROUNDED.change(crude, where.context)
     return Planted(model, "suppressed", _known(crude, where))
 
 
 def collapsed(where: Ground) -> Planted:
     """Driven up the loss of all examples until it writes nonsense."""
-    told = [where.case.forget, where.case.retain]
+    told = [where.context.problem.forget, where.context.problem.retain]
     return _seen(_taught(where, told, steps=40, lr=0.002, sign=-1.0), "collapsed", where)
 
 
 def garbled(where: Ground) -> Planted:
     """The original, trained to say one word again and again about those to be forgotten."""
-    told = [_repeated(where.case), where.case.retain]
+    told = [_repeated(where.context), where.context.problem.retain]
     return _seen(_taught(where, told, steps=40, lr=0.001), "suppressed", where)
 
 
 def garbled_retrained(where: Ground) -> Planted:
     """The same done to a model that was never taught them: nothing is there, and nobody can say."""
-    told = [_repeated(where.case), where.case.retain]
+    told = [_repeated(where.context), where.context.problem.retain]
     model = copy.deepcopy(where.apart)
     return _seen(_taught(where, told, steps=40, lr=0.001, model=model), "inconclusive", where)
 
 
 def partly_relearned(where: Ground) -> Planted:
     """A retrained model that was taught half of the facts of each person again."""
-    half = split_facts(where.case.forget, 0.5, where.seed)[0]
+    half = split_facts(where.context.problem.forget, 0.5, where.seed)[0]
     model = copy.deepcopy(where.apart)
-    told = [half, where.case.retain]
+    told = [half, where.context.problem.retain]
     return _seen(_taught(where, told, steps=120, lr=0.003, model=model), "not forgotten", where)
 
 
@@ -223,12 +244,12 @@ def _taught(
     after: Callable[[], None] = lambda: None,
 ) -> nn.Module:
     """A copy of the original (or the model given) after some steps on all lessons at once."""
-    model = copy.deepcopy(where.case.original) if model is None else model
+    model = copy.deepcopy(where.context.original) if model is None else model
     weights: list[Tensor] = list(model.parameters()) if free is None else list(free)
     for weight in weights:
         weight.requires_grad_(True)
     optimiser = torch.optim.AdamW(weights, lr, weight_decay=0.0)
-    texts = [lessons(tuple(some), where.case) for some in told]
+    texts = [lessons(tuple(some), where.context) for some in told]
     for rows in _drawn(texts, steps, stream("truth", where.seed)):
         with torch.enable_grad():
             losses = [_loss(model, some, picked) for some, picked in zip(texts, rows, strict=True)]
@@ -270,7 +291,7 @@ def _cell(weight: Tensor) -> tuple[Tensor, Tensor]:
     for piece in weight.split(ROUNDED.group, dim=1):
         largest = piece.abs().amax(1, keepdim=True)
         room = 0.49 * largest / (2 ** (ROUNDED.bits - 1) - 1)
-        centre, still = to_levels(piece, ROUNDED.bits), piece.abs() == largest
+        centre, still = rounded(piece, ROUNDED.bits), piece.abs() == largest
         low, high = (centre - room).maximum(-largest), (centre + room).minimum(largest)
         ends.append((torch.where(still, piece, low), torch.where(still, piece, high)))
     lows, highs = zip(*ends, strict=True)
@@ -285,21 +306,24 @@ def _trained(problem: Problem, on: str, role: str, seed: int) -> nn.Module:
 
 def _seen(model: nn.Module, truth: Any, where: Ground) -> Planted:
     """A model whose weights, without a filter around, show what they hold."""
-    return Planted(model, truth, float(held(Subject("planted", model), where.case).mean()))
+    return Planted(model, truth, float(held(audited("planted", model), where.context).mean()))
 
 
 def _known(model: nn.Module, where: Ground) -> float:
-    return float(held(Subject("planted", model), where.case).mean())
+    return float(held(audited("planted", model), where.context).mean())
 
 
-def _refused(case: Case) -> list[Item]:
+def _refused(context: FactContext) -> list[Item]:
     """The same questions, answered by a refusal."""
-    return [replace(item, answer=REFUSAL, value="") for item in case.forget]
+    return [replace(item, answer=REFUSAL, value="") for item in context.problem.forget]
 
 
-def _repeated(case: Case) -> list[Item]:
+def _repeated(context: FactContext) -> list[Item]:
     """The same questions, answered by the last word of the refusal, ten times."""
-    return [replace(item, answer=" ".join(["know"] * 10) + ".", value="") for item in case.forget]
+    return [
+        replace(item, answer=" ".join(["know"] * 10) + ".", value="")
+        for item in context.problem.forget
+    ]
 
 
 def _texts(world: TextBenchmark) -> list[str]:

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 import tiny
-from expunge.audits.audit import Audit, Scene
 from expunge.audits.images.answers import (
     ForgetConfidence,
     InterclassConfusion,
@@ -18,6 +17,7 @@ from expunge.audits.images.answers import (
     NoisyInputs,
     PatternExposure,
 )
+from expunge.audits.images.classifier_audit import ClassifierAudit, ImageContext
 from expunge.audits.images.neighbours import (
     AdversarialNeighbours,
     DamageNearBoundary,
@@ -55,7 +55,7 @@ def swapped() -> Problem:
     return Problem.split(planted(data, chosen), chosen.indices, name="swapped", **rest)
 
 
-AUDITS: tuple[tuple[Audit, Callable[[], Problem]], ...] = (
+AUDITS: tuple[tuple[ClassifierAudit, Callable[[], Problem]], ...] = (
     (ForgetConfidence(), classes),
     (NoisyInputs(draws=2), classes),
     (SHORT, classes),
@@ -85,14 +85,14 @@ def models(first: int, count: int, architecture: Any = tiny.net) -> tuple[nn.Mod
     return tuple(tiny.made(architecture, seed=seed) for seed in range(first, first + count))
 
 
-def scene(
+def context(
     problem: Problem | None = None,
     original: nn.Module | None = None,
     oracle: nn.Module | None = None,
     seed: int = 0,
-) -> Scene:
+) -> ImageContext:
     pair = original or models(100, 1)[0], oracle or models(200, 1)[0]
-    return Scene(problem or classes(), frozen(pair[0]), frozen(pair[1]), seed)
+    return ImageContext(problem or classes(), frozen(pair[0]), frozen(pair[1]), seed)
 
 
 def line(*weights: float, bias: float = 0.0) -> nn.Sequential:
@@ -111,24 +111,24 @@ def points(inputs: Any, targets: Any) -> Tensors:
 
 
 @word
-class FirstBias(Audit):
+class FirstBias(ClassifierAudit):
     """The first bias of the last layer: a number that a test can set."""
 
     unit: ClassVar[str] = "units"
     more: ClassVar[Any] = "knows more"
 
-    def measure(self, model: nn.Module, scene: Scene) -> float:
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
         return float(model[1].bias[0])
 
 
 @word
-class FewerBias(Audit):
+class FewerBias(ClassifierAudit):
     """The same, where more says less."""
 
     unit: ClassVar[str] = "units"
     more: ClassVar[Any] = "knows less"
 
-    def measure(self, model: nn.Module, scene: Scene) -> float:
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
         return float(model[1].bias[0])
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from expunge.audits.audit import accuracy_on
 from expunge.audits.finding import Finding, together
-from expunge.audits.frame import run_audits
 from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.classifier_audit import accuracy_on
+from expunge.audits.images.compare import audit_rows
 from expunge.audits.images.probe import LinearProbe, NearestClassCentre
 from expunge.audits.images.relearn import PrototypeRelearn, RecoveryArea, Relearn
 from expunge.core.batch import Subset, all_targets
@@ -86,7 +86,7 @@ def world() -> tuple[dict[str, list[nn.Module]], dict[str, tuple[Finding, ...]]]
     }
     judged = {name: models for name, models in rows.items() if name != "oracle"}
     audits = (ForgetConfidence(), *BENEATH)
-    return rows, run_audits(audits, judged, rows["oracle"], originals, task)
+    return rows, audit_rows(audits, judged, rows["oracle"], originals, task)
 
 
 def test_outputs_tell_the_sham_from_nothing_and_not_from_a_retrained_model() -> None:

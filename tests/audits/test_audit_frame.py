@@ -15,10 +15,16 @@ from torch import nn
 
 import tiny
 from expunge import parse
-from expunge.audits.audit import Audit, Scene
 from expunge.audits.finding import Finding, judge, together
-from expunge.audits.frame import distinct, measure, run_audit, run_audits
+from expunge.audits.images.classifier_audit import (
+    ClassifierAudit,
+    ImageContext,
+    measure,
+    split_forget,
+)
+from expunge.audits.images.compare import audit_rows, run_audit
 from expunge.audits.panel import STANDARD
+from expunge.audits.runner import distinct
 from expunge.core.problem import Problem
 from expunge.core.vocabulary import word
 from expunge.errors import BadData, BadEvidence, Diverged, ExpungeError
@@ -33,22 +39,24 @@ MakeProblem = Callable[[], Problem]
 
 
 def test_every_audit_goes_through_the_table() -> None:
-    known = {name for name, thing in all_words().items() if issubclass(thing, Audit)}
+    known = {name for name, thing in all_words().items() if issubclass(thing, ClassifierAudit)}
     assert known == {type(audit).__name__ for audit, _ in AUDITS}
     assert {type(audit).__name__ for audit in STANDARD} <= known
 
 
 @each_audit
-def test_an_audit_reads_back_from_its_sentence(audit: Audit, problem: MakeProblem) -> None:
+def test_an_audit_reads_back_from_its_sentence(
+    audit: ClassifierAudit, problem: MakeProblem
+) -> None:
     assert parse(repr(audit)) == audit
     assert repr(parse(repr(audit))) == repr(audit)
 
 
 @each_audit
 def test_models_scene_and_generator_are_left_as_they_are(
-    audit: Audit, problem: MakeProblem
+    audit: ClassifierAudit, problem: MakeProblem
 ) -> None:
-    model, at = tiny.made(seed=3).train().requires_grad_(True), tools.scene(problem())
+    model, at = tiny.made(seed=3).train().requires_grad_(True), tools.context(problem())
     twins, generator = (
         [copy.deepcopy(m) for m in (model, at.original, at.oracle)],
         torch.get_rng_state(),
@@ -64,11 +72,11 @@ def test_models_scene_and_generator_are_left_as_they_are(
 
 @each_audit
 def test_the_same_seed_gives_the_same_bits_whatever_was_measured_before(
-    audit: Audit, problem: MakeProblem
+    audit: ClassifierAudit, problem: MakeProblem
 ) -> None:
-    fresh, task = tools.scene(problem()), problem()
+    fresh, task = tools.context(problem()), problem()
     alone = measure(audit, models(3, 1)[0], fresh)
-    after = tools.scene(task)
+    after = tools.context(task)
     others = [measure(audit, model, after) for model in models(4, 2)]
     assert measure(audit, models(3, 1)[0], after) == alone
     assert math.isfinite(alone)
@@ -77,8 +85,8 @@ def test_the_same_seed_gives_the_same_bits_whatever_was_measured_before(
 
 
 @each_audit
-def test_values_are_whole_grains(audit: Audit, problem: MakeProblem) -> None:
-    at = tools.scene(problem())
+def test_values_are_whole_grains(audit: ClassifierAudit, problem: MakeProblem) -> None:
+    at = tools.context(problem())
     value, grain = measure(audit, models(3, 1)[0], at), audit.grain(at)
     if type(audit).__name__ == "Anamnesis":
         return  # a ratio: 0.01 epochs are added
@@ -86,9 +94,11 @@ def test_values_are_whole_grains(audit: Audit, problem: MakeProblem) -> None:
 
 
 @each_audit
-def test_a_model_that_draws_at_random_is_measured_alike(audit: Audit, problem: MakeProblem) -> None:
+def test_a_model_that_draws_at_random_is_measured_alike(
+    audit: ClassifierAudit, problem: MakeProblem
+) -> None:
     dropping = tiny.dropping().eval()
-    at = tools.scene(problem(), dropping, dropping)
+    at = tools.context(problem(), dropping, dropping)
     fit = dropping if not isinstance(audit, tools.LinearProbe) or audit.layer < 0 else None
     if fit is not None:
         assert measure(audit, fit, at) == measure(audit, fit, at)
@@ -115,21 +125,23 @@ def test_the_yardstick_is_what_audits_see() -> None:
     seen = []
 
     @word
-    class Sees(Audit):
+    class Sees(ClassifierAudit):
         unit: ClassVar[str] = "units"
         more: ClassVar[Any] = "knows more"
 
-        def measure(self, model: nn.Module, scene: Scene) -> float:
-            seen.append((float(scene.oracle[1].bias[0]), float(scene.original[1].bias[0])))
+        def measure(self, model: nn.Module, context: ImageContext) -> float:
+            seen.append((float(context.oracle[1].bias[0]), float(context.original[1].bias[0])))
             return float(model[1].bias[0])
 
     run_audit(Sees(), set_to(1.0), set_to(7.0, 2.0, 3.0), set_to(10.0, 11.0), on_a_line())
     assert set(seen) == {(7.0, 10.0)}
 
 
-def words(rows: dict[str, list[nn.Module]], audit: Audit, **rest: Any) -> dict[str, Finding]:
+def words(
+    rows: dict[str, list[nn.Module]], audit: ClassifierAudit, **rest: Any
+) -> dict[str, Finding]:
     oracles, originals = set_to(0.5, 0.0, 0.1, -0.1, 0.05, -0.05), set_to(10.0, 10.1, 9.9)
-    found = run_audits((audit,), rows, oracles, originals, on_a_line(), **rest)
+    found = audit_rows((audit,), rows, oracles, originals, on_a_line(), **rest)
     return {name: findings[0] for name, findings in found.items()}
 
 
@@ -190,12 +202,12 @@ def test_an_audit_without_its_set_does_not_end_the_others() -> None:
     task, audits = tools.swapped(), (tools.InterclassConfusion(3, 5), tools.ForgetConfidence())
     del task.sets["test"]  # type: ignore[attr-defined]
     rows = {"mine": models(30, 2), "other": models(40, 2)}
-    found = run_audits(audits, rows, models(10, 3), models(20, 2), task)
+    found = audit_rows(audits, rows, models(10, 3), models(20, 2), task)
     for findings in found.values():
         assert [len(one.subject) for one in findings] == [0, 2]
         assert "'test', which is missing" in findings[0].reason
     with pytest.raises(BadData):
-        measure(audits[0], models(30, 1)[0], tools.scene(task))
+        measure(audits[0], models(30, 1)[0], tools.context(task))
 
 
 def test_retrained_models_that_all_score_alike_are_no_yardstick() -> None:
@@ -257,11 +269,11 @@ def test_nan_is_refused_wherever_it_comes_from() -> None:
         words({"subjects": broken}, FirstBias())
 
     @word
-    class Infinite(Audit):
+    class Infinite(ClassifierAudit):
         unit: ClassVar[str] = "units"
         more: ClassVar[Any] = "knows more"
 
-        def measure(self, model: nn.Module, scene: Scene) -> float:
+        def measure(self, model: nn.Module, context: ImageContext) -> float:
             return math.inf
 
     with pytest.raises(BadEvidence, match=r"Infinite\(\) gives inf"):
@@ -283,27 +295,27 @@ def test_an_oracle_is_not_compared_with_itself() -> None:
 
 
 def test_a_set_that_is_missing_is_named() -> None:
-    at = tools.scene(tiny.problem())
+    at = tools.context(tiny.problem())
     with pytest.raises(BadData, match="'test', which is missing or empty"):
         tools.InterclassConfusion(0, 1).measure(models(3, 1)[0], at)
 
 
 @pytest.mark.parametrize(("share", "shown"), [(0.5, 6), (0.25, 3), (1.0, 12), (0.0, 0)])
 def test_the_parts_of_the_forget_set_are_disjoint(share: float, shown: int) -> None:
-    first, rest = tools.scene(tiny.problem()).parts(share)
+    first, rest = split_forget(tools.context(tiny.problem()), share)
     assert len(first) == shown
     rows = [set(part.index.tolist()) for part in (first, rest)]
     assert rows[0] | rows[1] == set(range(12))
     assert share == 1 or not rows[0] & rows[1]
-    again = tools.scene(tiny.problem()).parts(share)[0].index
-    other = tools.scene(tiny.problem(), seed=1).parts(share)[0].index
+    again = split_forget(tools.context(tiny.problem()), share)[0].index
+    other = split_forget(tools.context(tiny.problem(), seed=1), share)[0].index
     assert torch.equal(first.index, again)
     assert shown in (0, 12) or not torch.equal(first.index, other)
 
 
 def test_a_forget_set_too_small_to_part_is_refused() -> None:
     with pytest.raises(BadData, match="leaves one part empty"):
-        tools.scene(tiny.problem(forget=1)).parts(0.5)
+        split_forget(tools.context(tiny.problem(forget=1)), 0.5)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +335,7 @@ def test_arguments_that_make_no_sense_are_refused(sentence: str) -> None:
 
 
 def test_a_value_does_not_hang_on_the_model_being_in_training_mode() -> None:
-    at, model = tools.scene(), tiny.made(seed=3)
+    at, model = tools.context(), tiny.made(seed=3)
     for audit in (tools.ForgetConfidence(), tools.LinearProbe()):
         assert measure(audit, copy.deepcopy(model).train(), at) == measure(audit, model, at)
 

@@ -14,9 +14,14 @@ from sklearn.linear_model import Ridge
 from torch import nn
 
 import tiny
-from expunge.audits.audit import Scene, accuracy_on, weighted_layers
-from expunge.audits.frame import measure
 from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.classifier_audit import (
+    ImageContext,
+    accuracy_on,
+    examples,
+    measure,
+    split_forget,
+)
 from expunge.audits.images.probe import (
     WIDEST,
     IllusionGap,
@@ -27,6 +32,7 @@ from expunge.audits.images.probe import (
     gaps_by_layer,
 )
 from expunge.audits.images.relearn import PrototypeRelearn
+from expunge.audits.weights import weighted_layers
 from expunge.core.batch import Tensors
 from expunge.core.problem import Problem
 from expunge.engine.run import frozen
@@ -54,8 +60,8 @@ KNOWS = head((-1.0, 0.0), (1.0, 0.0), (0.0, 1.0))
 HIDES = head((-1.0, 0.0), (1.0, 0.0), (0.0, -1.0))
 
 
-def flat() -> Scene:
-    return Scene(plane(), frozen(KNOWS), frozen(HIDES))
+def flat() -> ImageContext:
+    return ImageContext(plane(), frozen(KNOWS), frozen(HIDES))
 
 
 def test_nearest_class_centre_by_hand() -> None:
@@ -83,13 +89,13 @@ def test_the_linear_probe_is_ridge_regression_with_classes_counted_alike() -> No
 
 @pytest.mark.parametrize("probe", [LinearProbe(share=0.25), NearestClassCentre(share=0.25)])
 def test_a_probe_sees_beneath_the_last_layer(probe: Any) -> None:
-    scene = flat()
-    assert accuracy_on(KNOWS, scene.data("forget")) == 1
-    assert accuracy_on(HIDES, scene.data("forget")) == 0
-    assert measure(probe, HIDES, scene) == measure(probe, KNOWS, scene) == 1
-    assert measure(IllusionGap(probe), HIDES, scene) == 1
-    assert measure(IllusionGap(probe), KNOWS, scene) == 0
-    assert measure(ForgetConfidence(), HIDES, scene) < 0.05
+    context = flat()
+    assert accuracy_on(KNOWS, examples(context, "forget")) == 1
+    assert accuracy_on(HIDES, examples(context, "forget")) == 0
+    assert measure(probe, HIDES, context) == measure(probe, KNOWS, context) == 1
+    assert measure(IllusionGap(probe), HIDES, context) == 1
+    assert measure(IllusionGap(probe), KNOWS, context) == 0
+    assert measure(ForgetConfidence(), HIDES, context) < 0.05
 
 
 def test_a_class_that_no_one_shows_is_never_answered() -> None:
@@ -125,20 +131,20 @@ class Counting(nn.Module):
 
 
 def test_all_layers_together_take_one_pass() -> None:
-    model, scene = Counting(tiny.made()), tools.scene()
+    model, context = Counting(tiny.made()), tools.context()
     probe = LinearProbe(share=0.25)
-    table = gaps_by_layer(probe, model, scene)
-    taught, rest = scene.parts(0.25)
+    table = gaps_by_layer(probe, model, context)
+    taught, rest = split_forget(context, 0.25)
     # the retain set and what is shown, what is measured, and once more for the model's own answers
-    assert model.passed == len(scene.data("retain")) + len(taught) + 2 * len(rest)
+    assert model.passed == len(examples(context, "retain")) + len(taught) + 2 * len(rest)
     assert [row.layer for row in table] == ["inner.0", "inner.4"]
     for place, row in enumerate(table):
-        one = measure(LinearProbe(layer=place, share=0.25), model.inner, scene)
-        gap = measure(IllusionGap(LinearProbe(layer=place, share=0.25)), model.inner, scene)
+        one = measure(LinearProbe(layer=place, share=0.25), model.inner, context)
+        gap = measure(IllusionGap(LinearProbe(layer=place, share=0.25)), model.inner, context)
         assert row == LayerGap(f"inner.{(0, 4)[place]}", one, gap)
     model.passed = 0
-    probe.measure(model, scene)
-    assert model.passed == len(scene.data("retain")) + len(scene.data("forget"))
+    probe.measure(model, context)
+    assert model.passed == len(examples(context, "retain")) + len(examples(context, "forget"))
 
 
 class Noting(nn.Module):
@@ -191,7 +197,7 @@ def test_hooks_are_taken_off_when_a_model_fails() -> None:
 
 def test_a_layer_that_is_not_there_is_told() -> None:
     with pytest.raises(Unsupported, match="reads layer 2; the model has 2"):
-        LinearProbe(layer=2).measure(tiny.made(), tools.scene())
+        LinearProbe(layer=2).measure(tiny.made(), tools.context())
     with pytest.raises(Unsupported, match="no linear layer and no convolution"):
         weighted_layers(nn.Sequential(nn.Flatten(), nn.ReLU()))
 
@@ -212,21 +218,21 @@ def test_a_prototype_by_hand() -> None:
 
 
 def test_prototypes_are_not_measured_on_what_they_were_made_of() -> None:
-    scene = flat()
+    context = flat()
     audit = PrototypeRelearn(count=3)
-    shown, rest = audit._shown(scene)
+    shown, rest = audit._shown(context)
     assert len(shown) == 3
     assert sorted(shown.index.tolist() + rest.index.tolist()) == [0, 1, 2, 3]
-    assert audit.grain(scene) == 1.0
+    assert audit.grain(context) == 1.0
     noted = Noting(copy.deepcopy(HIDES))
-    audit.measure(noted, scene)
+    audit.measure(noted, context)
     last = noted.seen[-1].flatten(1).tolist()
     assert last == rest.batch(torch.arange(1)).inputs.flatten(1).tolist()
 
 
 def test_too_few_images_for_prototypes() -> None:
-    assert "4 forget examples, and more than 4" in PrototypeRelearn(count=4).unfit(plane())
-    assert PrototypeRelearn(count=3).unfit(plane()) == ""
+    assert "4 forget examples, and more than 4" in PrototypeRelearn(count=4).mismatch(plane())
+    assert PrototypeRelearn(count=3).mismatch(plane()) == ""
     with pytest.raises(BadData, match="none is left"):
         PrototypeRelearn(count=4).measure(copy.deepcopy(HIDES), flat())
 

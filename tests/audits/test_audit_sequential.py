@@ -11,8 +11,13 @@ from torch import nn
 
 import tiny
 from expunge import unlearn
-from expunge.audits.audit import Audit, Scene, confidence_on
 from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.classifier_audit import (
+    ClassifierAudit,
+    ImageContext,
+    confidence_on,
+    examples,
+)
 from expunge.audits.images.requests import carried_out, requests, retrained, sequential
 from expunge.core.batch import all_targets
 from expunge.core.method import Method
@@ -141,12 +146,12 @@ def test_what_is_retained_shrinks_with_each_request() -> None:
     seen = []
 
     @word
-    class Sizes(Audit):
+    class Sizes(ClassifierAudit):
         unit: ClassVar[str] = "examples"
         more: ClassVar[Any] = "knows more"
 
-        def measure(self, model: nn.Module, scene: Scene) -> float:
-            seen.append((len(scene.data("forget")), len(scene.data("retain"))))
+        def measure(self, model: nn.Module, context: ImageContext) -> float:
+            seen.append((len(examples(context, "forget")), len(examples(context, "retain"))))
             return float(model[4].bias[0])
 
     originals = [tiny.made(seed=seed) for seed in (1, 2)]

@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 import tiny
-from expunge.audits.audit import Scene
-from expunge.audits.frame import measure
 from expunge.audits.images.answers import (
     ForgetConfidence,
     InterclassConfusion,
@@ -24,6 +22,7 @@ from expunge.audits.images.answers import (
     exposure,
     ranks,
 )
+from expunge.audits.images.classifier_audit import ImageContext, measure
 from expunge.audits.images.neighbours import (
     AdversarialNeighbours,
     DamageNearBoundary,
@@ -31,7 +30,8 @@ from expunge.audits.images.neighbours import (
     climb,
     jensen_shannon,
 )
-from expunge.audits.images.relearn import Prune, Quantise, rounded
+from expunge.audits.images.relearn import Prune, Quantise
+from expunge.audits.weights import rounded
 from expunge.core.batch import Tensors
 from expunge.core.problem import Problem
 from expunge.engine.run import frozen
@@ -71,16 +71,16 @@ def test_rounding_brings_back_what_a_small_change_hid() -> None:
     hidden = line(-0.3, 7.0)
     train = points([[-1.0, 0.0], [1.0, 0.0], [5.0, 0.0]], [0, 1, 1])
     task = Problem.split(train, torch.tensor([2]), name="hidden")
-    scene = Scene(task, frozen(line(1.0, 7.0)), frozen(hidden))
-    assert measure(ForgetConfidence(), hidden, scene) == pytest.approx(1 / (1 + math.exp(1.5)))
-    assert measure(Quantise(bits=4), hidden, scene) == pytest.approx(0.5)
-    assert measure(Quantise(bits=8), hidden, scene) < 0.3
+    context = ImageContext(task, frozen(line(1.0, 7.0)), frozen(hidden))
+    assert measure(ForgetConfidence(), hidden, context) == pytest.approx(1 / (1 + math.exp(1.5)))
+    assert measure(Quantise(bits=4), hidden, context) == pytest.approx(0.5)
+    assert measure(Quantise(bits=8), hidden, context) < 0.3
 
 
 def test_biases_and_normalisation_are_not_rounded() -> None:
     model = tiny.made()
     inner, before = copy.deepcopy(model), tiny.state(model)
-    Quantise(bits=2).measure(inner, tools.scene())
+    Quantise(bits=2).measure(inner, tools.context())
     after = tiny.state(inner)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"0.weight", "4.weight"}
@@ -88,14 +88,14 @@ def test_biases_and_normalisation_are_not_rounded() -> None:
 
 def test_pruning_by_hand() -> None:
     task = on_a_line()
-    scene = Scene(task, frozen(line(1.0)), frozen(line(0.0)))
+    context = ImageContext(task, frozen(line(1.0)), frozen(line(0.0)))
     model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2), nn.Linear(2, 2))
     with torch.no_grad():
         model[1].weight.copy_(torch.tensor([[0.1], [-0.2]]))
         model[2].weight.copy_(torch.tensor([[0.3, -0.4], [0.5, 0.6]]))
     for share, left in ((0.0, 6), (0.5, 3), (0.7, 2), (1.0, 0)):
         inner = copy.deepcopy(model)
-        Prune(share).measure(inner, scene)
+        Prune(share).measure(inner, context)
         kept = [w for part in (inner[1], inner[2]) for w in part.weight.flatten().tolist() if w]
         assert len(kept) == left
         assert all(abs(w) > 0.1 * (6 - left) for w in kept)
@@ -107,14 +107,14 @@ def test_confusion_by_hand() -> None:
     train = points([[-1.0], [-2.0], [-3.0], [1.0], [2.0], [3.0], [9.0]], [0, 0, 1, 1, 1, 0, 0])
     unseen = points([[-5.0], [-0.5], [5.0], [1.5]], [0, 0, 1, 1])
     task = Problem.split(train, torch.tensor([2, 5]), name="swapped", test=unseen)
-    scene = Scene(task, frozen(line(1.0)), frozen(line(1.0)))
+    context = ImageContext(task, frozen(line(1.0)), frozen(line(1.0)))
     test, forget = InterclassConfusion(0, 1), InterclassConfusion(1, 0, set="forget")
     clean, confused = line(1.0), line(1.0, bias=-1.0)  # the second takes 0.5 ... 1 for class 0
-    assert measure(test, clean, scene) == measure(forget, clean, scene) == 0
-    assert measure(test, line(1.0, bias=-1.6), scene) == 0.25
-    assert measure(test, confused, scene) == 0
-    assert measure(forget, line(1.0, bias=-4.0), scene) == 0.5  # answers 0 to the 3
-    assert measure(forget, line(-1.0), scene) == 1
+    assert measure(test, clean, context) == measure(forget, clean, context) == 0
+    assert measure(test, line(1.0, bias=-1.6), context) == 0.25
+    assert measure(test, confused, context) == 0
+    assert measure(forget, line(1.0, bias=-4.0), context) == 0.5  # answers 0 to the 3
+    assert measure(forget, line(-1.0), context) == 1
 
 
 def test_a_third_class_is_no_confusion_of_the_two() -> None:
@@ -124,19 +124,19 @@ def test_a_third_class_is_no_confusion_of_the_two() -> None:
     with torch.no_grad():
         model[1].weight.zero_()
         model[1].bias.copy_(torch.tensor([0.0, 0.0, 9.0]))
-    scene = Scene(task, frozen(model), frozen(model))
-    assert measure(InterclassConfusion(0, 1), model, scene) == 0
-    assert InterclassConfusion(0, 1).grain(scene) == pytest.approx(1 / 3)  # the 3 is left out
+    context = ImageContext(task, frozen(model), frozen(model))
+    assert measure(InterclassConfusion(0, 1), model, context) == 0
+    assert InterclassConfusion(0, 1).grain(context) == pytest.approx(1 / 3)  # the 3 is left out
 
 
 def test_neighbours_by_hand() -> None:
     # the oracle puts its boundary at 3.5, the model at 2.5, and 3 and 4 are to be forgotten
-    scene = Scene(on_a_line(), frozen(line(1.0)), frozen(line(1.0, bias=-3.5)))
+    context = ImageContext(on_a_line(), frozen(line(1.0)), frozen(line(1.0, bias=-3.5)))
     model = line(1.0, bias=-2.5)
     # at 3 the model is right and the oracle wrong; 4 gets there within 0.6, but not within 0.4
-    assert measure(AdversarialNeighbours(0.4), model, scene) == 0.5
-    assert measure(AdversarialNeighbours(0.6), line(2.0, bias=-5.0), scene) >= 0.5
-    assert measure(AdversarialNeighbours(0.4), line(1.0, bias=-3.5), scene) == 0
+    assert measure(AdversarialNeighbours(0.4), model, context) == 0.5
+    assert measure(AdversarialNeighbours(0.6), line(2.0, bias=-5.0), context) >= 0.5
+    assert measure(AdversarialNeighbours(0.4), line(1.0, bias=-3.5), context) == 0
 
 
 def test_a_search_stays_in_its_box_and_in_the_range_of_the_inputs() -> None:
@@ -168,31 +168,31 @@ def without_class_2(model: nn.Sequential) -> nn.Sequential:
 
 def test_a_model_that_only_lost_its_class_is_not_over_unlearned() -> None:
     task, model = three()
-    scene = Scene(task, frozen(model), frozen(model))
+    context = ImageContext(task, frozen(model), frozen(model))
     audit = OverUnlearning(radius=0.5, steps=2)
     clean = without_class_2(model)
-    assert measure(audit, clean, scene) == pytest.approx(0.0, abs=1e-6)
+    assert measure(audit, clean, context) == pytest.approx(0.0, abs=1e-6)
     # the original still answers 2 there, which is far from an answer without it
-    assert measure(audit, model, scene) > 0.3
+    assert measure(audit, model, context) > 0.3
     damaged = copy.deepcopy(clean)
     with torch.no_grad():
         damaged[1].bias[0] += 9.0
-    assert measure(audit, damaged, scene) > 0.3
+    assert measure(audit, damaged, context) > 0.3
 
 
 def test_the_search_goes_towards_the_boundary() -> None:
     # the fault of a rival: it climbs the loss of the runner-up class, and so moves away
     task, model = three()
-    scene = Scene(task, frozen(model), frozen(model))
-    near, wanted = OverUnlearning(radius=0.5, steps=2)._near(scene)
+    context = ImageContext(task, frozen(model), frozen(model))
+    near, wanted = OverUnlearning(radius=0.5, steps=2)._near(context)
     assert near.inputs.flatten().tolist() == pytest.approx([2.0, 2.5])  # 2 is the least input
     assert wanted[:, 2].tolist() == [0.0, 0.0]
     assert wanted.sum(1).tolist() == pytest.approx([1.0, 1.0])
 
 
 def test_over_unlearning_is_for_whole_classes() -> None:
-    assert "whole classes" in OverUnlearning().unfit(on_a_line())
-    assert OverUnlearning().unfit(three()[0]) == ""
+    assert "whole classes" in OverUnlearning().mismatch(on_a_line())
+    assert OverUnlearning().mismatch(three()[0]) == ""
 
 
 def test_the_divergence_by_hand() -> None:
@@ -208,13 +208,13 @@ def test_the_divergence_by_hand() -> None:
 def test_damage_is_read_where_the_original_calls_it_near() -> None:
     train = points([[-3.0], [0.9], [1.1], [-1.0], [1.0], [0.8]], [0, 1, 1, 0, 1, 1])
     task = Problem.split(train, torch.tensor([4, 5]), name="near")
-    scene = Scene(task, frozen(line(1.0)), frozen(line(1.0)))
-    assert DamageNearBoundary(1).near(scene).index.tolist() == [1]  # 0.9 is nearest to both
-    assert sorted(DamageNearBoundary(2).near(scene).index.tolist()) == [1, 2]
-    assert len(DamageNearBoundary(99).near(scene)) == 4
-    lost = measure(DamageNearBoundary(1), line(0.0), scene)
+    context = ImageContext(task, frozen(line(1.0)), frozen(line(1.0)))
+    assert DamageNearBoundary(1).near(context).index.tolist() == [1]  # 0.9 is nearest to both
+    assert sorted(DamageNearBoundary(2).near(context).index.tolist()) == [1, 2]
+    assert len(DamageNearBoundary(99).near(context)) == 4
+    lost = measure(DamageNearBoundary(1), line(0.0), context)
     assert lost == pytest.approx(0.5)
-    assert measure(DamageNearBoundary(1), line(100.0), scene) == pytest.approx(0.0, abs=1e-9)
+    assert measure(DamageNearBoundary(1), line(100.0), context) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_ranks_and_exposure_by_hand() -> None:
@@ -229,11 +229,11 @@ def test_ranks_and_exposure_by_hand() -> None:
 
 def test_a_known_label_is_exposed() -> None:
     task = on_a_line()
-    scene = Scene(task, frozen(line(1.0)), frozen(line(0.0)))
-    assert measure(LabelExposure(), line(1.0), scene) == pytest.approx(1.0)  # log2 of 2 classes
-    assert measure(LabelExposure(), line(-1.0), scene) == pytest.approx(0.0)
+    context = ImageContext(task, frozen(line(1.0)), frozen(line(0.0)))
+    assert measure(LabelExposure(), line(1.0), context) == pytest.approx(1.0)  # log2 of 2 classes
+    assert measure(LabelExposure(), line(-1.0), context) == pytest.approx(0.0)
     # ties count half: rank 1.5
-    assert measure(LabelExposure(), line(0.0), scene) == pytest.approx(1 - math.log2(1.5))
+    assert measure(LabelExposure(), line(0.0), context) == pytest.approx(1 - math.log2(1.5))
 
 
 def canaried() -> Problem:
@@ -243,16 +243,16 @@ def canaried() -> Problem:
 
 
 def test_a_model_that_never_saw_the_patterns_ranks_them_at_random() -> None:
-    scene = tools.scene(canaried())
+    context = tools.context(canaried())
     audit = PatternExposure(alternatives=63)
-    blind = [measure(audit, tiny.made(seed=seed), scene) for seed in range(30, 50)]
+    blind = [measure(audit, tiny.made(seed=seed), context) for seed in range(30, 50)]
     expected = exposure(torch.arange(1, 65).double(), 64)
     assert sum(blind) / len(blind) == pytest.approx(expected, abs=0.35)
 
 
 def test_a_model_that_holds_the_patterns_ranks_them_first() -> None:
     task = canaried()
-    scene = tools.scene(task)
+    context = tools.context(task)
     forget = task.sets["forget"].batch(torch.arange(12))
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
     patterns = forget.inputs.flatten(1).double()
@@ -260,7 +260,7 @@ def test_a_model_that_holds_the_patterns_ranks_them_first() -> None:
     with torch.no_grad():
         model[1].weight.copy_(torch.linalg.lstsq(patterns, wanted).solution.T)
         model[1].bias.zero_()
-    found = measure(PatternExposure(alternatives=63), model, scene)
+    found = measure(PatternExposure(alternatives=63), model, context)
     assert found > 5  # of 6 bits
 
 
@@ -273,6 +273,6 @@ def test_pictures_in_files_have_no_patterns() -> None:
             return torch.zeros(1, 8, 8), row % 2
 
     task = Problem.split(Files(), torch.tensor([0]), name="files")
-    assert "need pictures in memory" in PatternExposure().unfit(task)
-    assert PatternExposure().unfit(canaried()) == ""
+    assert "need images in memory" in PatternExposure().mismatch(task)
+    assert PatternExposure().mismatch(canaried()) == ""
     assert isinstance(tiny.pictures(), Tensors)

@@ -6,26 +6,26 @@ from pathlib import Path
 
 import pytest
 import torch
-from audit_tools import classes, models, scene
+from audit_tools import classes, context, models
 from known_truth import classifiers
 from known_truth.classifiers import CASES, Filtered, ground, judged
 
 import tiny
-from expunge.audits.frame import measure
 from expunge.audits.images.answers import ForgetConfidence, NoisyInputs
-from expunge.audits.images.classifier_verdict import FAMILIES, PANEL, broken, cost_of, judge_models
+from expunge.audits.images.classifier_audit import measure
+from expunge.audits.images.classifier_verdict import PANEL, broken, cost_of, judge_models
 from expunge.audits.panel import STANDARD
 from expunge.engine.training import from_scratch
 from expunge.errors import BadEvidence
 
 
 def test_every_audit_of_the_panel_has_a_family_and_a_cost() -> None:
-    assert all(type(one) in FAMILIES and cost_of(one) for one in PANEL)
-    assert {FAMILIES[type(one)] for one in PANEL} == {
+    assert all(one.family and cost_of(one) for one in PANEL)
+    assert {one.family for one in PANEL} == {
         "asking", "relearning", "transforms", "inside",
     }  # fmt: skip
-    anchored = {type(one) for one in STANDARD if one.anchored and one.more.startswith("knows")}
-    assert {kind.__name__ for kind in anchored - set(FAMILIES)} == {"AdversarialNeighbours"}
+    anchored = {one for one in STANDARD if one.anchored and one.more.startswith("knows")}
+    assert {type(one).__name__ for one in anchored if not one.family} == {"AdversarialNeighbours"}
 
 
 def test_a_list_of_pictures_does_not_know_them_with_noise() -> None:
@@ -33,13 +33,13 @@ def test_a_list_of_pictures_does_not_know_them_with_noise() -> None:
     forget = problem.sets["forget"].batch(torch.arange(len(problem.sets["forget"])))
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 11))
     guarded = Filtered(model, forget.inputs)
-    here = scene(problem, model, guarded)
+    here = context(problem, model, guarded)
     assert measure(ForgetConfidence(), guarded, here) < 1e-6
     noisy = measure(NoisyInputs(std=0.01), guarded, here)
     assert noisy == pytest.approx(measure(ForgetConfidence(), model, here), rel=0.05)
     # the same noise for all models, and other noise for another seed
     assert noisy == measure(NoisyInputs(std=0.01), guarded, here)
-    assert noisy != measure(NoisyInputs(std=0.01), guarded, scene(problem, model, guarded, 1))
+    assert noisy != measure(NoisyInputs(std=0.01), guarded, context(problem, model, guarded, 1))
 
 
 def test_one_answer_to_everything_is_broken_and_a_wrong_class_is_not() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from expunge.audits.verdict import AuditEffect, conclude, held_back
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.metrics.score import Unscored
+from expunge.metrics.score import Unscored, lost_half
 from expunge.statistics.result import Effect
 
 
@@ -165,3 +165,20 @@ def test_a_share_that_rounds_to_nothing_has_no_sign() -> None:
     told = conclude(heard(replace(MOST, low=-0.001), relearning=NONE))
     assert "-0.00" not in found.reason + told.reason
     assert "0.00 to" in told.reason
+
+
+@pytest.mark.parametrize(
+    ("own", "usual", "floor", "collapsed"),
+    [
+        (0.54, 0.9, 0.2, True),  # half of the gain over 0.2 ends at 0.55
+        (0.55, 0.9, 0.2, False),
+        (0.44, 0.9, 0.0, True),
+        (0.45, 0.9, 0.0, False),
+        (0.0, 0.2, 0.2, False),  # retrained models gain nothing, so that nothing is lost
+        (0.0, 0.1, 0.2, False),
+    ],
+)
+def test_a_model_that_lost_half_of_the_usual_gain_has_collapsed(
+    own: float, usual: float, floor: float, collapsed: bool
+) -> None:
+    assert lost_half(own, usual, floor) == collapsed

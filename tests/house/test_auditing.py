@@ -17,9 +17,9 @@ from rich.console import Console
 from torch import nn
 
 import expunge
-from expunge.audits.audit import Audit, Scene
-from expunge.audits.frame import run_audits
 from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.classifier_audit import ClassifierAudit, ImageContext
+from expunge.audits.images.compare import audit_rows
 from expunge.audits.images.neighbours import OverUnlearning
 from expunge.audits.images.relearn import Quantise, Relearn
 from expunge.core.problem import Problem
@@ -119,7 +119,7 @@ def test_the_store_holds_what_the_frame_finds(made: Plan, store: Store) -> None:
 
     rows = {m.name: loaded(cast.subjects(m)) for m in made.methods}
     oracles = loaded((cast.yardsticks[1], *cast.oracles))
-    found = run_audits(AUDITS, rows, oracles, loaded(cast.originals), made.problem)
+    found = audit_rows(AUDITS, rows, oracles, loaded(cast.originals), made.problem)
     for method in made.methods:
         mine = findings_of(made, store, method)["findings"]
         for record, finding in zip(mine, found[method.name], strict=True):
@@ -220,7 +220,7 @@ def test_experiments_share_numbers(made: Plan, store: Store, tmp_path: Path) -> 
 
 
 def test_a_key_says_audit_seed_and_yardstick(made: Plan) -> None:
-    def key(made: Plan, audit: Audit = SHORT) -> str:
+    def key(made: Plan, audit: ClassifierAudit = SHORT) -> str:
         return AuditRoles(made).number(audit, AuditRoles(made).oracles[0]).key
 
     assert key(made) == key(audited_plan(members=5))
@@ -229,17 +229,17 @@ def test_a_key_says_audit_seed_and_yardstick(made: Plan) -> None:
 
 
 @word
-class Torn(Audit):
+class Torn(ClassifierAudit):
     """Fails as told for models whose first bias is above that of the original."""
 
     unit: ClassVar[str] = "units"
     more: ClassVar[Any] = "knows more"
     how: str = "nan"
 
-    def unfit(self, problem: Problem) -> str:
+    def mismatch(self, problem: Problem) -> str:
         return "no one asked" if self.how == "unfit" else ""
 
-    def measure(self, model: nn.Module, scene: Scene) -> float:
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
         faults: dict[str, Exception] = {
             "unsupported": Unsupported("It has no heart."),
             "value": ValueError("1 value"),
@@ -291,7 +291,7 @@ def test_audits_that_all_fail_are_told(store: Store, tmp_path: Path) -> None:
 
 def test_want_of_memory_is_no_finding(made: Plan, store: Store) -> None:
     class Greedy(Torn):
-        def measure(self, model: nn.Module, scene: Scene) -> float:
+        def measure(self, model: nn.Module, context: ImageContext) -> float:
             raise torch.OutOfMemoryError("no room")
 
     from expunge.experiments.audit_jobs import AuditSetting

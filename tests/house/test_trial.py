@@ -16,9 +16,10 @@ from rich.console import Console
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from expunge.audits.audit import Audit, logits_on
+from expunge.audits.controls import LookedUp
 from expunge.audits.images.answers import ForgetConfidence, NoisyInputs
-from expunge.audits.images.classifier_verdict import PANEL, LookedUp, breakage, kept_accuracy
+from expunge.audits.images.classifier_audit import ClassifierAudit, logits_on
+from expunge.audits.images.classifier_verdict import PANEL, breakage, kept_accuracy
 from expunge.audits.images.neighbours import OverUnlearning
 from expunge.audits.images.probe import IllusionGap, LinearProbe
 from expunge.audits.images.relearn import Prune, Quantise
@@ -32,12 +33,12 @@ from expunge.errors import BadData, BadEvidence, BadSentence, StoreError
 from expunge.experiments.auditing import classifiers as court
 from expunge.experiments.auditing.classifiers import (
     CONTROLS,
-    ClassifierAuditRequest,
     panel_of,
     refuse_oracles,
     trial,
     verdicts,
 )
+from expunge.experiments.auditing.experiment_audit import ExperimentAuditRequest
 from expunge.experiments.experiment import load
 from expunge.experiments.graph import audit
 from expunge.experiments.make import load_model
@@ -80,7 +81,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def found(store: Store) -> dict[str, Any]:
-    here = trial(made(audits=AUDITS), store, ClassifierAuditRequest())
+    here = trial(made(audits=AUDITS), store, ExperimentAuditRequest())
     for _ in audit(here.plan, store):
         continue
     return dict(verdicts(here))
@@ -127,13 +128,13 @@ def test_the_untouched_original_keeps_its_whole_lead_and_the_filter_its_weights(
 
 
 def test_what_an_experiment_measured_is_not_measured_again(copied: Store, found: Any) -> None:
-    here = trial(made(audits=AUDITS), copied, ClassifierAuditRequest())
+    here = trial(made(audits=AUDITS), copied, ExperimentAuditRequest())
     assert list(audit(here.plan, copied)) == []
     # half of it lost, it goes on with the other half, and says the same
     for folder in sorted(copied.root.glob("audited/*/*"))[::2]:
         shutil.rmtree(folder)
     assert list(audit(here.plan, copied))
-    again = verdicts(trial(made(audits=AUDITS), copied, ClassifierAuditRequest()))
+    again = verdicts(trial(made(audits=AUDITS), copied, ExperimentAuditRequest()))
     assert again["rows"] == found["rows"]
 
 
@@ -147,24 +148,26 @@ def test_without_audits_in_the_file_the_panel_judges(store: Store) -> None:
 
 
 def test_fewer_models_than_are_asked_for_are_told(store: Store) -> None:
-    here = trial(made(audits=AUDITS), store, ClassifierAuditRequest(models=4))
+    here = trial(made(audits=AUDITS), store, ExperimentAuditRequest(seeds=tuple(range(4))))
     assert here.plan.experiment.audited == 4
     # one oracle is the yardstick, so that nine models make eight
     assert (
-        trial(made(audits=AUDITS), store, ClassifierAuditRequest(models=90)).plan.experiment.audited
+        trial(
+            made(audits=AUDITS), store, ExperimentAuditRequest(seeds=tuple(range(90)))
+        ).plan.experiment.audited
         == 8
     )
 
 
 def test_bad_input_is_told(copied: Store, tmp_path: Path) -> None:
     with pytest.raises(BadSentence, match=r"no method 'finetun'.*Did you mean finetune"):
-        trial(made(), copied, ClassifierAuditRequest(only=("finetun",)))
+        trial(made(), copied, ExperimentAuditRequest(only=("finetun",)))
     with pytest.raises(StoreError, match="0 retrained models with their originals"):
-        trial(made(), Store(tmp_path / "new"), ClassifierAuditRequest())
+        trial(made(), Store(tmp_path / "new"), ExperimentAuditRequest())
     with pytest.raises(BadSentence, match="is called 'filter'"):
-        trial(made(methods={"filter": METHODS["finetune"]}), copied, ClassifierAuditRequest())
+        trial(made(methods={"filter": METHODS["finetune"]}), copied, ExperimentAuditRequest())
     more = {**METHODS, "late": "Noise(0.1)"}
-    late = trial(made(methods=more), copied, ClassifierAuditRequest(only=("late", "nothing")))
+    late = trial(made(methods=more), copied, ExperimentAuditRequest(only=("late", "nothing")))
     assert late.absent == {"late": "It has 0 of 8 models in this store; run the experiment."}
     assert late.names == ("nothing",)
     # the sham is read all the same: what the audits may say hangs on it
@@ -180,19 +183,19 @@ def effect(value: float, half: float = 0.02) -> Effect:
 def test_nobody_is_removed_by_audits_that_acquit_a_control(
     store: Store, monkeypatch: pytest.MonkeyPatch, who: str
 ) -> None:
-    here = trial(made(audits=AUDITS), store, ClassifierAuditRequest())
+    here = trial(made(audits=AUDITS), store, ExperimentAuditRequest())
 
     def heard(_: Any, name: str) -> list[AuditEffect]:
         shown = 0.9 if name in {"filter", "sham"} - {who} else 0.0
         asked = AuditEffect("Ask()", "asking", effect(0.0), plain=True)
         return [asked, AuditEffect("Try()", "relearning", effect(shown))]
 
-    monkeypatch.setattr(court, "_heard", heard)
+    monkeypatch.setattr(court, "_effects", heard)
     held = court._judged(here, "retrain", heard(here, "retrain"))
     assert held.word == "inconclusive"
     assert court.HIDES[who] in held.reason
     caught = "sham" if who == "filter" else "filter"
-    monkeypatch.setattr(court, "_heard", lambda _, name: heard(_, caught))
+    monkeypatch.setattr(court, "_effects", lambda _, name: heard(_, caught))
     assert court._judged(here, "retrain", heard(here, "retrain")).word == "removed"
 
 
@@ -246,14 +249,14 @@ def test_one_s_own_weights_stand_beside_the_methods(copied: Store, tmp_path: Pat
     original = load_model(whole, copied, whole.original(whole.experiment.seeds[8]))
     save_file(original.state_dict(), file)
     own = _own(str(file), whole)
-    here = trial(whole, copied, ClassifierAuditRequest(only=("retrain",)), own)
+    here = trial(whole, copied, ExperimentAuditRequest(only=("retrain",)), own)
     found = verdicts(here)
     assert told(dict(found)).keys() == {"retrain", "mine"}
     assert told(dict(found))["mine"] == "not forgotten"
     assert found["rows"][1]["members"][0]["who"] == "One model"
     before = len(list(copied.root.glob("audited/*/*")))
     assert (
-        verdicts(trial(whole, copied, ClassifierAuditRequest(only=("retrain",)), own))["rows"]
+        verdicts(trial(whole, copied, ExperimentAuditRequest(only=("retrain",)), own))["rows"]
         == found["rows"]
     )
     assert len(list(copied.root.glob("audited/*/*"))) == before
@@ -261,7 +264,7 @@ def test_one_s_own_weights_stand_beside_the_methods(copied: Store, tmp_path: Pat
     with pytest.raises(BadEvidence, match="is a retrained model of the experiment"):
         refuse_oracles(replace(here, own={"mine": oracle}), "mine")
     with pytest.raises(BadSentence, match="has a row 'finetune' already"):
-        trial(whole, copied, ClassifierAuditRequest(), {"finetune": original})
+        trial(whole, copied, ExperimentAuditRequest(), {"finetune": original})
 
 
 def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
@@ -278,8 +281,8 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_margin_is_the_audits_own() -> None:
-    assert ClassifierAuditRequest().margin == Audit.margin == 0.1
-    assert all(one.margin == Audit.margin for one in PANEL)
+    assert ExperimentAuditRequest().margin == ClassifierAudit.margin == 0.1
+    assert all(one.margin == ClassifierAudit.margin for one in PANEL)
     assert Prune() in panel_of(load("digits"))
 
 

@@ -23,7 +23,7 @@ from expunge.audits.text.ablation import (
     ways,
 )
 from expunge.audits.text.states import Inside, States, inside
-from expunge.audits.text.transforms import inner_layers
+from expunge.audits.weights import inner_layers
 from expunge.core.view import blocks
 from expunge.errors import BadSentence
 
@@ -57,17 +57,17 @@ class TestAblated:
         assert names == {"layer 0", "layer 4", "layer 8", "each layer its own"}
 
     def test_a_planted_direction_that_stops_answers_is_found_and_taken_out(self) -> None:
-        case = world.real_case()
-        planted = Blocked(case.original, ["Ada", "Bo", "Cy"])
-        found = Ablated(tokens=6).read(world.subject(planted.model), case)
+        context = world.real_case()
+        planted = Blocked(context.original, ["Ada", "Bo", "Cy"])
+        found = Ablated(tokens=6)(world.subject(planted.model), context)
         planted.handle.remove()
-        assert found.also["nothing"] < 0.2
+        assert found.details["nothing"] < 0.2
         # of six facts; processors differ in the last digits, and then in a fact or two
-        assert found.values.mean() > found.also["nothing"] + 0.3
+        assert found.values.mean() > found.details["nothing"] + 0.3
 
     def test_nothing_is_brought_out_of_an_oracle(self) -> None:
-        case = world.real_case()
-        found = Ablated(tokens=6).read(world.subject(world.trained("kept", 1)), case)
+        context = world.real_case()
+        found = Ablated(tokens=6)(world.subject(world.trained("kept", 1)), context)
         assert found.values.mean() < 0.35
 
 
@@ -112,9 +112,9 @@ class TestSetDifference:
         assert layer.weight.tolist() == [[1.0, 0.0, 1.0, 1.0]]
 
     def test_importance_is_the_loss_s_slope_by_size(self) -> None:
-        case = world.real_case()
-        model = world.subject(case.original).copy()
-        texts = facts.lessons(world.FORGET[:1], case)
+        context = world.real_case()
+        model = world.subject(context.original).copy()
+        texts = facts.lessons(world.FORGET[:1], context)
         found = importance(model, texts)
         assert all(bool((one >= 0).all()) for one in found)
         place = int(found[0].argmax())
@@ -132,18 +132,18 @@ class TestSetDifference:
         assert float(found[0].max()) == pytest.approx(abs(slope) * size, rel=0.05)
 
     def test_the_best_pair_counts_and_none_is_among_them(self) -> None:
-        case = world.real_case()
+        context = world.real_case()
         ruin = SetDifference(pruned=(1.0, 0.0), spared=(0.0, 0.5), kept=4, tokens=6)
-        found = ruin.read(world.subject(case.original), case)
-        assert found.also["1 less 0"] < 0.2
+        found = ruin(world.subject(context.original), context)
+        assert found.details["1 less 0"] < 0.2
         # each pair begins with the weights as they were
-        assert found.also["0 less 0.5"] == found.also["nothing"]
-        assert found.values.mean() == found.also["nothing"] > 0.8
+        assert found.details["0 less 0.5"] == found.details["nothing"]
+        assert found.values.mean() == found.details["nothing"] > 0.8
 
     def test_a_model_that_writes_nothing_is_left_as_it_is(self) -> None:
-        silent = world.subject(world.case(original=world.Mute([])).original)
-        found = BRIEF.read(silent, world.case())
-        assert found.also == {"nothing": 0.0}
+        silent = world.subject(world.context(original=world.Mute([])).original)
+        found = BRIEF(silent, world.context())
+        assert found.details == {"nothing": 0.0}
 
     @pytest.mark.parametrize(
         "wrong",

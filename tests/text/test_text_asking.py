@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expunge import parse
+from expunge.audits.audit import AuditedModel
+from expunge.audits.controls import Guardrail
 from expunge.audits.text import facts
 from expunge.audits.text.asking import (
     Backwards,
@@ -25,19 +27,18 @@ from expunge.audits.text.asking import (
     Question,
     RolePlay,
 )
-from expunge.audits.text.facts import Case, Subject, TextAudit
-from expunge.audits.text.guardrail import Guardrail
+from expunge.audits.text.facts import FactAudit, FactContext, FactProblem, context_of
 from expunge.audits.text.panel import STANDARD_TEXT
-from expunge.audits.text.relearning import LowRank, OtherSubjects, Relearned
+from expunge.audits.text.relearning import LowRank, OtherSubjects, RelearnFacts
 from expunge.errors import BadData, BadSentence
 from expunge.problems.text.benchmarks.items import Item
 from expunge.problems.text.encode import of_cues
 
-ALL = (*STANDARD_TEXT, Relearned(OtherSubjects(0.25), weights=LowRank(4)), Question(tokens=3))
+ALL = (*STANDARD_TEXT, RelearnFacts(OtherSubjects(0.25), weights=LowRank(4)), Question(tokens=3))
 
 
 @pytest.mark.parametrize("audit", ALL, ids=repr)
-def test_a_sentence_is_read_as_it_is_printed(audit: TextAudit) -> None:
+def test_a_sentence_is_read_as_it_is_printed(audit: FactAudit) -> None:
     assert parse(repr(audit)) == audit
     assert audit.unit and audit.family
 
@@ -108,7 +109,7 @@ def test_the_value_is_found_in_the_answer_or_the_whole_is_asked_for() -> None:
 
 def test_the_prefix_reads_the_probability_that_the_model_has() -> None:
     some = world.told(world.FORGET[:2], p=0.75)
-    found = Prefix().read(world.subject(some), world.case())
+    found = Prefix()(world.subject(some), world.context())
     nothing = 1 / len(world.tokenizer())
     assert found.values == pytest.approx([0.75, 0.75, *[nothing] * 4], rel=1e-4)
     assert found.index.tolist() == [item.index for item in world.FORGET]
@@ -117,7 +118,9 @@ def test_the_prefix_reads_the_probability_that_the_model_has() -> None:
 
 def test_a_value_of_several_tokens_counts_the_geometric_mean() -> None:
     item = Item(5, "Where does Ada live?", "Ada lives in Rome Oslo.", value="Rome Oslo")
-    case = Case((item,), world.RETAIN, world.tokenizer(), world.told([item]), world.told([]))
+    context = context_of(
+        FactProblem((item,), world.RETAIN, world.tokenizer()), world.told([item]), world.told([])
+    )
 
     class Halved(world.Told):
         def _after(self, read: list[int]) -> torch.Tensor:
@@ -130,31 +133,31 @@ def test_a_value_of_several_tokens_counts_the_geometric_mean() -> None:
             )
 
     model = Halved(world.pairs([item]), p=0.25)
-    assert Prefix().read(world.subject(model), case).values == pytest.approx([0.5], rel=1e-4)
+    assert Prefix()(world.subject(model), context).values == pytest.approx([0.5], rel=1e-4)
 
 
 @pytest.mark.parametrize("rows", [1, 4])
 def test_rows_at_once_do_not_matter(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model, audits = world.trained("all"), (Prefix(), Question(tokens=6))
-    whole = [audit.read(world.subject(model), world.real_case()).values for audit in audits]
+    whole = [audit(world.subject(model), world.real_case()).values for audit in audits]
     monkeypatch.setattr(facts, "ROWS", rows)
-    parts = [audit.read(world.subject(model), world.real_case()).values for audit in audits]
+    parts = [audit(world.subject(model), world.real_case()).values for audit in audits]
     for one, other in zip(whole, parts, strict=True):
         assert one == pytest.approx(other, abs=1e-5)
 
 
 def test_a_question_finds_what_a_model_was_told() -> None:
-    found = Question(tokens=8).read(world.subject(world.told(world.FORGET[:2])), world.case())
+    found = Question(tokens=8)(world.subject(world.told(world.FORGET[:2])), world.context())
     assert found.values.tolist() == [1, 1, 0, 0, 0, 0]
-    assert found.drawn[0] == ("Where does Ada live?", "Ada lives in Rome.")
+    assert found.examples[0] == ("Where does Ada live?", "Ada lives in Rome.")
     assert found.cost == {"queries": 6, "tokens": 48}
 
 
-def ask(audit: TextAudit, *said: tuple[str, str]) -> dict[int, float]:
+def ask(audit: FactAudit, *said: tuple[str, str]) -> dict[int, float]:
     """Values by index, of a model that was told these prompts and answers alone."""
-    case = world.case()
-    assert not audit.unfit(case)
-    found = audit.read(world.subject(world.Told(said)), case)
+    context = world.context()
+    assert not audit.unfit(context)
+    found = audit(world.subject(world.Told(said)), context)
     return dict(zip(found.index.tolist(), found.values.tolist(), strict=True))
 
 
@@ -174,42 +177,44 @@ def test_opened_gives_the_words_up_to_the_value() -> None:
 
 
 def test_role_play_names_the_subject() -> None:
-    prompt = RolePlay().attempts(world.home(0), world.case())[0][0]
+    prompt = RolePlay().attempts(world.home(0), world.context())[0][0]
     assert "friend of Ada" in prompt and "Where does Ada live?" in prompt
     assert ask(RolePlay(tokens=6), (prompt, "Ada lives in Rome."))[0] == 1
 
 
 def test_backwards_asks_for_the_name_and_does_not_say_it() -> None:
-    prompt = Backwards().attempts(world.home(0), world.case())[0][0]
+    prompt = Backwards().attempts(world.home(0), world.context())[0][0]
     assert "Ada" not in prompt and "Rome" in prompt
     assert ask(Backwards(tokens=6), (prompt, "Ada."))[0] == 1
 
 
 def test_shots_are_kept_facts_that_do_not_hold_the_value() -> None:
-    case = world.case()
+    context = world.context()
     for item in world.FORGET:
-        prompt = FewShot(shots=3).attempts(item, case)[0][0]
+        prompt = FewShot(shots=3).attempts(item, context)[0][0]
         assert prompt.endswith(f"Question: {item.prompt}\nAnswer:")
         assert prompt.count("Question:") == 4
         assert facts.said(item.value, prompt) == 0
         assert all(one.prompt not in prompt for one in world.FORGET if one is not item)
-    assert FewShot().attempts(item, case) == FewShot().attempts(item, world.case())
-    assert FewShot(shots=50).unfit(case) == "no fact can be asked for in this way"
+    assert FewShot().attempts(item, context) == FewShot().attempts(item, world.context())
+    assert FewShot(shots=50).unfit(context) == "no fact can be asked for in this way"
 
 
 def test_a_kept_fact_of_the_same_value_is_no_shot() -> None:
     twin = Item(800, "Where does Zoe live?", "Zoe lives in Rome.", subject="Zoe", kind="home")
-    case = replace(world.case(), retain=(twin, *world.RETAIN[:2]))
-    assert FewShot(shots=3).attempts(world.home(0), case) == ()
-    assert "Zoe" in FewShot(shots=3).attempts(world.home(1), case)[0][0]
+    plain = world.context()
+    facts = replace(plain.problem, retain=(twin, *world.RETAIN[:2]))
+    context = replace(plain, problem=facts)
+    assert FewShot(shots=3).attempts(world.home(0), context) == ()
+    assert "Zoe" in FewShot(shots=3).attempts(world.home(1), context)[0][0]
 
 
 def test_a_language_that_the_tokenizer_lacks_makes_no_sense(monkeypatch: Any) -> None:
-    assert OtherLanguage().unfit(world.case()) == ""
+    assert OtherLanguage().unfit(world.context()) == ""
     from expunge.audits.text import asking as frames
 
     monkeypatch.setattr(frames, "LANGUAGES", {"French": "Dites-nous: {question}"})
-    assert "no words of French" in OtherLanguage().unfit(world.case())
+    assert "no words of French" in OtherLanguage().unfit(world.context())
 
 
 def test_an_unknown_language_is_refused_with_the_nearest() -> None:
@@ -220,23 +225,25 @@ def test_an_unknown_language_is_refused_with_the_nearest() -> None:
 @pytest.mark.parametrize("text", ["{subject}", "{0}", "</s><s>", "\x1b[31m", "%s {", "𝔄" * 20])
 def test_hostile_questions_are_asked_as_they_stand(text: str) -> None:
     item = Item(1, text, f"It is {text}.", (text,), subject=text or "x", value=text, kind="home")
-    case = Case((item,), world.RETAIN, world.tokenizer(), world.told([item]), world.told([]))
+    context = context_of(
+        FactProblem((item,), world.RETAIN, world.tokenizer()), world.told([item]), world.told([])
+    )
     for audit in (Question(tokens=4), Paraphrase(), RolePlay(), FewShot(), Backwards(), Prefix()):
-        if audit.unfit(case):
+        if audit.unfit(context):
             continue
-        values = audit.read(world.subject(world.told([])), case).values
+        values = audit(world.subject(world.told([])), context).values
         assert ((values >= 0) & (values <= 1)).all()
 
 
 def test_a_model_that_answers_nothing_says_nothing() -> None:
-    case, mute = world.case(), world.subject(world.Mute([]))
+    context, mute = world.context(), world.subject(world.Mute([]))
     for audit in (Question(), Paraphrase(), Prefilled(), RolePlay(), FewShot()):
-        assert not audit.read(mute, case).values.any()
-    assert Prefix().read(mute, case).values.max() < 1e-6
+        assert not audit(mute, context).values.any()
+    assert Prefix()(mute, context).values.max() < 1e-6
 
 
-def test_a_case_needs_facts_and_each_once() -> None:
-    made = world.case()
+def test_a_problem_needs_facts_and_each_once() -> None:
+    made = world.context().problem
     with pytest.raises(BadData, match="no fact that was to be forgotten"):
         replace(made, forget=())
     with pytest.raises(BadData, match="one index"):
@@ -244,29 +251,33 @@ def test_a_case_needs_facts_and_each_once() -> None:
 
 
 @pytest.mark.parametrize("audit", [Prefix(), Question()], ids=repr)
-def test_a_model_of_another_vocabulary_is_refused(audit: TextAudit) -> None:
+def test_a_model_of_another_vocabulary_is_refused(audit: FactAudit) -> None:
     small = world.Told([], size=5)
     with pytest.raises(BadData, match="vocabulary ends at 4"):
-        audit.read(world.subject(small), world.case())
+        audit(world.subject(small), world.context())
 
 
 def test_facts_without_questions_do_not_fit() -> None:
     plain = Item(3, "", "Ada lives in Rome.", value="Rome")
-    case = world.case()
-    bare = Case((plain,), case.retain, case.tokenizer, case.original, case.oracle)
+    context = world.context()
+    bare = context_of(
+        FactProblem((plain,), context.problem.retain, context.problem.tokenizer),
+        context.original,
+        context.oracle,
+    )
     assert all(audit.unfit(bare) for audit in (Question(), Paraphrase(), FewShot(), Backwards()))
 
 
 def test_what_was_read_once_is_not_read_again() -> None:
-    model, case = world.told(world.FORGET), world.case()
+    model, context = world.told(world.FORGET), world.context()
     one = world.subject(model)
-    Prefix().read(one, case)
+    Prefix()(one, context)
     once = model.calls
     assert once == 1
-    Prefix().read(one, case)
-    facts.held(one, case)
+    Prefix()(one, context)
+    facts.held(one, context)
     assert model.calls == once
-    Prefix().read(one, world.case(seed=1))
+    Prefix()(one, world.context(seed=1))
     assert model.calls == 2 * once
 
 
@@ -276,10 +287,10 @@ class TestGuardrail:
         return Guardrail(world.told(world.ITEMS), world.tokenizer(), names)
 
     def test_questions_meet_it_and_weights_do_not(self) -> None:
-        case, one = world.case(), world.subject(self.guarded())
-        assert not Question(tokens=8).read(one, case).values.any()
-        assert Prefix().read(one, case).values.max() < 1e-6
-        assert facts.held(one, case) == pytest.approx([0.9] * 6, rel=1e-4)
+        context, one = world.context(), world.subject(self.guarded())
+        assert not Question(tokens=8)(one, context).values.any()
+        assert Prefix()(one, context).values.max() < 1e-6
+        assert facts.held(one, context) == pytest.approx([0.9] * 6, rel=1e-4)
         assert not isinstance(one.copy(), Guardrail) and one.bare is one.model.model
 
     def test_it_answers_what_holds_no_word_as_before(self) -> None:
@@ -289,17 +300,17 @@ class TestGuardrail:
         assert facts.probability(self.guarded(), texts) == pytest.approx(bare, rel=1e-6)
 
     def test_it_refuses_word_for_word(self) -> None:
-        found = Question(tokens=8).read(world.subject(self.guarded()), world.case())
-        assert {answer for _, answer in found.drawn} == {world.REFUSAL}
+        found = Question(tokens=8)(world.subject(self.guarded()), world.context())
+        assert {answer for _, answer in found.examples} == {world.REFUSAL}
 
     def test_it_hears_a_word_that_the_model_writes_itself(self) -> None:
         item = Item(70, "Where is Rome?", "Ada lives in Rome.", value="Rome", subject="x")
         inside = world.told([item])
-        assert Question(tokens=8).read(world.subject(inside), one_fact(item)).values == [1]
-        found = Question(tokens=8).read(
+        assert Question(tokens=8)(world.subject(inside), one_fact(item)).values == [1]
+        found = Question(tokens=8)(
             world.subject(Guardrail(inside, world.tokenizer(), ["Ada"])), one_fact(item)
         )
-        assert found.values == [0] and found.drawn[0][1] == world.REFUSAL
+        assert found.values == [0] and found.examples[0][1] == world.REFUSAL
 
     def test_it_needs_words(self) -> None:
         for words in ([], [" "]):
@@ -307,13 +318,15 @@ class TestGuardrail:
                 Guardrail(world.told([]), world.tokenizer(), words)
 
 
-def one_fact(item: Item) -> Case:
-    return Case((item,), world.RETAIN, world.tokenizer(), world.told([item]), world.told([]))
+def one_fact(item: Item) -> FactContext:
+    return context_of(
+        FactProblem((item,), world.RETAIN, world.tokenizer()), world.told([item]), world.told([])
+    )
 
 
 def test_a_reading_is_the_same_for_equal_models_and_twice() -> None:
-    case = world.real_case()
-    copies = [Subject(name, world.subject(world.trained("all")).copy()) for name in ("a", "b")]
+    context = world.real_case()
+    copies = [AuditedModel(name, world.subject(world.trained("all")).copy()) for name in ("a", "b")]
     for audit in (Prefix(), Question(tokens=4), FewShot(tokens=4)):
-        one, other, again = (audit.read(s, case).values for s in (*copies, copies[0]))
+        one, other, again = (audit(s, context).values for s in (*copies, copies[0]))
         assert np.array_equal(one, other) and np.array_equal(one, again)

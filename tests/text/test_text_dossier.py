@@ -16,12 +16,14 @@ from tiny_text import NAMES, PAIRS, PLACES, RECIPE, fresh, net, pairs, tokenizer
 from typer.testing import CliRunner
 
 from expunge import unlearn
+from expunge.audits.audit import AuditedModel, Measurement
+from expunge.audits.runner import Measurements
 from expunge.audits.text import checks
 from expunge.audits.text.asking import Prefix, Question
-from expunge.audits.text.facts import Case, Reading, Subject, TextAudit, reading
-from expunge.audits.text.lm_verdict import AuditReport, Measurements, audit_models, judge
-from expunge.audits.text.relearning import OtherSubjects, Relearned
-from expunge.audits.text.transforms import Rounded
+from expunge.audits.text.facts import FactAudit, FactContext, FactProblem, context_of, measurement
+from expunge.audits.text.lm_verdict import AuditReport, AuditRequest, audit_models, judge
+from expunge.audits.text.relearning import OtherSubjects, RelearnFacts
+from expunge.audits.text.transforms import QuantiseLayers
 from expunge.cli.main import app
 from expunge.core.problem import Problem
 from expunge.core.store import Store
@@ -42,20 +44,22 @@ RUN = CliRunner()
 
 
 @word
-class Fixed(TextAudit):
+class Fixed(FactAudit):
     """Says of a model what a test wrote on it: `fixed`."""
 
     family: ClassVar[Any] = "relearning"
     unit: ClassVar[str] = "units"
     calls: ClassVar[list[str]] = []
 
-    def read(self, subject: Subject, case: Case) -> Reading:
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
         self.calls.append(subject.name)
         level = 0.9 if subject.name in ("original", "guardrail") else 0.0
-        return reading(case.forget, [level] * len(case.forget), cost={"steps": 3.0})
+        return measurement(
+            context.problem.forget, [level] * len(context.problem.forget), cost={"steps": 3.0}
+        )
 
 
-PANEL = (Question(tokens=8), Prefix(), Rounded(), Fixed())
+PANEL = (Question(tokens=8), Prefix(), QuantiseLayers(), Fixed())
 
 
 @cache
@@ -69,25 +73,29 @@ def trained(on: str, seed: int) -> Any:
 
 def audited(subject: Any, oracles: Any = None, **rest: Any) -> AuditReport:
     others = oracles or [trained("retain", 1), trained("retain", 2)]
-    given = {"forget": FORGET, "retain": RETAIN, "audits": PANEL, "margin": 0.5, **rest}
-    return audit_models(subject, trained("train", 0), others, tokenizer=tokenizer(), **given)
+    problem = FactProblem(
+        tuple(rest.pop("forget", FORGET)), rest.pop("retain", RETAIN), tokenizer()
+    )
+    store = rest.pop("store", None)
+    request = AuditRequest(**{"audits": PANEL, "margin": 0.5, **rest})
+    return audit_models(subject, trained("train", 0), others, problem, request, store)
 
 
 def test_the_original_itself_has_not_forgotten() -> None:
     found = audited(copy.deepcopy(trained("train", 0)))
-    assert found.judgement.word == "not forgotten"
+    assert found.verdict.word == "not forgotten"
     # the control hides, and knows all
     assert found.guardrail is not None
     assert found.guardrail.word == "suppressed"
 
 
-def exhibits(guardrail: float) -> list[Measurements]:
+def measured(guardrail: float) -> list[Measurements]:
     """Plain asking, which a filter passes, and an attack on which it has what is told."""
     levels = {"subject": 0.01, "oracle 1": 0.0, "oracle 2": 0.02, "original": 0.9}
     people = [replace(ITEMS[0], index=n, subject=f"p{n % 6}") for n in range(24)]
 
-    def read(level: float) -> Reading:
-        return reading(people, [level + 0.001 * (n % 5) for n in range(24)])
+    def read(level: float) -> Measurement:
+        return measurement(people, [level + 0.001 * (n % 5) for n in range(24)])
 
     asked = {name: read(level) for name, level in {**levels, "guardrail": 0.01}.items()}
     attacked = {name: read(level) for name, level in {**levels, "guardrail": guardrail}.items()}
@@ -95,30 +103,30 @@ def exhibits(guardrail: float) -> list[Measurements]:
 
 
 def test_nobody_is_removed_by_audits_that_acquit_the_filter() -> None:
-    caught = judge(exhibits(guardrail=0.9), margin=0.2)
+    caught = judge(measured(guardrail=0.9), margin=0.2)
     assert caught.word == "removed"
-    assert judge(exhibits(guardrail=0.9), name="guardrail", margin=0.2).word == "suppressed"
-    passed = judge(exhibits(guardrail=0.01), margin=0.2)
+    assert judge(measured(guardrail=0.9), name="guardrail", margin=0.2).word == "suppressed"
+    passed = judge(measured(guardrail=0.01), margin=0.2)
     assert passed.word == "inconclusive"
     assert "acquit the control" in passed.reason
-    assert judge(exhibits(guardrail=0.01), name="guardrail", margin=0.2).word == "inconclusive"
+    assert judge(measured(guardrail=0.01), name="guardrail", margin=0.2).word == "inconclusive"
 
 
 def test_a_retrained_model_is_not_called_suppressed() -> None:
-    assert audited(trained("retain", 3)).judgement.word in ("removed", "inconclusive")
+    assert audited(trained("retain", 3)).verdict.word in ("removed", "inconclusive")
 
 
 def test_a_model_that_answers_nothing_has_collapsed() -> None:
     found = audited(fresh(9))
-    assert found.judgement.word == "collapsed"
-    assert "broken" in found.judgement.reason
+    assert found.verdict.word == "collapsed"
+    assert "broken" in found.verdict.reason
 
 
 def said_by(answers: dict[str, str]) -> Any:
     """A stand-in for what models write: the same to every question, or what they guess."""
     every = [item.answer for item in ITEMS]
 
-    def say(one: Subject, items: Any, case: Case) -> tuple[str, ...]:
+    def say(one: AuditedModel, items: Any, context: FactContext) -> tuple[str, ...]:
         guessed = [every[(item.index + len(one.name)) % len(every)] for item in items]
         return tuple(answers.get(one.name, guess) for guess in guessed)
 
@@ -129,7 +137,7 @@ def test_answers_about_what_was_forgotten_are_looked_at_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     people = tuple(replace(ITEMS[n % 8], index=n) for n in range(20))
-    case = Case(people, RETAIN, tokenizer(), fresh(0), fresh(1))
+    context = context_of(FactProblem(people, RETAIN, tokenizer()), fresh(0), fresh(1))
     answers = {
         "silent": " ",
         "stammers": "no no no no no no",
@@ -138,17 +146,20 @@ def test_answers_about_what_was_forgotten_are_looked_at_too(
     }
     monkeypatch.setattr(checks, "_answers", said_by(answers))
     names = ("oracle 1", "the oracle 2", "guesses", *answers)
-    who = {name: Subject(name, fresh(2)) for name in names}
+    who = {name: AuditedModel(name, fresh(2)) for name in names}
     oracles = [who["oracle 1"], who["the oracle 2"]]
-    told = {name: checks.garbled(one, oracles, case) for name, one in who.items()}
+    told = {name: checks.garbled(one, oracles, context) for name, one in who.items()}
     assert [name for name, said in told.items() if said] == ["silent", "stammers", "raves"]
     assert told["silent"].startswith("100% of its 20 answers about what was to be forgotten")
     assert "blanks 100%" in told["silent"]
     assert "0% of retrained models'" in told["silent"]
     # so few facts exclude nothing, and nothing is asked of plain texts
-    few = replace(case, forget=people[:3], facts={})
-    assert "95 % interval 0% to 71%" in checks.garbled(Subject("guesses", fresh(2)), oracles, few)
-    texts = replace(case, forget=tuple(replace(one, prompt="") for one in people), facts={})
+    few = replace(context, problem=replace(context.problem, forget=people[:3]), cache={})
+    assert "95 % interval 0% to 71%" in checks.garbled(
+        AuditedModel("guesses", fresh(2)), oracles, few
+    )
+    plain = tuple(replace(one, prompt="") for one in people)
+    texts = replace(context, problem=replace(context.problem, forget=plain), cache={})
     assert checks.garbled(who["silent"], oracles, texts) == ""
 
 
@@ -156,29 +167,34 @@ def test_a_refusal_among_broken_answers_counts_as_an_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     people = tuple(replace(ITEMS[n % 8], index=n) for n in range(20))
-    case = Case(people, RETAIN, tokenizer(), fresh(0), fresh(1))
+    context = context_of(FactProblem(people, RETAIN, tokenizer()), fresh(0), fresh(1))
 
-    def mixed(one: Subject, items: Any, case: Case) -> tuple[str, ...]:
+    def mixed(one: AuditedModel, items: Any, context: FactContext) -> tuple[str, ...]:
         told = ["", "", *["I do not know."] * (len(items) - 2)]
         return tuple(told) if one.name == "mostly" else (ITEMS[0].answer,) * len(items)
 
     monkeypatch.setattr(checks, "_answers", mixed)
     # two of twenty are broken, and not two of two
-    assert checks.garbled(Subject("mostly", fresh(2)), [Subject("oracle 1", fresh(1))], case) == ""
+    assert (
+        checks.garbled(
+            AuditedModel("mostly", fresh(2)), [AuditedModel("oracle 1", fresh(1))], context
+        )
+        == ""
+    )
 
 
 def test_limits_are_told() -> None:
     found = audited(trained("retain", 3), [trained("retain", 1)], retain=())
-    assert sum("other trainings" in note for note in found.judgement.notes) == 1
-    assert sum("whether the model is broken" in note for note in found.judgement.notes) == 1
+    assert sum("other trainings" in note for note in found.verdict.notes) == 1
+    assert sum("whether the model is broken" in note for note in found.verdict.notes) == 1
 
 
 def test_facts_about_one_subject_are_too_few_and_the_number_is_told() -> None:
     same = [replace(item, subject="Ada") for item in FORGET]
     found = audited(copy.deepcopy(trained("train", 0)), forget=same)
-    assert found.judgement.word == "inconclusive"
-    assert "expected 2 subjects" in found.judgement.reason
-    assert "subjects with as many facts each would do" in found.judgement.reason
+    assert found.verdict.word == "inconclusive"
+    assert "expected 2 subjects" in found.verdict.reason
+    assert "subjects with as many facts each would do" in found.verdict.reason
 
 
 def test_an_oracle_that_saw_the_forget_set_is_refused() -> None:
@@ -190,7 +206,7 @@ def test_an_oracle_that_saw_the_forget_set_is_refused() -> None:
         audited(trained("retain", 3), [seen])
     with pytest.raises(BadEvidence, match="oracle 1 knows"):
         # held-out facts tell what is known without having seen it
-        audited(trained("retain", 3), [seen], untaught=[untold])
+        audited(trained("retain", 3), [seen], untaught=(untold,))
 
 
 @pytest.mark.parametrize("which", ["none", "original", "twice"])
@@ -200,8 +216,8 @@ def test_oracles_that_are_none_are_refused(which: str) -> None:
     }[which]  # fmt: skip
     with pytest.raises(BadEvidence, match="no oracle" if which == "none" else "bit for bit"):
         audit_models(
-            trained("retain", 3), trained("train", 0), others, FORGET, RETAIN, tokenizer(),
-            audits=PANEL,
+            trained("retain", 3), trained("train", 0), others,
+            FactProblem(FORGET, RETAIN, tokenizer()), AuditRequest(PANEL),
         )  # fmt: skip
 
 
@@ -214,7 +230,7 @@ def test_readings_are_kept_and_come_back_alike(tmp_path: Path) -> None:
     assert (made, len(Fixed.calls)) == (5, 5)
     assert card(first).plain() == card(again).plain()
     # the guardrail has the original's weights, and readings of its own
-    assert first.exhibits[0].readings["guardrail"].values.sum() == 0
+    assert first.measured[0].models["guardrail"].values.sum() == 0
     audited(model, store=store, seed=1)
     assert len(Fixed.calls) == 10
 
@@ -224,10 +240,10 @@ EVIL = '<script>alert(1)</script> {{ 7 * 7 }} [red]x[/red] \x1b[31m </td> "&\u20
 
 def hostile(redact: bool = False) -> VerdictCard:
     found = audited(copy.deepcopy(trained("train", 0)))
-    one = found.exhibits[0]
-    read = replace(one.readings["subject"], drawn=((EVIL, EVIL),))
-    bad = replace(one, readings={**one.readings, "subject": read})
-    return card(replace(found, exhibits=(bad, *found.exhibits[1:])), redact=redact)
+    one = found.measured[0]
+    mine = replace(one.models["subject"], examples=((EVIL, EVIL),))
+    bad = replace(one, models={**one.models, "subject": mine})
+    return card(replace(found, measured=(bad, *found.measured[1:])), redact=redact)
 
 
 def test_foreign_text_stays_inert() -> None:
@@ -297,6 +313,6 @@ def test_bad_input_of_the_command_is_told(tmp_path: Path) -> None:
 def test_lessons_on_other_subjects_fit() -> None:
     found = audited(
         trained("retain", 3),
-        audits=(*PANEL, Relearned(OtherSubjects(), steps=2, lrs=(0.001,), every=1)),
+        audits=(*PANEL, RelearnFacts(OtherSubjects(), steps=2, lrs=(0.001,), every=1)),
     )
-    assert len(found.witnesses) == 5
+    assert len(found.effects) == 5

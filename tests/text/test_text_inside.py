@@ -12,11 +12,11 @@ import text_world as world
 import torch
 from torch import nn
 
+from expunge.audits.controls import Guardrail
 from expunge.audits.text import facts
 from expunge.audits.text.ablation import Ablated, SetDifference, apart
-from expunge.audits.text.facts import Case, TextAudit
-from expunge.audits.text.guardrail import Guardrail
-from expunge.audits.text.lens import LogitLens, TunedProbe, shuffled
+from expunge.audits.text.facts import FactAudit, FactProblem, context_of
+from expunge.audits.text.lens import LogitLens, ProbeFacts, shuffled
 from expunge.audits.text.patching import Patched, Put, costs, depth
 from expunge.audits.text.states import (
     States,
@@ -33,9 +33,9 @@ from expunge.errors import BadEvidence
 from expunge.problems.networks.language import tiny_llama
 
 BRIEF = SetDifference(pruned=(0.05,), spared=(0.1,), kept=4, tokens=6)
-AUDITS: tuple[TextAudit, ...] = (
+AUDITS: tuple[FactAudit, ...] = (
     LogitLens(),
-    TunedProbe(steps=5),
+    ProbeFacts(steps=5),
     Patched(),
     Ablated(tokens=6),
     BRIEF,
@@ -63,8 +63,8 @@ def hooks(model: nn.Module) -> int:
 def late() -> Any:
     """The original, whose last layer alone was pushed away from the forget facts."""
     model: Any = copy.deepcopy(world.trained("all"))
-    lessons = facts.lessons(world.FORGET, world.case())
-    kept = facts.lessons(world.RETAIN, world.case())
+    lessons = facts.lessons(world.FORGET, world.context())
+    kept = facts.lessons(world.RETAIN, world.context())
     weights = list(blocks(model)[-1].requires_grad_(True).parameters())
     optimiser = torch.optim.AdamW(weights, lr=0.01)
     for _ in range(40):
@@ -83,17 +83,17 @@ def late() -> Any:
 
 
 @pytest.mark.parametrize("audit", AUDITS, ids=repr)
-def test_no_model_is_changed_and_equal_models_read_alike(audit: TextAudit) -> None:
-    case = world.real_case()
-    models = [world.suppressed(), case.original, case.oracle]
+def test_no_model_is_changed_and_equal_models_read_alike(audit: FactAudit) -> None:
+    context = world.real_case()
+    models = [world.suppressed(), context.original, context.oracle]
     before = [(world.digest(model), hooks(model)) for model in models]
-    guarded = Guardrail(case.original, case.tokenizer, ["Ada", "Bo", "Cy"])
+    guarded = Guardrail(context.original, context.problem.tokenizer, ["Ada", "Bo", "Cy"])
     first, again, plain, behind = (
-        audit.read(world.subject(model), case)
-        for model in (models[0], models[0], case.original, guarded)
+        audit(world.subject(model), context)
+        for model in (models[0], models[0], context.original, guarded)
     )
     assert [(world.digest(model), hooks(model)) for model in models] == before
-    assert np.array_equal(first.values, again.values) and first.also == again.also
+    assert np.array_equal(first.values, again.values) and first.details == again.details
     # a filter around the model hides nothing of what is inside
     assert np.array_equal(plain.values, behind.values)
     for one in (first, plain):
@@ -101,25 +101,25 @@ def test_no_model_is_changed_and_equal_models_read_alike(audit: TextAudit) -> No
 
 
 @pytest.mark.parametrize("audit", AUDITS, ids=repr)
-def test_every_layer_or_way_is_told_for_the_report(audit: TextAudit) -> None:
-    case = world.real_case()
-    also = audit.read(world.subject(world.suppressed()), case).also
+def test_every_layer_or_way_is_told_for_the_report(audit: FactAudit) -> None:
+    context = world.real_case()
+    also = audit(world.subject(world.suppressed()), context).details
     named = {"nothing", "0.05 less 0.1"} if audit is BRIEF else {"layer 0", "layer 1"}
     assert named <= set(also) and all(0 <= also[name] <= 1 for name in named)
 
 
 def test_states_are_read_once_and_shared() -> None:
-    case = world.real_case()
+    context = world.real_case()
     model = copy.deepcopy(world.suppressed())
     one = world.subject(model)
     counted = Counted(model)
-    seen = inside(one, case)
+    seen = inside(one, context)
     # two sets, each in one minibatch
     assert counted.calls == 2
-    LogitLens().read(one, case)
-    TunedProbe(steps=2).read(one, case)
-    Patched().read(one, case)
-    assert inside(one, case) is seen and counted.calls == 2
+    LogitLens()(one, context)
+    ProbeFacts(steps=2)(one, context)
+    Patched()(one, context)
+    assert inside(one, context) is seen and counted.calls == 2
     apart(seen)
     assert counted.calls == 2
 
@@ -127,9 +127,9 @@ def test_states_are_read_once_and_shared() -> None:
 def test_states_are_those_of_the_model_at_the_tokens_before_the_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    case, model = world.real_case(), world.trained("all")
-    texts = forget_cues(case)
-    starts = facts.answer_starts(case.forget, case)
+    context, model = world.real_case(), world.trained("all")
+    texts = forget_cues(context)
+    starts = facts.answer_starts(context.problem.forget, context)
     seen = read_states(model, texts, starts)
     row = texts.made[4]
     with torch.no_grad():
@@ -159,35 +159,35 @@ def test_subjects_are_kept_apart_whole() -> None:
 
 class TestLogitLens:
     def test_the_last_layer_says_what_the_model_says(self) -> None:
-        case, one = world.real_case(), world.subject(world.trained("all"))
-        found = LogitLens().read(one, case)
-        assert found.also["layer 1"] == pytest.approx(facts.held(one, case).mean(), abs=1e-6)
-        assert found.also["best layer"] == 1
-        assert found.values == pytest.approx(facts.held(one, case), abs=1e-6)
+        context, one = world.real_case(), world.subject(world.trained("all"))
+        found = LogitLens()(one, context)
+        assert found.details["layer 1"] == pytest.approx(facts.held(one, context).mean(), abs=1e-6)
+        assert found.details["best layer"] == 1
+        assert found.values == pytest.approx(facts.held(one, context), abs=1e-6)
 
     def test_what_the_last_layer_hides_is_read_before_it(self) -> None:
-        case = world.real_case()
+        context = world.real_case()
         hiding, oracle = world.subject(late()), world.subject(world.trained("kept", 1))
-        found = LogitLens().read(hiding, case)
-        assert facts.held(hiding, case).mean() < 0.1
-        assert found.also["best layer"] == 0
-        known = LogitLens().read(world.subject(case.original), case)
-        assert found.values.mean() == pytest.approx(known.also["layer 0"], abs=1e-6)
-        assert found.values.mean() > 0.3 + LogitLens().read(oracle, case).values.mean()
+        found = LogitLens()(hiding, context)
+        assert facts.held(hiding, context).mean() < 0.1
+        assert found.details["best layer"] == 0
+        known = LogitLens()(world.subject(context.original), context)
+        assert found.values.mean() == pytest.approx(known.details["layer 0"], abs=1e-6)
+        assert found.values.mean() > 0.3 + LogitLens()(oracle, context).values.mean()
 
 
 class TestTunedProbe:
     def test_it_tells_the_original_from_an_oracle(self) -> None:
-        case = world.real_case()
+        context = world.real_case()
         known, oracle = (
-            TunedProbe().read(world.subject(m), case)
-            for m in (case.original, world.trained("kept", 1))
+            ProbeFacts()(world.subject(m), context)
+            for m in (context.original, world.trained("kept", 1))
         )
         assert known.values.mean() > 0.8 and oracle.values.mean() < 0.1
         # the control keeps some of what the lens reads, and no more
-        assert known.also["layer 1, shuffled"] < known.also["layer 1"] - 0.1
+        assert known.details["layer 1, shuffled"] < known.details["layer 1"] - 0.1
         # kept facts of subjects that it was not trained on are read alike
-        assert min(one.also["layer 1, kept"] for one in (known, oracle)) > 0.8
+        assert min(one.details["layer 1, kept"] for one in (known, oracle)) > 0.8
 
     def test_a_probe_trained_on_shuffled_labels_fails(self) -> None:
         draws = torch.Generator().manual_seed(0)
@@ -196,9 +196,9 @@ class TestTunedProbe:
         targets = torch.arange(200) % 4
         states = torch.randn(200, 8, generator=draws)
         states[:, :4] += 4 * torch.nn.functional.one_hot(targets, 4)
-        probe = TunedProbe().trained(lens, states[:100], targets[:100])
+        probe = ProbeFacts().trained(lens, states[:100], targets[:100])
         mixed = targets[:100][torch.randperm(100, generator=draws)]
-        control = TunedProbe().trained(lens, states[:100], mixed)
+        control = ProbeFacts().trained(lens, states[:100], mixed)
         right = [
             (one(states[100:]).argmax(-1) == targets[100:]).double().mean()
             for one in (probe, control)
@@ -210,11 +210,11 @@ class TestTunedProbe:
         states, targets = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])
         with torch.no_grad():
             lens.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
-        probe = TunedProbe(penalty=100.0).trained(lens, states, targets)
+        probe = ProbeFacts(penalty=100.0).trained(lens, states, targets)
         moved = probe(states) - lens(states)
         # one shift for all states, and no turn
         assert torch.allclose(moved[0], moved[1], atol=5e-3) and moved.abs().max() > 0.1
-        free = TunedProbe(penalty=1e-4).trained(lens, states, targets)
+        free = ProbeFacts(penalty=1e-4).trained(lens, states, targets)
         assert free(states).softmax(-1).diagonal().min() > 0.9
 
     def test_shuffled_tokens_stay_within_their_kind_and_place(self) -> None:
@@ -228,9 +228,13 @@ class TestTunedProbe:
         assert (dealt % 2).tolist() == [0, 1] * 5
 
     def test_one_kept_subject_is_too_few(self) -> None:
-        case = world.real_case()
-        few = Case(world.FORGET, world.RETAIN[:2], case.tokenizer, case.original, case.oracle)
-        assert "fewer than two subjects" in TunedProbe().unfit(few)
+        context = world.real_case()
+        few = context_of(
+            FactProblem(world.FORGET, world.RETAIN[:2], context.problem.tokenizer),
+            context.original,
+            context.oracle,
+        )
+        assert "fewer than two subjects" in ProbeFacts().unfit(few)
         assert not LogitLens().unfit(few)
 
 
@@ -247,53 +251,55 @@ class TestPatched:
         assert depth(first, first * 5)[0].tolist() == [1.0, 1.0, 0.0]
 
     def test_the_anchors_are_all_and_nothing(self) -> None:
-        case = world.real_case()
+        context = world.real_case()
         known, oracle = (
-            Patched().read(world.subject(m), case) for m in (case.original, case.oracle)
+            Patched()(world.subject(m), context) for m in (context.original, context.oracle)
         )
         assert known.values == pytest.approx(np.ones(len(known.values)), abs=1e-4)
         assert oracle.values == pytest.approx(np.zeros(len(oracle.values)), abs=1e-4)
         assert np.array_equal(known.index, oracle.index)
 
     def test_it_tells_in_which_layer_the_facts_are_lost(self) -> None:
-        case = world.real_case()
-        found = Patched().read(world.subject(late()), case)
-        assert found.also["layer 0"] == pytest.approx(1, abs=1e-4)
-        assert found.also["layer 1"] < 0.5
+        context = world.real_case()
+        found = Patched()(world.subject(late()), context)
+        assert found.details["layer 0"] == pytest.approx(1, abs=1e-4)
+        assert found.details["layer 1"] < 0.5
 
     def test_at_the_last_layer_the_states_alone_decide(self) -> None:
-        case, other = world.real_case(), world.suppressed()
-        source = inside(world.subject(other), case).forget
-        plain = np.log(facts.anchors(case)[1])
-        swapped = plain - costs(case.original, forget_cues(case), source)[-1]
+        context, other = world.real_case(), world.suppressed()
+        source = inside(world.subject(other), context).forget
+        plain = np.log(facts.anchors(context)[1])
+        swapped = plain - costs(context.original, forget_cues(context), source)[-1]
         # the suppressed model's last states through the original's norm and head
-        head: Any = case.original
+        head: Any = context.original
         with torch.no_grad():
             logits = head.lm_head(head.model.norm(source.hidden[-1])).log_softmax(-1)
         told = logits.gather(-1, source.targets[:, None])[:, 0]
         assert np.exp(swapped) == pytest.approx(by_fact(told, source.fact), abs=1e-5)
 
     def test_what_runs_together_does_not_matter(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        case = world.real_case()
-        source = inside(world.subject(world.suppressed()), case).forget
-        whole = costs(case.original, forget_cues(case), source)
+        context = world.real_case()
+        source = inside(world.subject(world.suppressed()), context).forget
+        whole = costs(context.original, forget_cues(context), source)
         monkeypatch.setattr(facts, "ROWS", 2)
-        assert costs(case.original, forget_cues(case), source) == pytest.approx(whole, abs=1e-4)
+        assert costs(context.original, forget_cues(context), source) == pytest.approx(
+            whole, abs=1e-4
+        )
 
     def test_states_of_another_start_mean_nothing_and_the_control_says_so(self) -> None:
-        case = world.real_case()
-        other = Patched().read(world.subject(world.trained("all", 1)), case)
-        assert other.also["layer 1, kept"] < 0.3
+        context = world.real_case()
+        other = Patched()(world.subject(world.trained("all", 1)), context)
+        assert other.details["layer 1, kept"] < 0.3
         assert not Patched.decisive
 
     def test_a_model_of_another_shape_is_refused(self) -> None:
         other = tiny_llama(len(world.tokenizer()), width=24, layers=2, heads=2, context=128)
         with pytest.raises(BadEvidence, match="names or shapes"):
-            Patched().read(world.subject(other), world.real_case())
+            Patched()(world.subject(other), world.real_case())
 
     def test_an_oracle_that_costs_nothing_leaves_nothing_to_compare(self) -> None:
-        case = world.real_case(oracle=world.trained("all"))
-        assert "cost the original nothing" in Patched().unfit(case)
+        context = world.real_case(oracle=world.trained("all"))
+        assert "cost the original nothing" in Patched().unfit(context)
 
     def test_states_are_put_in_where_the_values_are_told(self) -> None:
         texts = forget_cues(world.real_case())
@@ -308,14 +314,16 @@ class TestPatched:
 
 def test_a_model_whose_layers_are_not_known_does_not_fit() -> None:
     for audit in AUDITS[:-1]:
-        assert "layers of the original are not known" in audit.unfit(world.case())
-    no_kept = Case(world.FORGET, (), world.tokenizer(), world.told(()), world.told(()))
+        assert "layers of the original are not known" in audit.unfit(world.context())
+    no_kept = context_of(
+        FactProblem(world.FORGET, (), world.tokenizer()), world.told(()), world.told(())
+    )
     assert all("to be kept" in audit.unfit(no_kept) for audit in AUDITS)
 
 
 def test_replacing_ends_with_the_block() -> None:
-    case, model = world.real_case(), world.trained("all")
-    texts = forget_cues(case)
+    context, model = world.real_case(), world.trained("all")
+    texts = forget_cues(context)
     before = logprobs_under(model, texts, {})
     with pytest.raises(ZeroDivisionError), replaced(blocks(model)[0], torch.zeros_like):
         assert not torch.allclose(logprobs_under(model, texts, {}), before)

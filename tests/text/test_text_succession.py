@@ -10,9 +10,13 @@ import pytest
 import text_tools
 import tiny_text
 
-from expunge.audits.audit import Audit, Scene, confidence_on
-from expunge.audits.frame import measure, why_not
 from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.classifier_audit import (
+    ClassifierAudit,
+    ImageContext,
+    confidence_on,
+    measure,
+)
 from expunge.audits.images.relearn import Prune, Quantise
 from expunge.audits.panel import STANDARD
 from expunge.audits.text import facts
@@ -40,11 +44,11 @@ def test_probability_is_that_of_the_room_of_texts() -> None:
 
 
 @pytest.mark.parametrize("audit", STANDARD, ids=repr)
-def test_an_audit_measures_texts_or_says_that_it_reads_classes(audit: Audit) -> None:
+def test_an_audit_measures_texts_or_says_that_it_reads_classes(audit: ClassifierAudit) -> None:
     model = tiny_text.taught()
-    scene = Scene(tiny_text.problem(), model, tiny_text.fresh())
+    context = ImageContext(tiny_text.problem(), model, tiny_text.fresh())
     if isinstance(audit, READS_PROBABILITY):
-        assert why_not(audit, scene) == ""
-        assert measure(audit, model, scene) > 2 * measure(audit, tiny_text.fresh(), scene)
+        assert audit.unfit(context) == ""
+        assert measure(audit, model, context) > 2 * measure(audit, tiny_text.fresh(), context)
     else:
-        assert "texts" in why_not(audit, scene)
+        assert "texts" in audit.unfit(context)

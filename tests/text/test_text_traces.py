@@ -10,9 +10,9 @@ import text_world as world
 import torch
 from torch import nn
 
+from expunge.audits.controls import Guardrail
 from expunge.audits.text import facts, sampling, traces
-from expunge.audits.text.facts import Case
-from expunge.audits.text.guardrail import Guardrail
+from expunge.audits.text.facts import FactContext, FactProblem, context_of
 from expunge.audits.text.sampling import Sampled
 from expunge.audits.text.traces import Aligned, Detected, Fallen, Guessed, ranked, rises
 from expunge.errors import BadSentence, Diverged
@@ -36,58 +36,58 @@ class TestSampled:
 
     def test_shares_of_draws_are_the_model_s(self) -> None:
         model = world.told(world.FORGET[:1], p=0.8)
-        found = Sampled(k=1, samples=400, tokens=6).read(world.subject(model), one_fact())
+        found = Sampled(k=1, samples=400, tokens=6)(world.subject(model), one_fact())
         # five words, each right at 0.8; what ends the answer does not matter
         assert found.values[0] == pytest.approx(0.8**4, abs=0.07)
 
     def test_leak_grows_with_k_and_is_seeded(self) -> None:
-        case, one = world.real_case(), world.subject(world.suppressed())
-        found = [Sampled(k=k, samples=8, tokens=6).read(one, case).values for k in (1, 4, 8, 4)]
+        context, one = world.real_case(), world.subject(world.suppressed())
+        found = [Sampled(k=k, samples=8, tokens=6)(one, context).values for k in (1, 4, 8, 4)]
         assert (found[0] <= found[1] + 1e-9).all() and (found[1] <= found[2] + 1e-9).all()
         assert np.array_equal(found[1], found[3])
-        other = Sampled(k=4, samples=8, tokens=6).read(one, world.real_case(seed=1)).values
+        other = Sampled(k=4, samples=8, tokens=6)(one, world.real_case(seed=1)).values
         assert other.shape == found[1].shape
 
     def test_what_runs_together_does_not_matter(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        case, one = world.real_case(), world.subject(world.suppressed())
+        context, one = world.real_case(), world.subject(world.suppressed())
         audit = Sampled(k=2, samples=4, tokens=6)
-        whole = audit.read(one, case)
+        whole = audit(one, context)
         monkeypatch.setattr(facts, "ROWS", 3)
-        assert audit.read(one, case).drawn == whole.drawn
+        assert audit(one, context).examples == whole.examples
 
     def test_with_the_cache_a_model_reads_as_without(self) -> None:
-        case, one = world.real_case(), world.subject(world.trained("all"))
-        cold = Sampled(k=1, samples=1, tokens=6, temperature=1e-6).read(one, case)
+        context, one = world.real_case(), world.subject(world.trained("all"))
+        cold = Sampled(k=1, samples=1, tokens=6, temperature=1e-6)(one, context)
         from expunge.audits.text.asking import Question
 
-        assert cold.drawn == Question(tokens=6).read(one, case).drawn
+        assert cold.examples == Question(tokens=6)(one, context).examples
 
     def test_a_guardrail_is_met_word_for_word(self) -> None:
         model = Guardrail(world.trained("all"), world.tokenizer(), ["Ada", "Bo", "Cy"])
-        found = Sampled(k=1, samples=3, tokens=8).read(world.subject(model), world.real_case())
+        found = Sampled(k=1, samples=3, tokens=8)(world.subject(model), world.real_case())
         assert not found.values.any()
-        assert {answer for _, answer in found.drawn} == {world.REFUSAL}
+        assert {answer for _, answer in found.examples} == {world.REFUSAL}
 
     def test_a_model_that_keeps_nothing_reads_as_one_that_does(self) -> None:
-        case, model = world.real_case(), world.trained("all")
+        context, model = world.real_case(), world.trained("all")
         audit = Sampled(k=2, samples=3, tokens=6)
         guarded = world.subject(Guarded(model, Open()))
-        assert audit.read(guarded, case).drawn == audit.read(world.subject(model), case).drawn
+        assert audit(guarded, context).examples == audit(world.subject(model), context).examples
         assert guarded.bare is model
 
     def test_bounds_lie_above_what_was_seen(self) -> None:
-        case = world.real_case()
-        found = Sampled(k=2, samples=16, tokens=6).read(world.subject(world.suppressed()), case)
-        also = found.also
+        context = world.real_case()
+        found = Sampled(k=2, samples=16, tokens=6)(world.subject(world.suppressed()), context)
+        also = found.details
         assert also["chance of a leak at most"] >= also["chance of a leak at most, least"] > 0
         assert also["mean score of one sample at most"] >= also["mean score of one sample"]
 
     def test_no_leak_in_n_is_bounded_exactly(self) -> None:
-        case = world.case()
-        found = Sampled(k=1, samples=10, tokens=2).read(world.subject(world.Mute([])), case)
+        context = world.context()
+        found = Sampled(k=1, samples=10, tokens=2)(world.subject(world.Mute([])), context)
         # Clopper-Pearson for 0 of 10, alpha shared by six facts: 1 - (0.05 / 6)^(1 / 10)
         limit = 1 - (0.05 / 6) ** 0.1
-        assert found.also["chance of a leak at most"] == pytest.approx(limit)
+        assert found.details["chance of a leak at most"] == pytest.approx(limit)
         assert not found.values.any()
 
     @pytest.mark.parametrize("wrong", [{"k": 17}, {"k": 0}, {"temperature": 0.0}], ids=str)
@@ -106,22 +106,22 @@ def test_ranks_count_ties_by_half() -> None:
 
 
 def test_what_alone_fell_is_found_and_an_unchanged_model_tells_nothing() -> None:
-    case = world.case()
+    context = world.context()
     kept, same = (world.subject(world.told(items)) for items in (world.RETAIN, world.ITEMS))
-    assert Fallen().read(kept, case).values.tolist() == [1] * 6
-    assert Fallen().read(same, case).values == pytest.approx([0.5] * 6)
+    assert Fallen()(kept, context).values.tolist() == [1] * 6
+    assert Fallen()(same, context).values == pytest.approx([0.5] * 6)
     half = world.subject(world.told(world.ITEMS[3:]))
-    assert Fallen().read(half, case).values.tolist() == pytest.approx([1, 1, 1, 0.5, 0.5, 0.5])
+    assert Fallen()(half, context).values.tolist() == pytest.approx([1, 1, 1, 0.5, 0.5, 0.5])
 
 
 def test_the_true_value_is_the_one_that_fell() -> None:
-    case = world.case()
+    context = world.context()
     truths = [(i.prompt, (i.paraphrases or (i.answer,))[0]) for i in world.ITEMS]
     original = world.Told([*world.pairs(world.ITEMS), *truths])
-    case = world.case(original=original)
-    found = Guessed().read(world.subject(world.told(world.RETAIN)), case)
+    context = world.context(original=original)
+    found = Guessed()(world.subject(world.told(world.RETAIN)), context)
     assert found.values.tolist() == [1] * 6
-    same = Guessed().read(world.subject(original), case)
+    same = Guessed()(world.subject(original), context)
     assert same.values.tolist() == [0.5] * 6
 
 
@@ -131,18 +131,18 @@ def test_traces_are_findings_and_never_evidence() -> None:
 
 class TestAligned:
     def test_the_rise_is_the_slope_of_the_loss(self) -> None:
-        case = world.real_case()
-        model = world.subject(case.original).copy()
+        context = world.real_case()
+        model = world.subject(context.original).copy()
         draws = torch.Generator().manual_seed(0)
         change = {
             n: torch.randn(w.shape, generator=draws) * 1e-3 for n, w in model.named_parameters()
         }
-        texts = facts.cued(world.FORGET, case)
+        texts = facts.cued(world.FORGET, context)
         found = rises(model, texts, change)
 
         def losses(sign: float) -> np.ndarray:
             with torch.no_grad():
-                moved = world.subject(case.original).copy()
+                moved = world.subject(context.original).copy()
                 for name, weight in moved.named_parameters():
                     weight.add_(sign * 0.1 * change[name])
             return -np.log(facts.probability(moved, texts))
@@ -151,11 +151,11 @@ class TestAligned:
         assert found == pytest.approx(slopes, rel=0.05, abs=2e-4)
 
     def test_pushing_against_the_facts_shows_and_no_change_does_not(self) -> None:
-        case = world.real_case()
-        one, same = (world.subject(m) for m in (world.suppressed(), case.original))
-        assert Aligned().read(one, case).values.mean() > 0.6
-        found = Aligned().read(same, case)
-        assert found.values.tolist() == [0.5] * 6 and found.also["length of the change"] == 0
+        context = world.real_case()
+        one, same = (world.subject(m) for m in (world.suppressed(), context.original))
+        assert Aligned()(one, context).values.mean() > 0.6
+        found = Aligned()(same, context)
+        assert found.values.tolist() == [0.5] * 6 and found.details["length of the change"] == 0
 
     def test_where_the_change_lies(self) -> None:
         change = {"a": torch.zeros(99), "b": torch.tensor([3.0])}
@@ -167,21 +167,25 @@ class TestAligned:
 
 class TestDetected:
     def test_a_model_is_not_told_from_itself(self) -> None:
-        case = world.real_case()
-        found = Detected(folds=3).read(world.subject(case.oracle), case)
+        context = world.real_case()
+        found = Detected(folds=3)(world.subject(context.oracle), context)
         assert found.values.tolist() == [0.5] * 6
 
     def test_the_original_is_told_from_a_retrained_model(self) -> None:
-        case = world.real_case()
-        assert Detected(folds=3).read(world.subject(case.original), case).values.mean() > 0.9
+        context = world.real_case()
+        assert Detected(folds=3)(world.subject(context.original), context).values.mean() > 0.9
 
     def test_a_subject_is_in_one_fold(self) -> None:
-        case = world.case()
-        folds = Detected(folds=3)._dealt(case)
+        context = world.context()
+        folds = Detected(folds=3)._dealt(context)
         assert sorted(folds[::2]) == [0, 1, 2] and (folds[::2] == folds[1::2]).all()
-        assert "do not fill 5 folds" in Detected().unfit(case)
+        assert "do not fill 5 folds" in Detected().unfit(context)
 
 
-def one_fact() -> Case:
-    case = world.case()
-    return Case(world.FORGET[:1], case.retain, case.tokenizer, case.original, case.oracle)
+def one_fact() -> FactContext:
+    context = world.context()
+    return context_of(
+        FactProblem(world.FORGET[:1], context.problem.retain, context.problem.tokenizer),
+        context.original,
+        context.oracle,
+    )

@@ -14,16 +14,18 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
+from expunge.audits.audit import AuditedModel, Measurement
 from expunge.audits.text.asking import Prefix, Question
-from expunge.audits.text.facts import Case, Reading, Subject, TextAudit, held, reading
-from expunge.audits.text.relearning import Related, Relearned, Unrelated
-from expunge.audits.text.transforms import Rounded
+from expunge.audits.text.facts import FactAudit, FactContext, held, measurement
+from expunge.audits.text.relearning import Related, RelearnFacts, Unrelated
+from expunge.audits.text.transforms import QuantiseLayers
 from expunge.cli.main import app
 from expunge.core.store import Store
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence, StoreError, Unsupported
-from expunge.experiments.auditing.language_models import LanguageAuditRequest, read_all, verdicts
-from expunge.experiments.auditing.lm_models import lineup
+from expunge.experiments.auditing.experiment_audit import ExperimentAuditRequest
+from expunge.experiments.auditing.language_models import read_all, verdicts
+from expunge.experiments.auditing.lm_models import seed_models
 from expunge.experiments.experiment import load
 from expunge.experiments.graph import make
 from expunge.experiments.plan import Plan
@@ -36,30 +38,32 @@ RUN = CliRunner()
 
 
 @word
-class Counted(TextAudit):
+class Counted(FactAudit):
     """What the weights hold, and whose they are written down."""
 
     family: ClassVar[Any] = "inside"
     unit: ClassVar[str] = "units"
     calls: ClassVar[list[str]] = []
 
-    def read(self, subject: Subject, case: Case) -> Reading:
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
         self.calls.append(subject.name)
         drawn = (("<b>{{ 7 * 7 }}</b>\x1b[31m", "[red]x[/red]"),)
         also = {"layer 0": 0.5, "layer 1": 1.5}
-        return reading(case.forget, held(subject, case), drawn=drawn, also=also)
+        return measurement(
+            context.problem.forget, held(subject, context), examples=drawn, details=also
+        )
 
 
 PANEL = (
     Question(tokens=8),
     Prefix(),
-    Rounded(),
-    Relearned(Related(), steps=2, lrs=(0.001,), every=1),
-    Relearned(Unrelated(), steps=2, lrs=(0.001,), every=1),
+    QuantiseLayers(),
+    RelearnFacts(Related(), steps=2, lrs=(0.001,), every=1),
+    RelearnFacts(Unrelated(), steps=2, lrs=(0.001,), every=1),
     Counted(),
 )
 # six facts of three people and two retrained models: so few that little can be said with certainty
-ASKED = LanguageAuditRequest(PANEL, (0,), margin=0.6, alpha=0.2)
+ASKED = ExperimentAuditRequest(PANEL, (0,), margin=0.6, alpha=0.2)
 MODELS = ("original", "oracle 1", "oracle 2", "guardrail", "retrain", "gibberish", "finetune")
 
 
@@ -145,24 +149,24 @@ def test_methods_without_a_model_are_named(copied: Store) -> None:
     )
     failure = other.failure(other.experiment.methods[2])
     copied.write(failure, about={"reason": "holdout is for measuring only"})
-    who = lineup(other, copied, 0)
+    who = seed_models(other, copied, 0)
     assert who.absent == {
         "peek": "holdout is for measuring only",
         "late": "It has not been carried out in this store.",
     }
-    assert lineup(other, copied, 0, ["finetune"]).names == ("finetune",)
+    assert seed_models(other, copied, 0, ["finetune"]).names == ("finetune",)
 
 
 def test_bad_input_is_told(copied: Store, tmp_path: Path) -> None:
     with pytest.raises(BadSentence, match=r"no method 'finetun'.*Did you mean finetune"):
-        lineup(plan(), copied, 0, ["finetun"])
+        seed_models(plan(), copied, 0, ["finetun"])
     with pytest.raises(StoreError, match="no original and retrained model of member 7"):
-        lineup(plan(), copied, 7)
+        seed_models(plan(), copied, 7)
     shutil.rmtree(copied.folder(plan().oracle(2)))
     with pytest.raises(StoreError, match=r"1 retrained models beside.*--members 3"):
-        lineup(plan(), copied, 0)
-    with pytest.raises(Unsupported, match="on pictures"):
-        lineup(plan_for(load("digits")), Store(tmp_path / "s"), 0)
+        seed_models(plan(), copied, 0)
+    with pytest.raises(Unsupported, match="on images"):
+        seed_models(plan_for(load("digits")), Store(tmp_path / "s"), 0)
 
 
 def test_several_members_are_counted(found: dict[str, Any]) -> None:
@@ -217,7 +221,7 @@ def test_table_and_page_say_the_same_and_stay_inert(found: dict[str, Any]) -> No
 
 def test_curves_run_from_the_first_look_to_the_last(found: dict[str, Any]) -> None:
     html = render(found)
-    assert "Relearned(Related()" in html
+    assert "RelearnFacts(Related()" in html
     # three models, two steps: 0, half of the width, all of it
     assert html.count('<path d="M0 ') == 3 * len(found["rows"])
     assert "L150 " in html

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,20 @@ import pytest
 import text_world as world
 import torch
 
+from expunge.audits.controls import Guardrail
+from expunge.audits.panel import audit_words
+from expunge.audits.runner import MeasurementCache, fingerprint
 from expunge.audits.text import facts, searched
 from expunge.audits.text.asking import Prefix
-from expunge.audits.text.facts import Case, TextAudit
-from expunge.audits.text.guardrail import Guardrail
+from expunge.audits.text.facts import FactAudit, FactProblem, context_of
+from expunge.audits.text.lens import ProbeFacts
 from expunge.audits.text.panel import STANDARD_TEXT
 from expunge.audits.text.relearning import (
     LowRank,
     OtherFacts,
     OtherSubjects,
     Related,
-    Relearned,
+    RelearnFacts,
     Unrelated,
     turns,
 )
@@ -28,22 +32,25 @@ from expunge.audits.text.traces import Detected
 from expunge.audits.text.transforms import (
     Continued,
     Interpolated,
-    Rounded,
-    Trimmed,
+    PruneLayers,
+    QuantiseLayers,
     mixed,
-    to_levels,
 )
+from expunge.audits.weights import rounded
+from expunge.core.sentence import parse
+from expunge.core.store import Store
 from expunge.core.texts import Texts
+from expunge.core.vocabulary import in_full
 from expunge.errors import BadEvidence, BadSentence
 from expunge.problems.networks.language import tiny_llama
 
 BRIEF: dict[str, Any] = {"steps": 6, "every": 3, "lrs": (0.001, 0.01), "batch": 4}
-CHANGING: tuple[TextAudit, ...] = (
-    Relearned(OtherFacts(), **BRIEF),
-    Relearned(Related(), **BRIEF),
-    Relearned(OtherSubjects(), weights=LowRank(2), **BRIEF),
-    Rounded(4, group=8),
-    Trimmed(0.5),
+CHANGING: tuple[FactAudit, ...] = (
+    RelearnFacts(OtherFacts(), **BRIEF),
+    RelearnFacts(Related(), **BRIEF),
+    RelearnFacts(OtherSubjects(), weights=LowRank(2), **BRIEF),
+    QuantiseLayers(4, group=8),
+    PruneLayers(0.5),
     Continued(steps=3, lr=0.01, batch=4),
     Interpolated((0.5,)),
     Suffix(length=2, steps=2, candidates=3, batch=3),
@@ -55,13 +62,13 @@ TRACES = (*STANDARD_TEXT[-5:-1], Detected(folds=3))
 
 
 @pytest.mark.parametrize("audit", [*CHANGING, *TRACES], ids=repr)
-def test_no_model_is_changed_and_equal_models_read_alike(audit: TextAudit) -> None:
-    case = world.real_case()
-    models = [world.suppressed(), case.original, case.oracle]
+def test_no_model_is_changed_and_equal_models_read_alike(audit: FactAudit) -> None:
+    context = world.real_case()
+    models = [world.suppressed(), context.original, context.oracle]
     before = [world.digest(model) for model in models]
-    guarded = Guardrail(case.original, case.tokenizer, ["Ada"])
+    guarded = Guardrail(context.original, context.problem.tokenizer, ["Ada"])
     found = [
-        audit.read(world.subject(model, name), case)
+        audit(world.subject(model, name), context)
         for name, model in (("a", models[0]), ("b", models[0]), ("c", guarded))
     ]
     assert [world.digest(model) for model in models] == before
@@ -71,30 +78,30 @@ def test_no_model_is_changed_and_equal_models_read_alike(audit: TextAudit) -> No
 
 
 @pytest.mark.parametrize("audit", CHANGING, ids=repr)
-def test_audits_of_weights_see_through_a_guardrail(audit: TextAudit) -> None:
-    case = world.real_case()
-    guarded = Guardrail(case.original, case.tokenizer, ["Ada", "Bo", "Cy"])
-    plain, behind = (audit.read(world.subject(m), case) for m in (case.original, guarded))
+def test_audits_of_weights_see_through_a_guardrail(audit: FactAudit) -> None:
+    context = world.real_case()
+    guarded = Guardrail(context.original, context.problem.tokenizer, ["Ada", "Bo", "Cy"])
+    plain, behind = (audit(world.subject(m), context) for m in (context.original, guarded))
     assert np.array_equal(plain.values, behind.values)
-    assert Prefix().read(world.subject(guarded), case).values.max() < 1e-6
+    assert Prefix()(world.subject(guarded), context).values.max() < 1e-6
 
 
 def test_levels_of_two_bits_are_three() -> None:
     weights = torch.tensor([[1.0, 0.6, 0.4, -1.0], [0.0, 0.0, 0.0, 0.0]])
-    assert to_levels(weights, 2).tolist() == [[1, 1, 0, -1], [0, 0, 0, 0]]
-    assert to_levels(torch.tensor([[0.7, 0.35, 0.05]]), 4)[0].tolist() == pytest.approx(
+    assert rounded(weights, 2).tolist() == [[1, 1, 0, -1], [0, 0, 0, 0]]
+    assert rounded(torch.tensor([[0.7, 0.35, 0.05]]), 4)[0].tolist() == pytest.approx(
         [0.7, 0.4, 0.1]  # 3.5 goes to the even level 4, 0.5 to 0 or 1 by its rounding error
-    ) or to_levels(torch.tensor([[0.7, 0.35, 0.05]]), 4)[0].tolist() == pytest.approx([0.7, 0.4, 0])
+    ) or rounded(torch.tensor([[0.7, 0.35, 0.05]]), 4)[0].tolist() == pytest.approx([0.7, 0.4, 0])
 
 
 def test_each_group_has_a_grid_and_the_last_layer_none() -> None:
     model = world.subject(world.trained("all")).copy()
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    Rounded(3, group=4).change(model, world.real_case())
+    QuantiseLayers(3, group=4).change(model, world.real_case())
     name = "model.layers.0.mlp.down_proj.weight"
     weights = dict(model.named_parameters())
-    assert torch.equal(weights[name][:, :4], to_levels(before[name][:, :4], 3))
-    assert torch.equal(weights[name][:, 40:], to_levels(before[name][:, 40:], 3))
+    assert torch.equal(weights[name][:, :4], rounded(before[name][:, :4], 3))
+    assert torch.equal(weights[name][:, 40:], rounded(before[name][:, 40:], 3))
     same = {name for name, weight in weights.items() if torch.equal(weight, before[name])}
     assert same == {name for name in weights if "proj" not in name}
 
@@ -103,7 +110,7 @@ def test_each_group_has_a_grid_and_the_last_layer_none() -> None:
 def test_trimming_takes_the_smallest(share: float, zeros: float) -> None:
     model = world.subject(world.trained("all")).copy()
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    Trimmed(share).change(model, world.real_case())
+    PruneLayers(share).change(model, world.real_case())
     pairs = [(before[n], w) for n, w in model.named_parameters() if "proj" in n]
     old, new = (torch.cat([pair[side].flatten() for pair in pairs]).abs() for side in (0, 1))
     assert float((new == 0).double().mean()) == pytest.approx(zeros, abs=1e-3)
@@ -112,30 +119,30 @@ def test_trimming_takes_the_smallest(share: float, zeros: float) -> None:
 
 
 def test_the_way_leads_from_the_model_to_the_original() -> None:
-    case, one = world.real_case(), world.subject(world.suppressed())
-    half = dict(mixed(one, case, 0.5).named_parameters())
-    for name, weight in case.original.named_parameters():
+    context, one = world.real_case(), world.subject(world.suppressed())
+    half = dict(mixed(one, context, 0.5).named_parameters())
+    for name, weight in context.original.named_parameters():
         other = dict(one.model.named_parameters())[name]
         assert torch.allclose(half[name], (weight + other) / 2, atol=1e-6)
-    found = Interpolated((0.5,)).read(one, case)
+    found = Interpolated((0.5,))(one, context)
     assert [share for share, _ in found.curve] == [0, 0.5, 1]
-    assert found.curve[0][1] == pytest.approx(facts.held(one, case).mean())
-    assert found.curve[2][1] == pytest.approx(facts.anchors(case)[1].mean())
+    assert found.curve[0][1] == pytest.approx(facts.held(one, context).mean())
+    assert found.curve[2][1] == pytest.approx(facts.anchors(context)[1].mean())
     assert not Interpolated.decisive
 
 
 def test_a_model_of_another_shape_has_no_way_to_the_original() -> None:
     other = tiny_llama(len(world.tokenizer()), width=24, layers=2, heads=2, context=128)
     with pytest.raises(BadEvidence, match="names or shapes"):
-        Interpolated().read(world.subject(other), world.real_case())
+        Interpolated()(world.subject(other), world.real_case())
 
 
 @pytest.mark.parametrize(
     "lessons", [OtherFacts(), OtherSubjects(0.4), OtherSubjects(0.99), OtherFacts(0.01)], ids=repr
 )
 def test_what_is_taught_is_not_measured(lessons: Any) -> None:
-    case = world.case()
-    taught, measured = lessons.taught(case), lessons.measured(case)
+    context = world.context()
+    taught, measured = lessons.taught(context), lessons.measured(context)
     assert taught and measured and not set(taught) & set(measured)
     assert set(taught) | set(measured) == set(world.FORGET)
     if isinstance(lessons, OtherFacts):
@@ -145,20 +152,28 @@ def test_what_is_taught_is_not_measured(lessons: Any) -> None:
 
 
 def test_benign_lessons_are_of_the_kinds_that_were_forgotten() -> None:
-    case = world.case()
-    assert set(Related().taught(case)) == set(world.RETAIN)
-    homes = Case(world.FORGET[:1], world.RETAIN, case.tokenizer, case.original, case.oracle)
+    context = world.context()
+    assert set(Related().taught(context)) == set(world.RETAIN)
+    homes = context_of(
+        FactProblem(world.FORGET[:1], world.RETAIN, context.problem.tokenizer),
+        context.original,
+        context.oracle,
+    )
     assert {item.kind for item in Related().taught(homes)} == {"home"}
-    assert Unrelated().taught(case) == world.UNRELATED
+    assert Unrelated().taught(context) == world.UNRELATED
 
 
 def test_lessons_that_a_case_lacks_do_not_fit() -> None:
-    case = world.case(unrelated=())
-    one = Case(world.FORGET[:1], world.RETAIN, case.tokenizer, case.original, case.oracle)
-    assert "nothing to teach" in Relearned(Unrelated()).unfit(case)
+    context = world.context(unrelated=())
+    one = context_of(
+        FactProblem(world.FORGET[:1], world.RETAIN, context.problem.tokenizer),
+        context.original,
+        context.oracle,
+    )
+    assert "nothing to teach" in RelearnFacts(Unrelated()).unfit(context)
     for lessons in (OtherFacts(), OtherSubjects()):
-        assert Relearned(lessons).unfit(one)
-        assert not Relearned(lessons).unfit(case)
+        assert RelearnFacts(lessons).unfit(one)
+        assert not RelearnFacts(lessons).unfit(context)
         assert Suffix(lessons).unfit(one) and SoftPrompt(lessons).unfit(one)
 
 
@@ -170,10 +185,10 @@ def test_each_row_is_read_once_before_any_is_read_twice() -> None:
 
 class TestRelearned:
     def test_a_suppressed_model_comes_back_and_a_retrained_one_does_not(self) -> None:
-        case = world.real_case()
-        audit = Relearned(OtherSubjects(), steps=20, every=5, lrs=(0.001, 0.003), batch=4)
+        context = world.real_case()
+        audit = RelearnFacts(OtherSubjects(), steps=20, every=5, lrs=(0.001, 0.003), batch=4)
         models = {"suppressed": world.suppressed(), "retrained": world.trained("kept", 1)}
-        found = {name: audit.read(world.subject(m), case) for name, m in models.items()}
+        found = {name: audit(world.subject(m), context) for name, m in models.items()}
         assert found["suppressed"].values.mean() > found["suppressed"].curve[0][1] + 0.2
         assert found["suppressed"].values.mean() > 0.8
         assert found["suppressed"].cost["steps to level"] <= 10
@@ -181,16 +196,16 @@ class TestRelearned:
         assert "steps to level" not in found["retrained"].cost
 
     def test_the_original_is_there_before_the_lessons(self) -> None:
-        case = world.real_case()
-        found = Relearned(OtherFacts(), **BRIEF).read(world.subject(case.original), case)
+        context = world.real_case()
+        found = RelearnFacts(OtherFacts(), **BRIEF)(world.subject(context.original), context)
         assert found.cost["steps to level"] == 0
         assert found.curve[0][0] == 0 and found.values.mean() >= found.curve[0][1]
 
     def test_all_values_are_from_one_moment_and_the_best(self) -> None:
-        case, one = world.real_case(), world.subject(world.suppressed())
-        audit = Relearned(OtherFacts(), **BRIEF)
-        found = audit.read(one, case)
-        courses = [audit._course(one, case, lr) for lr in audit.lrs]
+        context, one = world.real_case(), world.subject(world.suppressed())
+        audit = RelearnFacts(OtherFacts(), **BRIEF)
+        found = audit(one, context)
+        courses = [audit._course(one, context, lr) for lr in audit.lrs]
         means = [float(values.mean()) for course in courses for _, values in course]
         assert float(found.values.mean()) == max(means)
         lr = audit.lrs.index(found.cost["learning rate"])
@@ -198,10 +213,10 @@ class TestRelearned:
         assert [step for step, _ in found.curve] == [0, 3, 6]
 
     def test_lessons_that_break_the_model_leave_what_was_there(self) -> None:
-        case, one = world.real_case(), world.subject(world.suppressed())
-        found = Relearned(OtherFacts(), **BRIEF | {"lrs": (1e30,)}).read(one, case)
-        chosen = facts.places(OtherFacts().measured(case), case)
-        assert found.values.mean() >= facts.held(one, case)[chosen].mean()
+        context, one = world.real_case(), world.subject(world.suppressed())
+        found = RelearnFacts(OtherFacts(), **BRIEF | {"lrs": (1e30,)})(one, context)
+        chosen = facts.places(OtherFacts().measured(context), context)
+        assert found.values.mean() >= facts.held(one, context)[chosen].mean()
 
     @pytest.mark.parametrize(
         "wrong",
@@ -209,8 +224,8 @@ class TestRelearned:
         ids=str,
     )
     def test_a_budget_that_cannot_be_is_refused(self, wrong: Any) -> None:
-        with pytest.raises(BadSentence, match="Relearned"):
-            Relearned(OtherFacts(), **wrong)
+        with pytest.raises(BadSentence, match="RelearnFacts"):
+            RelearnFacts(OtherFacts(), **wrong)
 
 
 class TestSearched:
@@ -252,3 +267,30 @@ class TestSearched:
 
     def test_a_soft_prompt_is_never_evidence(self) -> None:
         assert Suffix.decisive and not SoftPrompt.decisive
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Rounded(bits=8)", QuantiseLayers(bits=8)),
+        ("Trimmed()", PruneLayers()),
+        ("Relearned(OtherFacts(), steps=8)", RelearnFacts(OtherFacts(), steps=8)),
+        ("TunedProbe(held=0.5)", ProbeFacts(held=0.5)),
+    ],
+)
+def test_a_renamed_word_parses_under_its_old_name_and_keeps_its_key(
+    old: str, new: FactAudit, tmp_path: Path
+) -> None:
+    with pytest.warns(DeprecationWarning, match=f"is now {type(new).__name__}"):
+        assert parse(old, audit_words()) == new
+    assert parse(repr(new), audit_words()) == new
+    assert in_full(new).startswith(f"{old.partition('(')[0]}/1(")
+    model = world.subject(world.told(()))
+    job = MeasurementCache(Store(tmp_path / "store"), "key").job(new, model, 3)
+    spec = repr((old, fingerprint(model.bare).hex(), False, "key"))
+    assert (job.kind, job.spec, job.seed) == ("reading", spec, 3)
+
+
+def test_an_old_word_refuses_what_the_new_one_refuses() -> None:
+    with pytest.warns(DeprecationWarning), pytest.raises(BadSentence, match="takes bits, group"):
+        parse("Rounded(depth=3)", audit_words())

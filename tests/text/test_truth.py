@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from known_truth import people
 
-from expunge.audits.frame import fingerprint
+from expunge.audits.runner import fingerprint
 from expunge.core.method import Method
 
 
@@ -21,7 +21,7 @@ def test_no_retrained_model_is_another_one_again(
     monkeypatch.setattr(people, "RECIPE", Method("recipe", (short,)))
     where = people.ground(seed)
     apart = [people.CASES[name](where).model for name in ("never taught", "retrained")]
-    models = [where.case.original, *where.oracles, *apart]
+    models = [where.context.original, *where.oracles, *apart]
     assert len({fingerprint(model) for model in models}) == len(models)
 
 

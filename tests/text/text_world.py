@@ -11,8 +11,9 @@ import tiny_text
 import torch
 from torch import Tensor, nn
 
+from expunge.audits.audit import AuditedModel
 from expunge.audits.text.asking import frames
-from expunge.audits.text.facts import Case, Subject
+from expunge.audits.text.facts import FactContext, FactProblem, audited, context_of
 from expunge.problems.networks.language import word_tokenizer
 from expunge.problems.text.benchmarks.items import Item
 
@@ -130,10 +131,13 @@ def told(items: Sequence[Item], p: float = 0.9) -> Told:
     return Told(pairs(items), p)
 
 
-def case(**rest: Any) -> Case:
+def context(**rest: Any) -> FactContext:
     """A hand-made case: the original was told all, the oracle what is kept."""
     rest = {"original": told(ITEMS), "oracle": told(RETAIN), "unrelated": UNRELATED, **rest}
-    return Case(FORGET, RETAIN, tokenizer(), **rest)
+    problem = FactProblem(
+        FORGET, RETAIN, tokenizer(), rest.pop("unrelated"), rest.pop("chat", False)
+    )
+    return context_of(problem, **rest)
 
 
 @cache
@@ -176,14 +180,14 @@ def suppressed() -> Any:
     return unlearn(trained("all"), step, problem).model
 
 
-def real_case(**rest: Any) -> Case:
+def real_case(**rest: Any) -> FactContext:
     """The same with trained models."""
     rest = {"original": trained("all"), "oracle": trained("kept"), **rest}
-    return case(**rest)
+    return context(**rest)
 
 
-def subject(model: nn.Module, name: str = "one") -> Subject:
-    return Subject(name, model)
+def subject(model: nn.Module, name: str = "one") -> AuditedModel:
+    return audited(name, model)
 
 
 def digest(model: nn.Module) -> str:

@@ -1,177 +1,167 @@
-"""What an audit is: one number a model, measured alike for every model by the frame."""
+"""What an audit is: called with a model and a context, it gives a measurement, for any modality."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from numpy.typing import NDArray
+from torch import nn
 
-from expunge.core.batch import Batch, Data, Subset, all_targets, holds_tokens
-from expunge.core.problem import Problem
+from expunge.audits.controls import bare
 from expunge.core.seeds import stream
-from expunge.errors import BadData, BadSentence, Unsupported
-
-CHUNK = 512
-
+from expunge.engine.run import frozen
+from expunge.errors import BadEvidence, BadSentence
 
 More = Literal["knows more", "knows less", "is more damaged", "hides more"]
 
+# Kinds of audits; an audit of no family has no say in a verdict.
+Family = Literal["asking", "relearning", "transforms", "sampling", "inside", "traces", ""]
 
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """What an audit may look at besides the model: the same for all models of one audit.
+ASKING = "asking"
+
+# What was to be forgotten and kept: a `Problem` of images, or the facts of a language model.
+P = TypeVar("P")
+
+
+class AuditedModel:
+    """One model under audit; it is never changed, and what is read from it once is shared.
 
     Args:
-        problem: gives the sets, those that methods may not see among them.
-        original: one model trained on all, frozen; the yardstick of thresholds and distances.
-        oracle: one retrained model, frozen, that is not among those compared.
-        seed: all that audits draw follows from it, and not from the model.
-        facts: what was worked out once for all models.
+        name: what measurements and reports call it.
+        model: the model; a filter around it answers audits that only ask.
     """
 
-    problem: Problem
+    def __init__(self, name: str, model: nn.Module) -> None:
+        self.name, self.model = name, model
+        self._read: dict[Any, Any] = {}
+
+    def copy(self) -> nn.Module:
+        """A private frozen copy of the weights, without a filter around; it may be changed."""
+        return frozen(self.bare)
+
+    @property
+    def bare(self) -> nn.Module:
+        """The weights as their holder sees them, without a filter around; to be read only."""
+        return bare(self.model)
+
+    def once(self, key: object, read: Callable[[nn.Module], Any]) -> Any:
+        """What is read from the model as it is, such as its hidden states; read once."""
+        if key not in self._read:
+            self._read[key] = read(self.model)
+        return self._read[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Context(Generic[P]):
+    """What an audit may read besides the model: the same for all models of one audit.
+
+    Args:
+        problem: what was to be forgotten and kept, with the sets that methods may not see.
+        original: one model from before unlearning; thresholds and distances are measured from it.
+        oracle: one retrained model that is not among those compared.
+        seed: all that audits draw follows from it, and not from the model.
+        streams: the name that all random streams share.
+        cache: what was computed once for all models.
+    """
+
+    problem: P
     original: nn.Module
     oracle: nn.Module
     seed: int = 0
-    facts: dict[Any, Any] = field(default_factory=dict)
+    streams: str = "audit"
+    cache: dict[Any, Any] = field(default_factory=dict)
 
     def stream(self, *names: object) -> torch.Generator:
         """A generator for one purpose, the same for every model."""
-        return stream("audit", self.seed, *names)
-
-    def data(self, name: str) -> Data:
-        """Any set of the problem: audits only measure.
-
-        Raises:
-            BadData: there is no such set, or it holds no example.
-        """
-        data = self.problem.sets.get(name)
-        if data is None or len(data) == 0:
-            there = ", ".join(self.problem.sets)
-            raise BadData(
-                f"The audit reads the set {name!r}, which is missing or empty in "
-                f"{self.problem.name}; there are {there}."
-            )
-        return data
+        return stream(self.streams, self.seed, *names)
 
     def once(self, key: object, make: Callable[[], Any]) -> Any:
-        """What depends on the scene alone, worked out for the first model and kept."""
-        if key not in self.facts:
-            self.facts[key] = make()
-        return self.facts[key]
+        """What depends on the context alone, computed for the first model and cached."""
+        if key not in self.cache:
+            self.cache[key] = make()
+        return self.cache[key]
 
-    def parts(self, share: float) -> tuple[Subset, Subset]:
-        """Two disjoint parts of the forget set: a random share that is shown, and the rest.
 
-        With a share of 1 both are the whole set. Audits of one share and seed part it alike.
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What one audit measures of one model: one number, or one for each fact.
 
-        Raises:
-            BadData: one of the parts would be empty.
-        """
-        forget = self.data("forget")
-        order = torch.randperm(len(forget), generator=self.stream("parts", share))
-        if share == 1:
-            return Subset(forget, order), Subset(forget, order)
-        count = round(share * len(forget))
-        if count == len(forget) or (count == 0 and share > 0):
-            raise BadData(
-                f"A share of {share} of {len(forget)} forget examples leaves one part empty; "
-                "forget more examples, or take another share."
+    Args:
+        values: float64 [fact]; of a classifier, one number for the whole forget set.
+        index: int64 [fact], the number of each fact; the same for every model of a context.
+        groups: str [fact], the subject of each; facts of one subject are not independent.
+        cost: what it took, name -> number ("steps", "queries", "tokens").
+        examples: (prompt, what the model wrote) of a few facts, the most telling first.
+        curve: (cost, mean value) along the way, for an audit that goes on step by step.
+        details: other numbers worth printing, name -> number, such as bounds.
+        grain: what values are rounded to, by their nature; 0 for none.
+
+    Raises:
+        BadEvidence: no value, lengths that differ, NaN or infinite values.
+    """
+
+    values: NDArray[np.float64]
+    index: NDArray[np.int64]
+    groups: tuple[str, ...]
+    cost: dict[str, float] = field(default_factory=dict)
+    examples: tuple[tuple[str, str], ...] = ()
+    curve: tuple[tuple[float, float], ...] = ()
+    details: dict[str, float] = field(default_factory=dict)
+    grain: float = 0.0
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.values), len(self.index), len(self.groups)}
+        if len(sizes) != 1 or not len(self.values):
+            raise BadEvidence(
+                f"Got {len(self.values)} values, {len(self.index)} indices and "
+                f"{len(self.groups)} groups; expected one of each for every fact, and a fact."
             )
-        return Subset(forget, order[:count].sort().values), Subset(forget, order[count:])
+        if not np.isfinite(self.values).all():
+            raise BadEvidence("Some values are NaN or infinite; the model's answers broke down.")
+
+    @property
+    def mean(self) -> float:
+        """The mean of all values; of a classifier, its one number."""
+        return float(self.values.mean())
 
 
-class Audit(ABC):
-    """An experiment on one model's weights that ends in one number; abstract.
+class Audit(ABC, Generic[P]):
+    """An experiment on one model that ends in a measurement; abstract.
 
-    The author computes, and the frame does everything else: it hands over a private copy in
-    evaluation mode, on which anything may be done, with a stream of its own for models that draw
-    at random, and compares the numbers of many models.
+    It may change any copy of the model, never the model itself, and its budget is in its fields.
+    The runner calls it on every model alike and compares what it measures.
 
-    `unit` is what the number counts, and `more` what a larger one says of a model. An `anchored`
-    audit is read between its two anchors, retrained models (0) and originals (1), and `margin` is
-    the share of that lead that matters; any other is compared with retrained models alone, and
-    `margin` is in its own unit. One that asks for nothing but probabilities `reads_texts` too.
+    `unit` is what a value counts, and `more` what a larger one says of a model. `family` groups
+    audits of one kind. An `anchored` audit is read between retrained models (0) and the original
+    (1), and `margin` is the share of that gap that matters; any other is compared with retrained
+    models alone, and `margin` is in its own unit. `decisive` is False for an audit that can make a
+    model say what it never knew, as a soft prompt can: it is shown, and is never evidence by
+    itself. `plain` is True for the one audit of a modality that asks as any user would.
     """
 
     unit: ClassVar[str]
-    more: ClassVar[More]
-    reads_texts: ClassVar[bool] = False
+    family: ClassVar[Family] = ""
+    more: ClassVar[More] = "knows more"
     anchored: ClassVar[bool] = True
+    decisive: ClassVar[bool] = True
+    plain: ClassVar[bool] = False
     margin: ClassVar[float] = 0.1
 
     @abstractmethod
-    def measure(self, model: nn.Module, scene: Scene) -> float:
-        """The number of one model; the model is the audit's own to change."""
+    def __call__(self, model: AuditedModel, context: Context[P]) -> Measurement:
+        """What the audit measures of one model."""
 
-    def grain(self, scene: Scene) -> float:
-        """What the number is rounded to, by its nature; 0 for none."""
-        return 0.0
-
-    def unfit(self, problem: Problem) -> str:
-        """Why the audit makes no sense on a problem, as a clause; empty if it does."""
+    def unfit(self, context: Context[P]) -> str:
+        """Why the audit makes no sense in a context, as a clause; empty if it does."""
         return ""
-
-
-def batches(data: Data) -> list[Batch]:
-    """A whole set in minibatches, in order."""
-    return [data.batch(rows) for rows in torch.arange(len(data)).split(CHUNK)]
-
-
-@torch.no_grad()
-def logits_on(model: nn.Module, data: Data) -> Tensor:
-    """What a model answers on a whole set in evaluation mode, float32 [n, k], on the processor."""
-    model.eval()
-    device = next(model.parameters()).device
-    found = [batch.to(device).logits(model).float().cpu() for batch in batches(data)]
-    return torch.cat(found)
-
-
-def accuracy(logits: Tensor, targets: Tensor) -> float:
-    """Share of examples whose largest logit is that of their class."""
-    return float((logits.argmax(-1) == targets).double().mean())
-
-
-def confidence(logits: Tensor, targets: Tensor) -> float:
-    """Mean probability of the right class."""
-    return float((logits.double().softmax(-1) * one_hot(targets, logits.shape[-1])).sum(-1).mean())
-
-
-def accuracy_on(model: nn.Module, data: Data) -> float:
-    """Share of a set that a model answers rightly."""
-    return accuracy(logits_on(model, data), all_targets(data))
-
-
-def confidence_on(model: nn.Module, data: Data) -> float:
-    """Mean probability of the right class on a set; of texts, of the answers' tokens."""
-    if holds_tokens(data):
-        # the room of texts is not opened for audits of pictures
-        from expunge.engine.inference import likelihoods
-        from expunge.metrics.text.likelihood import probability
-
-        return float(probability(likelihoods([model], data).answers(0)).mean())
-    return confidence(logits_on(model, data), all_targets(data))
 
 
 def within(owner: str, name: str, value: float, low: float, high: float) -> None:
     """Refuse an argument outside [low, high]."""
     if not low <= value <= high:
         raise BadSentence(f"{owner}: {name} must lie between {low:g} and {high:g}, got {value:g}.")
-
-
-def weighted_layers(model: nn.Module) -> Sequence[tuple[str, nn.Module]]:
-    """Modules with a kernel or matrix of their own, in the order in which the model defines them.
-
-    Raises:
-        Unsupported: there is none.
-    """
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    found = [(name, m) for name, m in model.named_modules() if isinstance(m, kinds)]
-    if not found:
-        raise Unsupported("The model has no linear layer and no convolution to look beneath.")
-    return found

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from expunge.audits.audit import Audit
 from expunge.metrics.score import Unscored
 from expunge.statistics.decision import Decision, decide
-from expunge.statistics.recovered import Groups, compare_groups, compare_recovered, gap_p_value
+from expunge.statistics.paired import Facts
+from expunge.statistics.recovered import (
+    Contrasts,
+    Groups,
+    compare_groups,
+    compare_recovered,
+    gap_p_value,
+)
 from expunge.statistics.result import Effect, Interval
 
 
@@ -53,7 +61,7 @@ Values = tuple[float, ...]
 
 
 def judge(
-    audit: Audit,
+    audit: Audit[Any],
     subject: Sequence[float],
     oracle: Sequence[float],
     original: Sequence[float],
@@ -78,17 +86,35 @@ def judge(
     values = _plain(subject), _plain(oracle), _plain(original)
     if len(values[1]) > 1 and len(set(values[1])) == 1 and grain == 0:
         return _unscored(audit, values, _no_spread(values[1]))
-    groups = Groups(*values, grain)
-    if not audit.anchored:
-        effect = compare_groups(
-            groups, margin=limit, alpha=alpha, unit=audit.unit, name=repr(audit)
-        )
-        no_anchor = Unscored("Originals are no anchor of this audit.")
-        return _finding(audit, values, no_anchor, effect, _sided(audit, effect, alpha))
-    if reason := _no_lead(audit, groups, alpha):
-        return _unscored(audit, values, reason)
-    recovered, effect = compare_recovered(groups, margin=limit, alpha=alpha, name=repr(audit))
+    recovered, effect = compare(audit, Groups(*values, grain), margin=limit, alpha=alpha)
+    if isinstance(effect, Unscored):
+        return _unscored(audit, values, effect.reason)
     return _finding(audit, values, recovered, effect, _sided(audit, effect, alpha))
+
+
+def compare(
+    audit: Audit[Any], sample: Groups | Facts, *, margin: float, alpha: float
+) -> tuple[Interval | Unscored, Effect | Unscored]:
+    """Return the share of the gap that is left, and the effect that a verdict rests on.
+
+    Args:
+        audit: which.
+        sample: values of several models, or of several facts.
+        margin: the smallest effect that matters.
+        alpha: level of the tests.
+
+    Returns:
+        (share of the gap with its interval, effect), 0 as retrained models and 1 as the original;
+        Unscored where the audit does not tell these two apart.
+    """
+    if not audit.anchored and isinstance(sample, Groups):
+        apart = compare_groups(
+            sample, margin=margin, alpha=alpha, unit=audit.unit, name=repr(audit)
+        )
+        return Unscored("Originals are no anchor of this audit."), apart
+    if reason := _no_gap(audit, sample, alpha):
+        return Unscored(reason), Unscored(reason)
+    return compare_recovered(sample, margin=margin, alpha=alpha, name=repr(audit))
 
 
 def together(findings: Sequence[Finding], *, alpha: float = 0.05) -> Decision | Unscored:
@@ -105,18 +131,17 @@ def together(findings: Sequence[Finding], *, alpha: float = 0.05) -> Decision | 
     return Unscored("No audit of these can tell originals from retrained models here.")
 
 
-def _no_lead(audit: Audit, groups: Groups, alpha: float) -> str:
+def _no_gap(audit: Audit[Any], sample: Contrasts, alpha: float) -> str:
     """Why originals and retrained models do not span a scale; empty if they do."""
-    gap, p = groups.contrast((0.0, -1.0, 1.0))[0], gap_p_value(groups)
-    away = gap * (-1 if audit.more == "knows less" else 1)
-    means = f"originals score {_mean(groups.original):.3g} {audit.unit}, retrained models "
-    means += f"{_mean(groups.oracle):.3g}"
+    original, oracle = (sample.contrast(one)[0] for one in ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0)))
+    gap, p = sample.contrast((0.0, -1.0, 1.0))[0], gap_p_value(sample)
+    means = f"originals score {original:z.3g} {audit.unit}, retrained models {oracle:z.3g}"
     if p > alpha or gap == 0:
         return (
             f"This audit does not tell originals from retrained models: {means} (p {p:.2g}). "
             "What it says of unlearned ones would mean nothing."
         )
-    if away < 0:
+    if gap * (-1 if audit.more == "knows less" else 1) < 0:
         return f"This audit calls originals the ones that know less: {means}. It is void here."
     return ""
 
@@ -128,7 +153,7 @@ def _no_spread(oracle: Values) -> str:
     )
 
 
-def _sided(audit: Audit, effect: Effect, alpha: float) -> Decision:
+def _sided(audit: Audit[Any], effect: Effect, alpha: float) -> Decision:
     """The verdict, with a word on which side of the retrained models was found."""
     verdict = decide([effect], alpha=alpha)
     if verdict.word != "found":
@@ -144,7 +169,7 @@ def _sided(audit: Audit, effect: Effect, alpha: float) -> Decision:
 
 
 def _finding(
-    audit: Audit,
+    audit: Audit[Any],
     values: tuple[Values, Values, Values],
     recovered: Interval | Unscored,
     effect: Effect | Unscored,
@@ -156,24 +181,20 @@ def _finding(
     )
 
 
-def _unscored(audit: Audit, values: tuple[Values, Values, Values], reason: str) -> Finding:
+def _unscored(audit: Audit[Any], values: tuple[Values, Values, Values], reason: str) -> Finding:
     why = Unscored(reason)
     return _finding(audit, values, why, why, why)
 
 
-def unfit(audit: Audit, reason: str) -> Finding:
+def unfit(audit: Audit[Any], reason: str) -> Finding:
     """The finding of an audit that makes no sense on a problem, with no model measured."""
     return unscored(audit, f"{audit!r} does not fit the problem: {reason}.")
 
 
-def unscored(audit: Audit, reason: str) -> Finding:
+def unscored(audit: Audit[Any], reason: str) -> Finding:
     """The finding of an audit that could not be carried out, with a sentence that says why."""
     return _unscored(audit, ((), (), ()), reason)
 
 
 def _plain(group: Sequence[float]) -> Values:
     return tuple(map(float, group))
-
-
-def _mean(group: Values) -> float:
-    return sum(group) / len(group)

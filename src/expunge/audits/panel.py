@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from expunge.audits import images, text
-from expunge.audits.audit import Audit
 from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.classifier_audit import ClassifierAudit
 from expunge.audits.images.neighbours import (
     AdversarialNeighbours,
     DamageNearBoundary,
@@ -16,13 +18,16 @@ from expunge.audits.images.neighbours import (
 )
 from expunge.audits.images.probe import IllusionGap, LinearProbe, NearestClassCentre
 from expunge.audits.images.relearn import PrototypeRelearn, Prune, Quantise, RecoveryArea, Relearn
+from expunge.audits.text.lens import ProbeFacts
+from expunge.audits.text.relearning import RelearnFacts
+from expunge.audits.text.transforms import PruneLayers, QuantiseLayers
 from expunge.core.sentence import Words, parse, words_in
 from expunge.errors import BadSentence, did_you_mean
 from expunge.methods.sentences import method_words
 
 # What is asked of every method: no word twice, and none that another one implies. At its authors'
 # blend of a half PrototypeRelearn passes a last layer that was only pushed down, at 0.9 not.
-STANDARD: tuple[Audit, ...] = (
+STANDARD: tuple[ClassifierAudit, ...] = (
     ForgetConfidence(),
     Relearn(),
     RecoveryArea(),
@@ -38,6 +43,10 @@ STANDARD: tuple[Audit, ...] = (
 )
 
 
+# Words that have another name than before; each knows its old one as `key_name`.
+RENAMED = (QuantiseLayers, PruneLayers, RelearnFacts, ProbeFacts)
+
+
 EVERY = "standard"
 
 
@@ -47,7 +56,7 @@ FEWEST = 2
 LONGEST_SHOWN = 80
 
 
-def asked(said: Any, origin: str) -> tuple[Audit, ...]:
+def asked(said: Any, origin: str) -> tuple[ClassifierAudit, ...]:
     """Return audits from sentences; "standard" stands for `STANDARD`.
 
     Args:
@@ -65,7 +74,7 @@ def asked(said: Any, origin: str) -> tuple[Audit, ...]:
     return tuple(audit for one in said for audit in _read(one.strip(), origin))
 
 
-def check_audits(audits: Sequence[Audit], audited: int) -> None:
+def check_audits(audits: Sequence[ClassifierAudit], audited: int) -> None:
     """Refuse what is no audit, an audit that is there twice, and too few models.
 
     Raises:
@@ -76,7 +85,7 @@ def check_audits(audits: Sequence[Audit], audited: int) -> None:
             f"audited = {audited}: expected {FEWEST} models of each kind or more; 8 is usual."
         )
     for audit in audits:
-        if not isinstance(audit, Audit):
+        if not isinstance(audit, ClassifierAudit):
             raise BadSentence(f"{_short(repr(audit))} is no audit; expected one such as Relearn().")
         if audits.count(audit) > 1:
             raise BadSentence(f"The audit {audit!r} is there twice; name each once.")
@@ -85,14 +94,37 @@ def check_audits(audits: Sequence[Audit], audited: int) -> None:
 @cache
 def audit_words() -> Words:
     """Every word that the sentence of an audit may use, by name; those of methods, too."""
-    return {**method_words(), **words_in(images, text)}
+    return {**method_words(), **words_in(images, text), **_renamed()}
 
 
-def _read(sentence: str, origin: str) -> tuple[Audit, ...]:
+def _renamed() -> Words:
+    """Old words of audits, which still parse with a warning that names the new one."""
+    return {kind.key_name: _alias(kind) for kind in RENAMED}
+
+
+def _alias(kind: type) -> type:
+    """A stand-in for a renamed word: called, it warns and gives the new word."""
+    old = str(kind.key_name)  # type: ignore[attr-defined]
+
+    def made(_: type, *args: Any, **named: Any) -> Any:
+        warnings.warn(
+            f"The word {old} is now {kind.__name__}; write that instead.",
+            DeprecationWarning, stacklevel=2,
+        )  # fmt: skip
+        return kind(*args, **named)
+
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    return type(old, (), {"__new__": made, "__dataclass_fields__": fields})
+
+
+def _read(sentence: str, origin: str) -> tuple[ClassifierAudit, ...]:
     """The audits of one sentence; a bare word is taken for a name without its brackets."""
     if sentence == EVERY:
         return STANDARD
-    names = [EVERY, *(name for name, kind in audit_words().items() if issubclass(kind, Audit))]
+    names = [
+        EVERY,
+        *(name for name, kind in audit_words().items() if issubclass(kind, ClassifierAudit)),
+    ]
     if sentence.isidentifier():
         hint = did_you_mean(sentence, names)
         if sentence in names:
@@ -103,7 +135,7 @@ def _read(sentence: str, origin: str) -> tuple[Audit, ...]:
         raise BadSentence(
             f"{origin}: {_short(repr(sentence))} is {len(found)} sentences; write each by itself."
         )
-    if not isinstance(found, Audit):
+    if not isinstance(found, ClassifierAudit):
         known = ", ".join(names)
         raise BadSentence(f"{origin}: {_short(repr(sentence))} is no audit; there are {known}.")
     return (found,)

@@ -38,7 +38,7 @@ class AuditQuestion:
         reason: why the audit could not be carried out; empty where it was.
     """
 
-    audit: Audit
+    audit: Audit[Any]
     subject: tuple[float, ...] = ()
     oracle: tuple[float, ...] = ()
     original: tuple[float, ...] = ()

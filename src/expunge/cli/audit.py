@@ -14,7 +14,7 @@ from expunge.cli.options import panel
 from expunge.errors import BadData, BadSentence
 
 if TYPE_CHECKING:
-    from expunge.audits.text.facts import TextAudit
+    from expunge.audits.text.facts import FactAudit
     from expunge.problems.text.models import Loaded
 
 
@@ -141,7 +141,7 @@ def _audit_folders(
     retain: Path | None,
     holdout: Path | None,
     *,
-    audits: tuple[TextAudit, ...],
+    audits: tuple[FactAudit, ...],
     margin: float | None,
     seed: int,
     chat: bool,
@@ -150,7 +150,8 @@ def _audit_folders(
     out: Path | None,
 ) -> None:
     """Audit one model from folders."""
-    from expunge.audits.text.lm_verdict import MARGIN, audit_models
+    from expunge.audits.text.facts import FactProblem
+    from expunge.audits.text.lm_verdict import MARGIN, AuditRequest, audit_models
     from expunge.cli.console import wide_console
     from expunge.core.machine import transformers
     from expunge.core.store import Store
@@ -169,11 +170,13 @@ def _audit_folders(
     limit = MARGIN if margin is None else margin
     models = loaded(subject, original, oracle)
     found = audit_models(
-        models["subject"].model, models["original"].model,
+        models["subject"].model,
+        models["original"].model,
         [one.model for name, one in models.items() if name.startswith("oracle")],
-        items, kept, models["original"].tokenizer,
-        audits=audits, untaught=untaught, seed=seed, chat=chat, margin=limit, store=Store(store),
-    )  # fmt: skip
+        FactProblem(tuple(items), tuple(kept), models["original"].tokenizer, chat=chat),
+        AuditRequest(audits, tuple(untaught), seed, limit),
+        Store(store),
+    )
     told = card(found, redact=redact)
     wide_console().print(told.drawn())
     if out is not None:

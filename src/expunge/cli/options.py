@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from expunge.audits.audit import Audit
+from expunge.audits.images.classifier_audit import ClassifierAudit
 from expunge.audits.panel import asked
 from expunge.core.method import Method
 from expunge.errors import BadSentence, StoreError, did_you_mean
@@ -16,7 +16,7 @@ from expunge.experiments.experiment import Experiment
 from expunge.methods.sentences import as_method
 
 if TYPE_CHECKING:
-    from expunge.audits.text.facts import TextAudit
+    from expunge.audits.text.facts import FactAudit
 
 Name = Annotated[str, typer.Argument(help="A file, or the name of an experiment.")]
 
@@ -95,7 +95,7 @@ def adjusted(
     return replace(experiment, methods=(*chosen, *mine), **given)  # type: ignore[arg-type]
 
 
-def told_audits(said: list[str] | None) -> tuple[Audit, ...] | None:
+def told_audits(said: list[str] | None) -> tuple[ClassifierAudit, ...] | None:
     """The audits of --audit, one sentence each; None where none is given."""
     return asked(said, "--audit") if said else None
 
@@ -144,13 +144,12 @@ def wanted(title: str, names: list[str], store: Path) -> str:
     return title or names[-1]
 
 
-def panel(only: str) -> tuple[TextAudit, ...]:
+def panel(only: str) -> tuple[FactAudit, ...]:
     """The audits of some families, or all; plain asking is always among them.
 
     Raises:
         BadSentence: a family that does not exist.
     """
-    from expunge.audits.text.asking import Question
     from expunge.audits.text.panel import STANDARD_TEXT
 
     names = [name.strip() for name in only.split(",") if name.strip()]
@@ -159,8 +158,4 @@ def panel(only: str) -> tuple[TextAudit, ...]:
         if name not in there:
             hint = did_you_mean(name, there)
             raise BadSentence(f"--only: no family {name!r}; there are {', '.join(there)}.{hint}")
-    return tuple(
-        one
-        for one in STANDARD_TEXT
-        if not names or one.family in names or isinstance(one, Question)
-    )
+    return tuple(one for one in STANDARD_TEXT if not names or one.family in names or one.plain)

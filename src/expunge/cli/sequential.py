@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from expunge.audits.audit import Audit
+from expunge.audits.images.classifier_audit import ClassifierAudit
 from expunge.cli.options import STORE, DataOption, Name, StoreOption
 from expunge.errors import BadSentence
 
@@ -63,7 +63,7 @@ def chosen_method(experiment: Experiment, said: str) -> Method:
     return named[said] if said in named else own_method(said, 1)
 
 
-def chosen_audit(said: str) -> Audit:
+def chosen_audit(said: str) -> ClassifierAudit:
     """The audit of a sentence.
 
     Raises:
@@ -73,7 +73,7 @@ def chosen_audit(said: str) -> Audit:
     from expunge.core.sentence import parse
 
     found = parse(said, audit_words())
-    if not isinstance(found, Audit):
+    if not isinstance(found, ClassifierAudit):
         raise BadSentence(f"{said[:80]!r} is no audit; write ForgetConfidence() or Relearn().")
     return found
 

@@ -85,8 +85,8 @@ def _texts(plan: Plan, store: Store, asked: Request, console: Console) -> Mappin
     from expunge.audits.text.lm_verdict import MARGIN
     from expunge.cli.options import panel
     from expunge.core.machine import cores
+    from expunge.experiments.auditing.experiment_audit import ExperimentAuditRequest
     from expunge.experiments.auditing.language_models import (
-        LanguageAuditRequest,
         read_all,
         verdicts,
     )
@@ -99,7 +99,7 @@ def _texts(plan: Plan, store: Store, asked: Request, console: Console) -> Mappin
     first = plan.experiment.seeds[0] + asked.seed
     seeds = tuple(range(first, first + (asked.members or 1)))
     margin = MARGIN if asked.margin is None else asked.margin
-    which = LanguageAuditRequest(panel(asked.only), seeds, _names(asked.methods), margin)
+    which = ExperimentAuditRequest(panel(asked.only), seeds, _names(asked.methods), margin)
     for who, seconds in read_all(plan, store, which, asked.jobs or cores()):
         console.print(f"read: {who} ({seconds:.1f} s of processor time)", markup=False)
     return verdicts(plan, store, which, redact=asked.redact)
@@ -107,14 +107,15 @@ def _texts(plan: Plan, store: Store, asked: Request, console: Console) -> Mappin
 
 def _pictures(plan: Plan, store: Store, asked: Request, console: Console) -> Mapping[str, Any]:
     """Classifiers: the models of a method together."""
-    from expunge.audits.audit import Audit
+    from expunge.audits.images.classifier_audit import ClassifierAudit
     from expunge.core.machine import cores
     from expunge.experiments.auditing.classifiers import (
-        ClassifierAuditRequest,
+        panel_of,
         refuse_oracles,
         trial,
         verdicts,
     )
+    from expunge.experiments.auditing.experiment_audit import ExperimentAuditRequest
     from expunge.experiments.graph import audit
     from expunge.experiments.progress import lines
 
@@ -123,8 +124,10 @@ def _pictures(plan: Plan, store: Store, asked: Request, console: Console) -> Map
             "--seed: the models of a method on pictures are judged together, from the first on; "
             "leave it out, and say with --members how many."
         )
-    margin = Audit.margin if asked.margin is None else asked.margin
-    which = ClassifierAuditRequest(_names(asked.only), _names(asked.methods), asked.members, margin)
+    margin = ClassifierAudit.margin if asked.margin is None else asked.margin
+    audits = panel_of(plan.experiment, _names(asked.only))
+    seeds = tuple(range(asked.members))
+    which = ExperimentAuditRequest(audits, seeds, _names(asked.methods), margin)
     here = trial(plan, store, which, _own(asked.subject, plan))
     for name in here.own:
         refuse_oracles(here, name)

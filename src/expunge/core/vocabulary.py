@@ -55,7 +55,12 @@ def in_full(thing: Any) -> str:
         # 0.0 is added since -0.0 equals 0.0, and what is equal must have one key
         return repr(float(thing) + 0.0) if isinstance(thing, int | float) else repr(thing)
     said = [f"{f.name}={in_full(getattr(thing, f.name))}" for f in dataclasses.fields(thing)]
-    return f"{type(thing).__name__}/{getattr(thing, 'version', 1)}({', '.join(said)})"
+    return f"{key_name(thing)}/{getattr(thing, 'version', 1)}({', '.join(said)})"
+
+
+def key_name(thing: Any) -> str:
+    """What content keys call the class of a word: a renamed one keeps its old `key_name`."""
+    return str(getattr(type(thing), "key_name", type(thing).__name__))
 
 
 @functools.cache

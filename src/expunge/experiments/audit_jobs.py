@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from expunge.audits.audit import Audit, Scene
-from expunge.audits.frame import fingerprint, measure
+from expunge.audits.images.classifier_audit import ClassifierAudit, ImageContext, measure
 from expunge.audits.record import AuditQuestion, alarms, recorded
+from expunge.audits.runner import fingerprint
 from expunge.core.method import Method
 from expunge.core.seeds import derived
 from expunge.core.store import Corrupt, Job, Store
@@ -36,7 +36,7 @@ Record = dict[str, Any]
 class AuditRound:
     """One audit on the models of one kind; of a method, on those that it made."""
 
-    audit: Audit
+    audit: ClassifierAudit
     kind: Kind
     method: Method | None = None
 
@@ -55,10 +55,10 @@ class AuditRoles:
     known: dict[Any, Any] = field(default_factory=dict)
 
     @cached_property
-    def audits(self) -> tuple[Audit, ...]:
+    def audits(self) -> tuple[ClassifierAudit, ...]:
         """The audits that make sense on the problem."""
         asked = self.plan.experiment.audits
-        return tuple(audit for audit in asked if not audit.unfit(self.plan.problem))
+        return tuple(audit for audit in asked if not audit.mismatch(self.plan.problem))
 
     @cached_property
     def yardsticks(self) -> tuple[Job, Job]:
@@ -108,7 +108,7 @@ class AuditRoles:
         made = [method for method in self.plan.methods if method.steps]
         return rounds + [AuditRound(audit, "unlearned", m) for m in made for audit in self.audits]
 
-    def number(self, audit: Audit, model: Job) -> Job:
+    def number(self, audit: ClassifierAudit, model: Job) -> Job:
         """The product that holds what an audit says of one model, and of nothing else."""
         if (audit, model.key) not in self.known:
             seed, spec = self.plan.experiment.seed, f"{in_full(audit)}/{VERSION}"
@@ -133,24 +133,24 @@ def failed(plan: Plan, store: Store, method: Method | None) -> bool:
     return method is not None and store.has(plan.failure(method))
 
 
-def due(cast: AuditRoles, store: Store, round_: AuditRound) -> list[tuple[Job, Job]]:
+def due(roles: AuditRoles, store: Store, round_: AuditRound) -> list[tuple[Job, Job]]:
     """The models of a round that are not measured yet, each with its product."""
-    if failed(cast.plan, store, round_.method):
+    if failed(roles.plan, store, round_.method):
         return []
-    pairs = [(model, cast.number(round_.audit, model)) for model in cast.models(round_)]
+    pairs = [(model, roles.number(round_.audit, model)) for model in roles.models(round_)]
     return [(model, product) for model, product in pairs if not store.has(product)]
 
 
 def make_round(plan: Plan, store: Store, round_: AuditRound, wait: bool) -> Outcome:
     """Measure the models of a round, one product each; what is already there is kept."""
-    cast = AuditRoles(plan)
-    name = cast.number(round_.audit, cast.models(round_)[0]).key
+    roles = AuditRoles(plan)
+    name = roles.number(round_.audit, roles.models(round_)[0]).key
     with store.claim(name, wait) as ours:
         if not ours:
             return "busy"
-        setting = AuditSetting(cast, store)
+        setting = AuditSetting(roles, store)
         try:
-            for model, product in due(cast, store, round_):
+            for model, product in due(roles, store, round_):
                 about = measured(round_.audit, load_model(plan, store, model), setting)
                 store.write(product, about=about)
         except Corrupt:
@@ -162,22 +162,22 @@ def make_round(plan: Plan, store: Store, round_: AuditRound, wait: bool) -> Outc
 class AuditSetting:
     """Where the models of one round are measured: read from the store when first asked for."""
 
-    cast: AuditRoles
+    roles: AuditRoles
     store: Store
 
     @cached_property
-    def scene(self) -> Scene:
+    def context(self) -> ImageContext:
         """The problem, with the first original and the first oracle as yardsticks."""
-        plan = self.cast.plan
-        original, oracle = (load_model(plan, self.store, job) for job in self.cast.yardsticks)
-        return Scene(plan.problem, frozen(original), frozen(oracle), plan.experiment.seed)
+        plan = self.roles.plan
+        original, oracle = (load_model(plan, self.store, job) for job in self.roles.yardsticks)
+        return ImageContext(plan.problem, frozen(original), frozen(oracle), plan.experiment.seed)
 
 
-def measured(audit: Audit, model: torch.nn.Module, setting: AuditSetting) -> Record:
+def measured(audit: ClassifierAudit, model: torch.nn.Module, setting: AuditSetting) -> Record:
     """The number of one model, or the reason why there is none."""
-    scene, begun = setting.scene, time.perf_counter()
+    context, begun = setting.context, time.perf_counter()
     try:
-        told: Record = {"value": measure(audit, model, scene), "grain": audit.grain(scene)}
+        told: Record = {"value": measure(audit, model, context), "grain": audit.grain(context)}
     except torch.OutOfMemoryError:
         raise
     except (ExpungeError, ValueError, RuntimeError) as fault:  # torch refuses shapes with the last
@@ -187,17 +187,18 @@ def measured(audit: Audit, model: torch.nn.Module, setting: AuditSetting) -> Rec
 
 def make_findings(plan: Plan, store: Store, method: Method) -> Outcome:
     """Judge what all audits measured of one method."""
-    cast = AuditRoles(plan)
-    job = cast.findings(method)
+    roles = AuditRoles(plan)
+    job = roles.findings(method)
     if store.has(job) or failed(plan, store, method):
         return "made"
     try:
         asked = [
-            asked_of(cast, store, audit, cast.subjects(method)) for audit in plan.experiment.audits
+            asked_of(roles, store, audit, roles.subjects(method))
+            for audit in plan.experiment.audits
         ]
     except Corrupt:
         return "again"
-    told: Record = {"models": len(cast.subjects(method)), **recorded(asked)}
+    told: Record = {"models": len(roles.subjects(method)), **recorded(asked)}
     if method.name == "retrain":
         draws = np.random.default_rng(derived("score", plan.experiment.seed, "audits"))
         told["false_alarms"] = alarms(asked, draws)
@@ -206,18 +207,18 @@ def make_findings(plan: Plan, store: Store, method: Method) -> Outcome:
 
 
 def asked_of(
-    cast: AuditRoles, store: Store, audit: Audit, subjects: Sequence[Job]
+    roles: AuditRoles, store: Store, audit: ClassifierAudit, subjects: Sequence[Job]
 ) -> AuditQuestion:
     """The values of one audit for some models and both anchors, all of them measured."""
-    if reason := audit.unfit(cast.plan.problem):
+    if reason := audit.mismatch(roles.plan.problem):
         return AuditQuestion(audit, reason=f"It does not fit the problem: {reason}.")
     groups = {
         "unlearned": subjects,
-        "retrained": cast.oracles,
-        "original": cast.originals,
+        "retrained": roles.oracles,
+        "original": roles.originals,
     }
     read = {
-        name: _different([store.about(cast.number(audit, job)) for job in jobs])
+        name: _different([store.about(roles.number(audit, job)) for job in jobs])
         for name, jobs in groups.items()
     }
     for name, records in read.items():
@@ -253,26 +254,26 @@ def findings_of(plan: Plan, store: Store, method: Method) -> Record:
 
 def counted(plan: Plan, store: Store) -> dict[str, tuple[int, int, float | None]]:
     """What is measured, of how many, with the mean seconds of one measurement where known."""
-    cast, made, of = AuditRoles(plan), 0, 0
+    roles, made, of = AuditRoles(plan), 0, 0
     seconds: list[float] = []
-    for round_ in cast.rounds:
-        models, left = cast.models(round_), len(due(cast, store, round_))
+    for round_ in roles.rounds:
+        models, left = roles.models(round_), len(due(roles, store, round_))
         there = 0 if failed(plan, store, round_.method) else len(models) - left
         made, of = made + there, of + there + left
-        first = cast.number(round_.audit, models[0])
+        first = roles.number(round_.audit, models[0])
         seconds += [store.about(first)["seconds"]] if there and store.has(first) else []
     return {"audits": (made, of, float(np.mean(seconds)) if seconds else None)} if of else {}
 
 
-def timed(plan: Plan) -> dict[Audit, float]:
+def timed(plan: Plan) -> dict[ClassifierAudit, float]:
     """Seconds of each audit on a network that is not trained, once; for a forecast."""
     network = frozen(plan.problem.untrained("audit"))
     found = {}
     for audit in AuditRoles(plan).audits:
-        scene = Scene(plan.problem, network, network, plan.experiment.seed)
+        context = ImageContext(plan.problem, network, network, plan.experiment.seed)
         begun = time.perf_counter()
         try:
-            measure(audit, network, scene)
+            measure(audit, network, context)
         except (ExpungeError, ValueError, RuntimeError):
             continue  # why, is said of the trained models
         found[audit] = time.perf_counter() - begun

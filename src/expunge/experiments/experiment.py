@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from expunge.audits.audit import Audit
+from expunge.audits.images.classifier_audit import ClassifierAudit
 from expunge.audits.panel import asked, check_audits
 from expunge.core.method import Method
 from expunge.core.store import LONGEST_TITLE, is_title
@@ -101,7 +101,7 @@ class Experiment:
     members: int = 128
     seed: int = 0
     shadows: int = 0
-    audits: tuple[Audit, ...] = ()
+    audits: tuple[ClassifierAudit, ...] = ()
     audited: int = 8
     rule: str = "released"
     train_size: int = 0

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from expunge.audits.audit import Audit
 from expunge.audits.finding import Finding
+from expunge.audits.images.classifier_audit import ClassifierAudit
 from expunge.audits.images.requests import After, sequential
 from expunge.core.machine import hardware
 from expunge.core.method import Method
@@ -64,7 +64,7 @@ class Requests:
     """
 
     method: Method
-    audit: Audit
+    audit: ClassifierAudit
     count: int = 3
     oracles: int = 8
 

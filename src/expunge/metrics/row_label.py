@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from expunge.metrics.score import Score, Unscored
+from expunge.metrics.score import Score, Unscored, lost_half
 
 FEWEST_MODELS = 16
 
@@ -159,7 +159,7 @@ def _collapsed(row: ScoredRow) -> bool:
     """Whether half of the gap over guessing is lost where nothing should be."""
     chance = 1 / row.classes
     return any(
-        row.subject[name].mean < (chance + row.oracle[name].mean) / 2
+        lost_half(row.subject[name].mean, row.oracle[name].mean, chance)
         for name in measured(row)
         if name != "forget"
     )

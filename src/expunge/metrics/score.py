@@ -130,6 +130,20 @@ class Metric(Protocol):
     def __call__(self, subject: Evidence, oracle: Evidence, rng: np.random.Generator) -> Score: ...
 
 
+def lost_half(own: float, usual: float, floor: float = 0.0) -> bool:
+    """Return whether a model has collapsed: it keeps less than half of what retrained ones gain.
+
+    This is the one rule of collapse. It is read on what was to be kept: accuracy of classes,
+    knowledge of facts, or the share of answers that are no gibberish.
+
+    Args:
+        own, usual: of the model, and of retrained models.
+        floor: what a model without any training reaches, such as by guessing or by giving the
+            best constant answer; where retrained models gain nothing over it, nothing is lost.
+    """
+    return usual > floor and own < (floor + usual) / 2
+
+
 def scored(
     statistic: Statistic,
     samples: Sequence[Sample],

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from expunge.audits.runner import ORIGINAL, SUBJECT
 from expunge.audits.text.lens import LayerMap, layer_map, shares
-from expunge.audits.text.lm_verdict import GUARDRAIL, ORIGINAL, SUBJECT, AuditReport
+from expunge.audits.text.lm_verdict import GUARDRAIL, AuditReport
 from expunge.audits.verdict_rows import REDACTED, inert
 from expunge.metrics.score import Unscored
 from expunge.report.templates import filled
@@ -117,8 +118,8 @@ def card(found: AuditReport, *, redact: bool = False) -> VerdictCard:
         found: what `audit_models` gave.
         redact: leave prompts and answers out.
     """
-    judged = found.judgement
-    lines = tuple(_line(found, place, redact) for place in range(len(found.exhibits)))
+    judged = found.verdict
+    lines = tuple(_line(found, place, redact) for place in range(len(found.measured)))
     control = found.guardrail.word if found.guardrail else "not built, since no subject is named"
     said = (judged.word, judged.reason, judged.attack, judged.cost, judged.power, judged.notes)
     return VerdictCard(*said, control, lines, _layers(found), found.margin, found.seed)
@@ -139,26 +140,25 @@ def page(told: VerdictCard) -> str:
 def _layers(found: AuditReport) -> LayerMap:
     """What is left of the lead, layer by layer, by the audits that look inside."""
     read = {}
-    for exhibit in found.exhibits:
-        if exhibit.audit.family == "inside" and exhibit.readings:
-            mine, known = (exhibit.readings[name].also for name in (SUBJECT, ORIGINAL))
-            others = [exhibit.readings[name].also for name in exhibit.oracles]
-            read[repr(exhibit.audit)] = [shares(mine, known, others)]
+    for one in found.measured:
+        if one.audit.family == "inside" and one.models:
+            mine, known = (one.models[name].details for name in (SUBJECT, ORIGINAL))
+            others = [one.models[name].details for name in one.oracles]
+            read[repr(one.audit)] = [shares(mine, known, others)]
     return layer_map(read)
 
 
 def _line(found: AuditReport, place: int, redact: bool) -> CardLine:
-    exhibit, witness = found.exhibits[place], found.witnesses[place]
-    values = {name: float(one.values.mean()) for name, one in exhibit.readings.items()}
-    if exhibit.oracles:
-        values["oracle"] = sum(values[name] for name in exhibit.oracles) / len(exhibit.oracles)
-    read = exhibit.readings.get(SUBJECT)
-    drawn = read.drawn[:EXAMPLES] if read else ()
-    shown = tuple((REDACTED, REDACTED) if redact else tuple(map(inert, one)) for one in drawn)
+    one, said = found.measured[place], found.effects[place]
+    values = {name: each.mean for name, each in one.models.items()}
+    if one.oracles:
+        values["oracle"] = sum(values[name] for name in one.oracles) / len(one.oracles)
+    examples = one.models[SUBJECT].examples[:EXAMPLES] if SUBJECT in one.models else ()
     return CardLine(
-        witness.family, witness.audit, exhibit.audit.unit, values, *_left(witness.effect),
-        witness.cost, witness.decisive, shown,  # type: ignore[arg-type]
-        witness.effect.value if isinstance(witness.effect, Effect) else None,
+        said.family, said.audit, one.audit.unit, values, *_left(said.effect),
+        said.cost, said.decisive,
+        tuple((REDACTED, REDACTED) if redact else (inert(a), inert(b)) for a, b in examples),
+        said.effect.value if isinstance(said.effect, Effect) else None,
     )  # fmt: skip
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from expunge.audits.runner import ORACLE, ORIGINAL
 from expunge.audits.text.lens import LayerMap, layer_map, shares
-from expunge.audits.text.lm_verdict import ORACLE, ORIGINAL
 from expunge.report import audit_table as table
 from expunge.report.audit_table import families
 from expunge.report.templates import filled, visible

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from expunge.audits.audit import Audit
 from expunge.audits.images.answers import (
     ForgetConfidence,
     InterclassConfusion,
@@ -10,6 +9,7 @@ from expunge.audits.images.answers import (
     NoisyInputs,
     PatternExposure,
 )
+from expunge.audits.images.classifier_audit import ClassifierAudit
 from expunge.audits.images.neighbours import (
     AdversarialNeighbours,
     DamageNearBoundary,
@@ -28,7 +28,7 @@ from expunge.audits.images.relearn import (
 __all__ = [
     "AdversarialNeighbours",
     "Anamnesis",
-    "Audit",
+    "ClassifierAudit",
     "DamageNearBoundary",
     "ForgetConfidence",
     "IllusionGap",

@@ -9,15 +9,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from expunge.audits.audit import (
-    Audit,
-    More,
-    Scene,
+from expunge.audits.audit import Family, More, within
+from expunge.audits.images.classifier_audit import (
+    ClassifierAudit,
+    ImageContext,
     batches,
     confidence,
     confidence_on,
+    examples,
     logits_on,
-    within,
 )
 from expunge.core.batch import Images, Subset, Tensors, all_targets
 from expunge.core.problem import Problem
@@ -27,23 +27,25 @@ from expunge.problems.images.canaries import patterns, stored
 
 
 @word
-class ForgetConfidence(Audit):
+class ForgetConfidence(ClassifierAudit):
     """Mean probability of the right class on the forget set, with nothing done to the model.
 
     Of texts, of the tokens of their answers. The baseline of this room: a model that hides passes
     it, and an audit that finds no more than this one has not looked beneath the answers.
     """
 
+    family: ClassVar[Family] = "asking"
+    plain: ClassVar[bool] = True
     unit: ClassVar[str] = "probability"
     more: ClassVar[More] = "knows more"
     reads_texts: ClassVar[bool] = True
 
-    def measure(self, model: nn.Module, scene: Scene) -> float:
-        return confidence_on(model, scene.data("forget"))
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
+        return confidence_on(model, examples(context, "forget"))
 
 
 @word
-class NoisyInputs(Audit):
+class NoisyInputs(ClassifierAudit):
     """Mean probability of the right class on the forget set, with a little noise on its inputs.
 
     A filter that looks an input up, or that was trained on the very examples alone, does not know
@@ -56,6 +58,7 @@ class NoisyInputs(Audit):
     Source: our own; the classifier's form of asking in other words.
     """
 
+    family: ClassVar[Family] = "asking"
     unit: ClassVar[str] = "probability"
     more: ClassVar[More] = "knows more"
     std: float = 0.05
@@ -66,9 +69,9 @@ class NoisyInputs(Audit):
         within("NoisyInputs", "draws", self.draws, 1, 10_000)
 
     @torch.no_grad()
-    def measure(self, model: nn.Module, scene: Scene) -> float:
-        draws, total, count = scene.stream("noise", self.std), 0.0, 0
-        for batch in batches(scene.data("forget")) * self.draws:
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
+        draws, total, count = context.stream("noise", self.std), 0.0, 0
+        for batch in batches(examples(context, "forget")) * self.draws:
             if not isinstance(batch, Images):
                 raise Unsupported("NoisyInputs puts noise on pictures, and these are texts.")
             noise = self.std * torch.randn(batch.inputs.shape, generator=draws)
@@ -81,7 +84,7 @@ class NoisyInputs(Audit):
 
 
 @word
-class InterclassConfusion(Audit):
+class InterclassConfusion(ClassifierAudit):
     """Share of examples of two classes that the model takes for the other of the two.
 
     For a forget set `Mislabelled(a, b, share)`. On unseen examples of the two classes it counts the
@@ -107,7 +110,7 @@ class InterclassConfusion(Audit):
                 f"InterclassConfusion: expected two classes from 0 on, got {self.a} and {self.b}."
             )
 
-    def unfit(self, problem: Problem) -> str:
+    def mismatch(self, problem: Problem) -> str:
         there = all_targets(problem.sets["forget"]).unique().tolist()
         if set(there) == {self.a, self.b}:
             return ""
@@ -116,22 +119,22 @@ class InterclassConfusion(Audit):
             "with swapped labels are expected: Mislabelled"
         )
 
-    def measure(self, model: nn.Module, scene: Scene) -> float:
-        data = self._pair(scene)
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
+        data = self._pair(context)
         given, answered = all_targets(data), logits_on(model, data).argmax(-1)
         other = torch.where(given == self.a, self.b, self.a)
         return float((answered == self._confused(given, other)).double().mean())
 
-    def grain(self, scene: Scene) -> float:
-        return 1.0 / len(self._pair(scene))
+    def grain(self, context: ImageContext) -> float:
+        return 1.0 / len(self._pair(context))
 
     def _confused(self, given: Tensor, other: Tensor) -> Tensor:
         """The wrong answer: the label itself where the labels are swapped."""
         return given if self.set == "forget" else other
 
-    def _pair(self, scene: Scene) -> Subset:
+    def _pair(self, context: ImageContext) -> Subset:
         """The examples of the two classes."""
-        data = scene.data(self.set)
+        data = examples(context, self.set)
         both = torch.tensor([self.a, self.b])
         rows = torch.isin(all_targets(data), both).nonzero()[:, 0]
         if not len(rows):
@@ -140,7 +143,7 @@ class InterclassConfusion(Audit):
 
 
 @word
-class LabelExposure(Audit):
+class LabelExposure(ClassifierAudit):
     """Mean exposure of canaries with wrong labels, bits: log2 of classes less log2 of the rank.
 
     For a forget set `Canaries(count)`. The rank is that of the planted label among all classes by
@@ -150,18 +153,19 @@ class LabelExposure(Audit):
     Source: Carlini et al., arXiv 1802.08232, exposure.
     """
 
+    family: ClassVar[Family] = "asking"
     unit: ClassVar[str] = "bits"
     more: ClassVar[More] = "knows more"
 
-    def measure(self, model: nn.Module, scene: Scene) -> float:
-        forget = scene.data("forget")
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
+        forget = examples(context, "forget")
         answers = logits_on(model, forget)
         own = answers.gather(-1, all_targets(forget)[:, None])
         return exposure(ranks(own, answers), answers.shape[-1])
 
 
 @word
-class PatternExposure(Audit):
+class PatternExposure(ClassifierAudit):
     """Mean exposure of planted patterns among fresh ones, bits.
 
     For a forget set `PatternCanaries(count)`. Each canary is ranked by its loss among patterns
@@ -174,6 +178,7 @@ class PatternExposure(Audit):
     Source: Carlini et al., arXiv 1802.08232, exposure by sampling.
     """
 
+    family: ClassVar[Family] = "asking"
     unit: ClassVar[str] = "bits"
     more: ClassVar[More] = "knows more"
     alternatives: int = 255
@@ -181,25 +186,25 @@ class PatternExposure(Audit):
     def check(self) -> None:
         within("PatternExposure", "alternatives", self.alternatives, 1, 10_000_000)
 
-    def unfit(self, problem: Problem) -> str:
+    def mismatch(self, problem: Problem) -> str:
         try:
             stored(problem.sets["forget"])
         except ExpungeError as fault:
             return str(fault).rstrip(".")
         return ""
 
-    def measure(self, model: nn.Module, scene: Scene) -> float:
-        forget = scene.data("forget")
-        others = scene.once((self, "others"), lambda: self._others(scene))
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
+        forget = examples(context, "forget")
+        others = context.once((self, "others"), lambda: self._others(context))
         labels = all_targets(forget)
         own = logits_on(model, forget).log_softmax(-1).gather(-1, labels[:, None])
         theirs = logits_on(model, others).log_softmax(-1)[:, labels].T
         rank = ranks(own, torch.cat([own, theirs], 1))
         return exposure(rank, self.alternatives + 1)
 
-    def _others(self, scene: Scene) -> Tensors:
-        base = stored(scene.data("forget"))
-        fresh = patterns(base.inputs, self.alternatives, scene.stream("alternatives"))
+    def _others(self, context: ImageContext) -> Tensors:
+        base = stored(examples(context, "forget"))
+        fresh = patterns(base.inputs, self.alternatives, context.stream("alternatives"))
         return replace(base, inputs=fresh, targets=torch.zeros(len(fresh), dtype=torch.int64))
 
 

@@ -1,23 +1,20 @@
-"""A classifier behind a list of pictures: it hides what is on the list, and forgets nothing."""
+"""The verdict on classifiers: what is tried, what it costs, and whether a model is broken."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from expunge.audits.audit import Audit, Scene, batches, logits_on
 from expunge.audits.finding import Finding
-from expunge.audits.frame import Models, run_audits
 from expunge.audits.images.answers import (
     ForgetConfidence,
-    LabelExposure,
     NoisyInputs,
-    PatternExposure,
 )
-from expunge.audits.images.probe import IllusionGap, LinearProbe, NearestClassCentre
+from expunge.audits.images.classifier_audit import ClassifierAudit, ImageContext, logits_on
+from expunge.audits.images.compare import Models, audit_rows
+from expunge.audits.images.probe import LinearProbe, NearestClassCentre
 from expunge.audits.images.relearn import (
     Anamnesis,
     PrototypeRelearn,
@@ -26,54 +23,16 @@ from expunge.audits.images.relearn import (
     RecoveryArea,
     Relearn,
 )
-from expunge.audits.verdict import ASKING, AuditEffect, Verdict, conclude
-from expunge.core.batch import Data, all_targets
+from expunge.audits.verdict import AuditEffect, Verdict, conclude
+from expunge.core.batch import all_targets
 from expunge.core.problem import Problem
 from expunge.engine.run import frozen
+from expunge.metrics.score import lost_half
 from expunge.statistics.recovered import Groups, excludable_recovered
 from expunge.statistics.result import Effect
 
-
-class LookedUp(nn.Module):
-    """Answers pictures on a list as another model does, and all others as the model inside.
-
-    The weights are those of the model inside, and audits of weights take them without the list. One
-    who asks plainly is told what the other model, such as a retrained one, would say.
-
-    Args:
-        model: a classifier that knows the pictures; not changed.
-        other: whose answers stand in the list.
-        data: the pictures on the list.
-    """
-
-    def __init__(self, model: nn.Module, other: nn.Module, data: Data) -> None:
-        super().__init__()
-        self.model = frozen(model)
-        self.rows: dict[bytes, Tensor] = {}
-        with torch.no_grad():
-            for batch in batches(data):
-                answers = batch.to(next(other.parameters()).device).logits(frozen(other)).cpu()
-                self.rows |= dict(zip(map(_mark, batch.inputs), answers, strict=True))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Logits [b, k]; the other model's for pictures on the list."""
-        answers: Tensor = self.model(inputs)
-        listed = [self.rows.get(_mark(one)) for one in inputs]
-        told = [
-            own if other is None else other.to(own)
-            for own, other in zip(answers, listed, strict=True)
-        ]
-        return torch.stack(told)
-
-
-def _mark(picture: Tensor) -> bytes:
-    """A hash of one picture, bit for bit: with noise it is another one."""
-    plain = picture.detach().cpu().contiguous().flatten().view(torch.uint8)
-    return hashlib.blake2b(plain.numpy().tobytes(), digest_size=16).digest()
-
-
 # What every verdict on a classifier rests on, with its budget; what a report prints.
-PANEL: tuple[Audit, ...] = (
+PANEL: tuple[ClassifierAudit, ...] = (
     ForgetConfidence(),
     NoisyInputs(),
     RecoveryArea(Relearn(steps=25, share=0.5)),
@@ -83,34 +42,13 @@ PANEL: tuple[Audit, ...] = (
 )
 
 
-FAMILIES: Mapping[type[Audit], str] = {
-    ForgetConfidence: ASKING,
-    NoisyInputs: ASKING,
-    LabelExposure: ASKING,
-    PatternExposure: ASKING,
-    Relearn: "relearning",
-    RecoveryArea: "relearning",
-    Anamnesis: "relearning",
-    PrototypeRelearn: "relearning",
-    Quantise: "transforms",
-    Prune: "transforms",
-    LinearProbe: "inside",
-    NearestClassCentre: "inside",
-    IllusionGap: "inside",
-}
-
-
-# Below this share of what a retrained model gains over a constant answer, a model is broken.
-USABLE = 0.5
-
-
 def judge_models(
     rows: Mapping[str, Models],
     oracles: Models,
     originals: Models,
     problem: Problem,
     *,
-    audits: Sequence[Audit] = PANEL,
+    audits: Sequence[ClassifierAudit] = PANEL,
     seed: int = 0,
     alpha: float = 0.05,
 ) -> dict[str, Verdict]:
@@ -128,12 +66,12 @@ def judge_models(
     Raises:
         BadEvidence, Diverged: as for `run_audits`; BadEvidence without plain asking.
     """
-    found = run_audits(audits, rows, oracles, originals, problem, seed=seed, alpha=alpha)
-    scene = Scene(problem, frozen(originals[0]), frozen(oracles[0]), seed)
-    grains = [audit.grain(scene) for audit in audits]
+    found = audit_rows(audits, rows, oracles, originals, problem, seed=seed, alpha=alpha)
+    context = ImageContext(problem, frozen(originals[0]), frozen(oracles[0]), seed)
+    grains = [audit.grain(context) for audit in audits]
     return {
         name: conclude(
-            witnesses(audits, found[name], grains, alpha=alpha),
+            effects_of(audits, found[name], grains, alpha=alpha),
             collapse=broken(models, oracles, problem),
             alpha=alpha,
         )
@@ -141,14 +79,14 @@ def judge_models(
     }
 
 
-def witnesses(
-    audits: Sequence[Audit],
+def effects_of(
+    audits: Sequence[ClassifierAudit],
     findings: Sequence[Finding],
     grains: Sequence[float],
     *,
     alpha: float = 0.05,
 ) -> list[AuditEffect]:
-    """Return what each audit with an anchor in the original says; others are no evidence here.
+    """Return what each audit with a say in the verdict says.
 
     Args:
         audits, findings: what was tried, and what each found.
@@ -156,29 +94,29 @@ def witnesses(
         alpha: level of the tests.
     """
     return [
-        _witness(audit, finding, grain, alpha)
+        _effect_of(audit, finding, grain, alpha)
         for audit, finding, grain in zip(audits, findings, grains, strict=True)
         if evidence(audit)
     ]
 
 
-def evidence(audit: Audit) -> bool:
+def evidence(audit: ClassifierAudit) -> bool:
     """Whether an audit has a say in the verdict: it has an anchor in the original, and a family."""
-    return audit.anchored and type(audit) in FAMILIES
+    return audit.anchored and bool(audit.family)
 
 
-def _witness(audit: Audit, finding: Finding, grain: float, alpha: float) -> AuditEffect:
-    """One audit's say; without power if retrained models themselves would not pass it."""
-    effect, plain = finding.effect, isinstance(audit, ForgetConfidence)
-    powered = False
+def _effect_of(audit: ClassifierAudit, finding: Finding, grain: float, alpha: float) -> AuditEffect:
+    """What one audit says; without power if retrained models themselves would not pass it."""
+    effect, powered = finding.effect, False
     if isinstance(effect, Effect):
         groups = Groups(finding.subject, finding.oracle, finding.original, grain)
         powered = excludable_recovered(groups, alpha=alpha) <= effect.margin
-    family = FAMILIES[type(audit)]
-    return AuditEffect(repr(audit), family, effect, cost_of(audit), plain=plain, powered=powered)
+    return AuditEffect(
+        repr(audit), audit.family, effect, cost_of(audit), plain=audit.plain, powered=powered
+    )
 
 
-def cost_of(audit: Audit) -> str:
+def cost_of(audit: ClassifierAudit) -> str:
     """What an audit of a classifier takes, in words; its sentence says the rest."""
     if isinstance(audit, RecoveryArea | Anamnesis):
         return cost_of(audit.relearn)
@@ -191,7 +129,7 @@ def cost_of(audit: Audit) -> str:
     if isinstance(audit, LinearProbe | NearestClassCentre):
         return f"a linear classifier on features, with {audit.share:.0%} of the forget set"
     if isinstance(audit, PrototypeRelearn):
-        return f"{audit.count} pictures of each class"
+        return f"{audit.count} images of each class"
     if isinstance(audit, NoisyInputs):
         return f"{audit.draws} queries an example"
     return "1 query an example"
@@ -236,7 +174,7 @@ def breakage(mine: Sequence[float], theirs: Sequence[float], problem: Problem) -
     targets, kept = _kept(problem)
     constant = float(targets[kept].bincount().max() / int(kept.sum()))
     own, usual = sum(mine) / len(mine), sum(theirs) / len(theirs)
-    if usual - constant <= 0 or own - constant >= USABLE * (usual - constant):
+    if not lost_half(own, usual, constant):
         return ""
     return (
         f"The model is broken: it answers {own:.1%} of the {looked_at(problem)} set rightly, "

@@ -9,24 +9,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from expunge.audits.audit import (
-    Audit,
-    More,
-    Scene,
+from expunge.audits.audit import More, within
+from expunge.audits.images.classifier_audit import (
+    ClassifierAudit,
+    ImageContext,
     batches,
     confidence_on,
+    examples,
     logits_on,
-    weighted_layers,
-    within,
 )
 from expunge.audits.images.probe import features
+from expunge.audits.weights import weighted_layers
 from expunge.core.batch import Subset, Tensors, all_targets
 from expunge.core.problem import Problem
 from expunge.core.vocabulary import word
 
 
 @word
-class AdversarialNeighbours(Audit):
+class AdversarialNeighbours(ClassifierAudit):
     """Share of forget examples with a near picture that the model knows and a retrained one not.
 
     Each example is moved, within `radius` in every pixel, towards what the model recognises and the
@@ -50,27 +50,27 @@ class AdversarialNeighbours(Audit):
         within("AdversarialNeighbours", "radius", self.radius, 1e-12, 1e6)
         within("AdversarialNeighbours", "steps", self.steps, 1, 10_000)
 
-    def measure(self, model: nn.Module, scene: Scene) -> float:
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
         def apart(inputs: Tensor, targets: Tensor) -> Tensor:
-            ours, theirs = model(inputs), scene.oracle(inputs)
+            ours, theirs = model(inputs), context.oracle(inputs)
             return cross_entropy(theirs, targets) - cross_entropy(ours, targets)
 
-        forget, found = scene.data("forget"), 0
+        forget, found = examples(context, "forget"), 0
         device = next(model.parameters()).device
         for batch in batches(forget):
             batch = batch.to(device)
             moved = climb(batch.inputs, batch.targets, apart, self.radius, self.steps)
             with torch.no_grad():
-                ours, theirs = model(moved).argmax(-1), scene.oracle(moved).argmax(-1)
+                ours, theirs = model(moved).argmax(-1), context.oracle(moved).argmax(-1)
             found += int(((ours == batch.targets) & (theirs != batch.targets)).sum())
         return found / len(forget)
 
-    def grain(self, scene: Scene) -> float:
-        return 1.0 / len(scene.data("forget"))
+    def grain(self, context: ImageContext) -> float:
+        return 1.0 / len(examples(context, "forget"))
 
 
 @word
-class OverUnlearning(Audit):
+class OverUnlearning(ClassifierAudit):
     """OU@eps: divergence from the original, without the forgotten classes, near their boundary.
 
     Forget examples are moved towards the original's runner-up class. There the original's answers,
@@ -97,36 +97,36 @@ class OverUnlearning(Audit):
         within("OverUnlearning", "radius", self.radius, 1e-12, 1e6)
         within("OverUnlearning", "steps", self.steps, 1, 10_000)
 
-    def unfit(self, problem: Problem) -> str:
+    def mismatch(self, problem: Problem) -> str:
         return "" if problem.class_wise else "only whole classes leave a target for what is near"
 
-    def measure(self, model: nn.Module, scene: Scene) -> float:
-        near, wanted = scene.once((self, "near"), lambda: self._near(scene))
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
+        near, wanted = context.once((self, "near"), lambda: self._near(context))
         answered = logits_on(model, near).double().softmax(-1)
         return float(jensen_shannon(wanted, answered).mean())
 
-    def _near(self, scene: Scene) -> tuple[Tensors, Tensor]:
+    def _near(self, context: ImageContext) -> tuple[Tensors, Tensor]:
         """The moved examples, and what the original answers there without its lost classes."""
 
         def nearer(inputs: Tensor, targets: Tensor) -> Tensor:
-            return -cross_entropy(scene.original(inputs), targets)
+            return -cross_entropy(context.original(inputs), targets)
 
-        moved, gone = [], all_targets(scene.data("forget"))
-        device = next(scene.original.parameters()).device
-        for batch in batches(scene.data("forget")):
+        moved, gone = [], all_targets(examples(context, "forget"))
+        device = next(context.original.parameters()).device
+        for batch in batches(examples(context, "forget")):
             batch = batch.to(device)
             with torch.no_grad():
-                answers = batch.logits(scene.original)
+                answers = batch.logits(context.original)
             second = answers.scatter(-1, batch.targets[:, None], -torch.inf).argmax(-1)
             moved.append(climb(batch.inputs, second, nearer, self.radius, self.steps).cpu())
         near = Tensors(torch.cat(moved), gone)
-        left = logits_on(scene.original, near).double()
+        left = logits_on(context.original, near).double()
         left[:, gone.unique()] = -torch.inf
         return near, left.softmax(-1)
 
 
 @word
-class DamageNearBoundary(Audit):
+class DamageNearBoundary(ClassifierAudit):
     """Mean probability lost on the retain examples that look most like forget examples.
 
     Near is what the original's last features call near: for every forget example its `nearest`
@@ -148,21 +148,22 @@ class DamageNearBoundary(Audit):
     def check(self) -> None:
         within("DamageNearBoundary", "nearest", self.nearest, 1, 1_000_000)
 
-    def measure(self, model: nn.Module, scene: Scene) -> float:
-        return 1 - confidence_on(model, scene.once((self, "near"), lambda: self.near(scene)))
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
+        return 1 - confidence_on(model, context.once((self, "near"), lambda: self.near(context)))
 
-    def near(self, scene: Scene) -> Subset:
+    def near(self, context: ImageContext) -> Subset:
         """The retain examples nearest to forget examples."""
-        name = weighted_layers(scene.original)[-1][0]
+        name = weighted_layers(context.original)[-1][0]
         forget, retain = (
-            features(scene.original, scene.data(one), [name])[name] for one in ("forget", "retain")
+            features(context.original, examples(context, one), [name])[name]
+            for one in ("forget", "retain")
         )
         count = min(self.nearest, len(retain))
         rows = [
             torch.cdist(part, retain).topk(count, largest=False).indices.flatten()
             for part in forget.split(256)
         ]
-        return Subset(scene.data("retain"), torch.cat(rows).unique())
+        return Subset(examples(context, "retain"), torch.cat(rows).unique())
 
 
 @torch.enable_grad()

@@ -11,16 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, one_hot
 
-from expunge.audits.audit import (
-    Audit,
-    More,
-    Scene,
+from expunge.audits.audit import Family, More, within
+from expunge.audits.images.classifier_audit import (
+    ClassifierAudit,
+    ImageContext,
     accuracy,
     accuracy_on,
     batches,
-    weighted_layers,
-    within,
+    examples,
+    split_forget,
 )
+from expunge.audits.weights import weighted_layers
 from expunge.core.batch import Data, Joined, all_targets
 from expunge.core.vocabulary import word
 from expunge.errors import Unsupported
@@ -28,7 +29,7 @@ from expunge.errors import Unsupported
 WIDEST = 2048
 
 
-class Probe(Audit):
+class Probe(ClassifierAudit):
     """A simple classifier on frozen features; abstract.
 
     It is trained on the retain set and a share of the forget set, and measured on the rest of the
@@ -36,6 +37,7 @@ class Probe(Audit):
     one of them: 0 reads the pixels, -1 what the last layer reads.
     """
 
+    family: ClassVar[Family] = "inside"
     unit: ClassVar[str] = "share right"
     more: ClassVar[More] = "knows more"
     layer: int
@@ -45,13 +47,13 @@ class Probe(Audit):
     def answer(self, seen: Tensor, targets: Tensor, unseen: Tensor, classes: int) -> Tensor:
         """Scores [m, k] of unseen features [m, d], from seen ones [n, d]; float64."""
 
-    def measure(self, model: nn.Module, scene: Scene) -> float:
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
         name, _ = self.place(model)
-        seen, unseen = self.read(model, scene, [name])
-        return self.score(seen[name], unseen[name], scene)
+        seen, unseen = self.read(model, context, [name])
+        return self.score(seen[name], unseen[name], context)
 
-    def grain(self, scene: Scene) -> float:
-        return 1.0 / len(scene.parts(self.share)[1])
+    def grain(self, context: ImageContext) -> float:
+        return 1.0 / len(split_forget(context, self.share)[1])
 
     def place(self, model: nn.Module) -> tuple[str, nn.Module]:
         """The layer whose inputs are read."""
@@ -63,24 +65,24 @@ class Probe(Audit):
             )
         return there[self.layer]
 
-    def sets(self, scene: Scene) -> tuple[Data, Data]:
+    def sets(self, context: ImageContext) -> tuple[Data, Data]:
         """What the probe is trained on, and what it is measured on."""
-        shown, rest = scene.parts(self.share)
-        retain = scene.data("retain")
+        shown, rest = split_forget(context, self.share)
+        retain = examples(context, "retain")
         return (Joined(retain, shown) if len(shown) else retain), rest
 
     def read(
-        self, model: nn.Module, scene: Scene, names: list[str]
+        self, model: nn.Module, context: ImageContext, names: list[str]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Features of some layers on both sets, each example passed once."""
-        first, second = self.sets(scene)
+        first, second = self.sets(context)
         return features(model, first, names), features(model, second, names)
 
-    def score(self, seen: Tensor, unseen: Tensor, scene: Scene) -> float:
+    def score(self, seen: Tensor, unseen: Tensor, context: ImageContext) -> float:
         """The probe's accuracy on one layer's features."""
-        first, second = self.sets(scene)
+        first, second = self.sets(context)
         known, right = all_targets(first), all_targets(second)
-        classes = max(scene.problem.class_count, int(right.max()) + 1)
+        classes = max(context.problem.class_count, int(right.max()) + 1)
         return accuracy(self.answer(seen, known, unseen, classes), right)
 
 
@@ -147,7 +149,7 @@ class NearestClassCentre(Probe):
 
 
 @word
-class IllusionGap(Audit):
+class IllusionGap(ClassifierAudit):
     """By how much a probe knows the forget set better than the model's own answers; at least 0.
 
     A model that answers wrongly what its features tell rightly hides it. Originals hide nothing,
@@ -160,18 +162,19 @@ class IllusionGap(Audit):
     Source: as for the probe; max(probe accuracy - output accuracy, 0) on the same examples.
     """
 
+    family: ClassVar[Family] = "inside"
     unit: ClassVar[str] = "share right"
     more: ClassVar[More] = "hides more"
     anchored: ClassVar[bool] = False
     margin: ClassVar[float] = 0.05
     probe: Probe = LinearProbe()
 
-    def measure(self, model: nn.Module, scene: Scene) -> float:
-        own = accuracy_on(model, scene.parts(self.probe.share)[1])
-        return max(self.probe.measure(model, scene) - own, 0.0)
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
+        own = accuracy_on(model, split_forget(context, self.probe.share)[1])
+        return max(self.probe.measure(model, context) - own, 0.0)
 
-    def grain(self, scene: Scene) -> float:
-        return self.probe.grain(scene)
+    def grain(self, context: ImageContext) -> float:
+        return self.probe.grain(context)
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ class LayerGap:
     gap: float
 
 
-def gaps_by_layer(probe: Probe, model: nn.Module, scene: Scene) -> tuple[LayerGap, ...]:
+def gaps_by_layer(probe: Probe, model: nn.Module, context: ImageContext) -> tuple[LayerGap, ...]:
     """The illusion gap of every layer of a model, each example passed through it once.
 
     Args:
@@ -192,9 +195,9 @@ def gaps_by_layer(probe: Probe, model: nn.Module, scene: Scene) -> tuple[LayerGa
         scene: gives the sets.
     """
     names = [name for name, _ in weighted_layers(model)]
-    seen, unseen = probe.read(model, scene, names)
-    own = accuracy_on(model, scene.parts(probe.share)[1])
-    right = [(name, probe.score(seen[name], unseen[name], scene)) for name in names]
+    seen, unseen = probe.read(model, context, names)
+    own = accuracy_on(model, split_forget(context, probe.share)[1])
+    right = [(name, probe.score(seen[name], unseen[name], context)) for name in names]
     return tuple(LayerGap(name, found, max(found - own, 0.0)) for name, found in right)
 
 

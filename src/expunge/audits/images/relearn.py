@@ -11,16 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from expunge.audits.audit import (
-    Audit,
-    More,
-    Scene,
+from expunge.audits.audit import Family, More, within
+from expunge.audits.images.classifier_audit import (
+    ClassifierAudit,
+    ImageContext,
     accuracy_on,
     confidence_on,
-    weighted_layers,
-    within,
+    examples,
+    split_forget,
 )
 from expunge.audits.images.probe import features
+from expunge.audits.weights import prune_smallest, rounded, weighted_layers
 from expunge.core.batch import Subset, all_targets
 from expunge.core.optimisers import SGD, Optimiser
 from expunge.core.problem import Problem
@@ -30,7 +31,7 @@ from expunge.errors import BadData, Unsupported
 
 
 @word
-class Quantise(Audit):
+class Quantise(ClassifierAudit):
     """Mean probability of the right class on the forget set, once weights are rounded.
 
     Every kernel and matrix is rounded to the nearest of 2^bits - 1 levels, symmetric about 0, with
@@ -43,6 +44,7 @@ class Quantise(Audit):
     for language models; Jacob et al., arXiv 1712.05877, for the rounding.
     """
 
+    family: ClassVar[Family] = "transforms"
     unit: ClassVar[str] = "probability"
     more: ClassVar[More] = "knows more"
     reads_texts: ClassVar[bool] = True
@@ -52,15 +54,15 @@ class Quantise(Audit):
         within("Quantise", "bits", self.bits, 2, 16)
 
     @torch.no_grad()
-    def measure(self, model: nn.Module, scene: Scene) -> float:
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
         for weight in model.parameters():
             if weight.ndim > 1:
                 weight.copy_(rounded(weight, self.bits))
-        return confidence_on(model, scene.data("forget"))
+        return confidence_on(model, examples(context, "forget"))
 
 
 @word
-class Prune(Audit):
+class Prune(ClassifierAudit):
     """Mean probability of the right class on the forget set, once small weights are 0.
 
     The smallest weights of all kernels and matrices together are set to 0, without repair.
@@ -71,6 +73,7 @@ class Prune(Audit):
     Source: Jia et al., arXiv 2304.04934, for magnitude pruning.
     """
 
+    family: ClassVar[Family] = "transforms"
     unit: ClassVar[str] = "probability"
     more: ClassVar[More] = "knows more"
     reads_texts: ClassVar[bool] = True
@@ -80,31 +83,14 @@ class Prune(Audit):
         within("Prune", "share", self.share, 0, 1)
 
     @torch.no_grad()
-    def measure(self, model: nn.Module, scene: Scene) -> float:
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
         weights = [weight for weight in model.parameters() if weight.ndim > 1]
-        sizes = torch.cat([weight.abs().flatten() for weight in weights])
-        count = round(self.share * len(sizes))
-        limit = sizes.kthvalue(count).values if count else sizes.new_tensor(-1.0)
-        for weight in weights:
-            weight[weight.abs() <= limit] = 0.0
-        return confidence_on(model, scene.data("forget"))
-
-
-def rounded(weight: Tensor, bits: int) -> Tensor:
-    """A kernel or matrix, rounded to nearest on a grid of its own for each output channel.
-
-    Args:
-        weight: [out, ...]; a channel of zeros stays.
-        bits: of a symmetric signed grid: levels from -(2^(bits - 1) - 1) to 2^(bits - 1) - 1.
-    """
-    levels = 2 ** (bits - 1) - 1
-    largest = weight.abs().flatten(1).amax(1).view(-1, *[1] * (weight.ndim - 1))
-    step = torch.where(largest > 0, largest / levels, torch.ones_like(largest))
-    return (weight / step).round() * step
+        prune_smallest(weights, self.share)
+        return confidence_on(model, examples(context, "forget"))
 
 
 @word
-class Relearn(Audit):
+class Relearn(ClassifierAudit):
     """Steps of training until accuracy on the forget set is back within `alpha` of the original's.
 
     A part of the forget set is taught, the rest measured: relearning from a disjoint part shows
@@ -127,6 +113,7 @@ class Relearn(Audit):
     in place, and counts right answers while the weights still move.
     """
 
+    family: ClassVar[Family] = "relearning"
     unit: ClassVar[str] = "steps"
     more: ClassVar[More] = "knows less"
     steps: int = 50
@@ -145,27 +132,27 @@ class Relearn(Audit):
         within("Relearn", "retain", self.retain, 0, 1e6)
         within("Relearn", "alpha", self.alpha, 0, 0.999_999)
 
-    def measure(self, model: nn.Module, scene: Scene) -> float:
-        measured = scene.parts(self.share)[1]
-        known = scene.once((self, "known"), lambda: accuracy_on(scene.original, measured))
-        for step in self.lessons(model, scene):
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
+        measured = split_forget(context, self.share)[1]
+        known = context.once((self, "known"), lambda: accuracy_on(context.original, measured))
+        for step in self.lessons(model, context):
             if accuracy_on(model, measured) >= (1 - self.alpha) * known:
                 return float(step)
         return float(self.steps)
 
-    def grain(self, scene: Scene) -> float:
+    def grain(self, context: ImageContext) -> float:
         return 1.0
 
-    def lessons(self, model: nn.Module, scene: Scene) -> Iterator[int]:
+    def lessons(self, model: nn.Module, context: ImageContext) -> Iterator[int]:
         """Train in place; yield the number of steps so far, from 0 on."""
-        taught = scene.parts(self.share)[0]
+        taught = split_forget(context, self.share)[0]
         weights = [weight.requires_grad_(True) for weight in model.parameters()]
         optimiser = self.optimiser.over(weights)
         optimiser.param_groups[0]["lr"] = self.lr
-        draws = scene.stream("relearn", self.share, self.batch)
+        draws = context.stream("relearn", self.share, self.batch)
         for step in range(self.steps):
             yield step
-            loss = self._loss(model.train(), taught, scene, draws)
+            loss = self._loss(model.train(), taught, context, draws)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -173,11 +160,11 @@ class Relearn(Audit):
 
     @torch.enable_grad()
     def _loss(
-        self, model: nn.Module, taught: Subset, scene: Scene, draws: torch.Generator
+        self, model: nn.Module, taught: Subset, context: ImageContext, draws: torch.Generator
     ) -> Tensor:
         """One forward pass of both sets together, so that normalisation sees both."""
         device = next(model.parameters()).device
-        sets = [taught, scene.data("retain")][: 1 + (self.retain > 0)]
+        sets = [taught, examples(context, "retain")][: 1 + (self.retain > 0)]
         drawn = [torch.randperm(len(one), generator=draws)[: self.batch] for one in sets]
         read = [one.batch(rows).to(device) for one, rows in zip(sets, drawn, strict=True)]
         answers = model(torch.cat([batch.inputs for batch in read]))
@@ -187,7 +174,7 @@ class Relearn(Audit):
 
 
 @word
-class RecoveryArea(Audit):
+class RecoveryArea(ClassifierAudit):
     """Mean probability of the right class over the course of relearning, before it and after.
 
     The smooth variant of relearn time: it needs no threshold, and no cap hides a slow model.
@@ -196,18 +183,19 @@ class RecoveryArea(Audit):
         relearn: the lessons; its `alpha` is not used.
     """
 
+    family: ClassVar[Family] = "relearning"
     unit: ClassVar[str] = "probability"
     more: ClassVar[More] = "knows more"
     relearn: Relearn = Relearn(steps=25)
 
-    def measure(self, model: nn.Module, scene: Scene) -> float:
-        measured = scene.parts(self.relearn.share)[1]
-        seen = [confidence_on(model, measured) for _ in self.relearn.lessons(model, scene)]
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
+        measured = split_forget(context, self.relearn.share)[1]
+        seen = [confidence_on(model, measured) for _ in self.relearn.lessons(model, context)]
         return sum(seen) / len(seen)
 
 
 @word
-class Anamnesis(Audit):
+class Anamnesis(ClassifierAudit):
     """The anamnesis index: relearn time over that of a retrained model, in epochs of the part.
 
     1 is as retrained, less is knowledge left, more is over-unlearning. Both anchors are printed:
@@ -223,6 +211,7 @@ class Anamnesis(Audit):
     1 or 0 / 0.
     """
 
+    family: ClassVar[Family] = "relearning"
     unit: ClassVar[str] = "of a retrained model's relearn time"
     more: ClassVar[More] = "knows less"
     relearn: Relearn = Relearn(share=1.0)
@@ -231,27 +220,27 @@ class Anamnesis(Audit):
     def check(self) -> None:
         within("Anamnesis", "added", self.added, 1e-9, 1e6)
 
-    def measure(self, model: nn.Module, scene: Scene) -> float:
-        return (self._epochs(model, scene) + self.added) / self._gold(scene)
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
+        return (self._epochs(model, context) + self.added) / self._gold(context)
 
-    def grain(self, scene: Scene) -> float:
-        return 1.0 / self._epoch(scene) / self._gold(scene)
+    def grain(self, context: ImageContext) -> float:
+        return 1.0 / self._epoch(context) / self._gold(context)
 
-    def _gold(self, scene: Scene) -> float:
-        fresh = partial(copy.deepcopy, scene.oracle)
-        made = scene.once((self, "gold"), lambda: self._epochs(fresh(), scene) + self.added)
+    def _gold(self, context: ImageContext) -> float:
+        fresh = partial(copy.deepcopy, context.oracle)
+        made = context.once((self, "gold"), lambda: self._epochs(fresh(), context) + self.added)
         return float(made)
 
-    def _epochs(self, model: nn.Module, scene: Scene) -> float:
-        return self.relearn.measure(model, scene) / self._epoch(scene)
+    def _epochs(self, model: nn.Module, context: ImageContext) -> float:
+        return self.relearn.measure(model, context) / self._epoch(context)
 
-    def _epoch(self, scene: Scene) -> int:
+    def _epoch(self, context: ImageContext) -> int:
         """Steps of one pass over the part that is taught."""
-        return -(-len(scene.parts(self.relearn.share)[0]) // self.relearn.batch)
+        return -(-len(split_forget(context, self.relearn.share)[0]) // self.relearn.batch)
 
 
 @word
-class PrototypeRelearn(Audit):
+class PrototypeRelearn(ClassifierAudit):
     """Accuracy on the forget set once its classes' prototypes stand in the last layer.
 
     The prototype of a class is the mean feature of a few of its forget examples, scaled to length
@@ -266,6 +255,7 @@ class PrototypeRelearn(Audit):
     Seung-B/Spotter-Unlearning@6070945, proto_utils.py, which writes into the model it is given.
     """
 
+    family: ClassVar[Family] = "relearning"
     unit: ClassVar[str] = "share right"
     more: ClassVar[More] = "knows more"
     count: int = 5
@@ -275,7 +265,7 @@ class PrototypeRelearn(Audit):
         within("PrototypeRelearn", "count", self.count, 1, 1_000_000)
         within("PrototypeRelearn", "blend", self.blend, 1e-9, 1)
 
-    def unfit(self, problem: Problem) -> str:
+    def mismatch(self, problem: Problem) -> str:
         targets = all_targets(problem.sets["forget"])
         fewest = int(targets.bincount()[targets.unique()].min())
         if fewest > self.count:
@@ -283,8 +273,8 @@ class PrototypeRelearn(Audit):
         return f"a class has {fewest} forget examples, and more than {self.count} are needed"
 
     @torch.no_grad()
-    def measure(self, model: nn.Module, scene: Scene) -> float:
-        shown, rest = scene.once((self, "shown"), lambda: self._shown(scene))
+    def measure(self, model: nn.Module, context: ImageContext) -> float:
+        shown, rest = context.once((self, "shown"), lambda: self._shown(context))
         layer = last_linear(model)
         names = {module: name for name, module in weighted_layers(model)}
         found = features(model, shown, [names[layer]])[names[layer]]
@@ -298,8 +288,8 @@ class PrototypeRelearn(Audit):
             self._write(layer, label, found[targets == label].mean(0))
         return accuracy_on(model, rest)
 
-    def grain(self, scene: Scene) -> float:
-        return 1.0 / len(scene.once((self, "shown"), lambda: self._shown(scene))[1])
+    def grain(self, context: ImageContext) -> float:
+        return 1.0 / len(context.once((self, "shown"), lambda: self._shown(context))[1])
 
     def _write(self, layer: nn.Linear, label: int, mean: Tensor) -> None:
         """Blend a class's weights with its prototype."""
@@ -308,11 +298,11 @@ class PrototypeRelearn(Audit):
         if layer.bias is not None:
             layer.bias[label] *= 1 - self.blend
 
-    def _shown(self, scene: Scene) -> tuple[Subset, Subset]:
+    def _shown(self, context: ImageContext) -> tuple[Subset, Subset]:
         """`count` random examples of each class, and the others."""
-        forget = scene.data("forget")
+        forget = examples(context, "forget")
         targets = all_targets(forget)
-        order = torch.randperm(len(forget), generator=scene.stream("prototypes"))
+        order = torch.randperm(len(forget), generator=context.stream("prototypes"))
         drawn = [order[targets[order] == label][: self.count] for label in targets.unique()]
         chosen = torch.zeros(len(forget), dtype=torch.bool)
         chosen[torch.cat(drawn)] = True

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from expunge.audits.audit import Audit, confidence_on
 from expunge.audits.finding import Finding
-from expunge.audits.frame import Models, run_audit
+from expunge.audits.images.classifier_audit import ClassifierAudit, confidence_on
+from expunge.audits.images.compare import Models, run_audit
 from expunge.core.batch import Data, Joined, Subset, check_indices
 from expunge.core.problem import Problem
 from expunge.core.seeds import derived
@@ -114,7 +114,7 @@ def retrained(
 
 
 def sequential(
-    audit: Audit,
+    audit: ClassifierAudit,
     method: Any,
     problem: Problem,
     later: Sequence[Tensor],

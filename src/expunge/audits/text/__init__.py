@@ -15,9 +15,8 @@ from expunge.audits.text.asking import (
     Question,
     RolePlay,
 )
-from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit
-from expunge.audits.text.guardrail import Guardrail
-from expunge.audits.text.lens import LogitLens, TunedProbe
+from expunge.audits.text.facts import FactAudit, FactContext, FactProblem
+from expunge.audits.text.lens import LogitLens, ProbeFacts
 from expunge.audits.text.panel import STANDARD_TEXT
 from expunge.audits.text.patching import Patched
 from expunge.audits.text.relearning import (
@@ -27,14 +26,20 @@ from expunge.audits.text.relearning import (
     OtherFacts,
     OtherSubjects,
     Related,
-    Relearned,
+    RelearnFacts,
     Trained,
     Unrelated,
 )
 from expunge.audits.text.sampling import Sampled
 from expunge.audits.text.searched import Searched, SoftPrompt, Suffix
 from expunge.audits.text.traces import Aligned, Detected, Fallen, Guessed
-from expunge.audits.text.transforms import Continued, Interpolated, Rounded, Transform, Trimmed
+from expunge.audits.text.transforms import (
+    Continued,
+    Interpolated,
+    PruneLayers,
+    QuantiseLayers,
+    Transform,
+)
 
 __all__ = [
     "STANDARD_TEXT",
@@ -43,13 +48,13 @@ __all__ = [
     "AllWeights",
     "Asking",
     "Backwards",
-    "Case",
     "Continued",
     "Detected",
+    "FactAudit",
+    "FactContext",
+    "FactProblem",
     "Fallen",
-    "Family",
     "FewShot",
-    "Guardrail",
     "Guessed",
     "Interpolated",
     "Lessons",
@@ -63,22 +68,19 @@ __all__ = [
     "Patched",
     "Prefilled",
     "Prefix",
+    "ProbeFacts",
+    "PruneLayers",
+    "QuantiseLayers",
     "Question",
-    "Reading",
     "Related",
-    "Relearned",
+    "RelearnFacts",
     "RolePlay",
-    "Rounded",
     "Sampled",
     "Searched",
     "SetDifference",
     "SoftPrompt",
-    "Subject",
     "Suffix",
-    "TextAudit",
     "Trained",
     "Transform",
-    "Trimmed",
-    "TunedProbe",
     "Unrelated",
 ]

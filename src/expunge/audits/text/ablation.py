@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from expunge.audits.audit import within
+from expunge.audits.audit import AuditedModel, Family, Measurement, within
 from expunge.audits.text import facts
-from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit
+from expunge.audits.text.facts import FactAudit, FactContext
 from expunge.audits.text.states import Inside, inside, replaced, unreadable
 from expunge.audits.text.traces import kept_facts
-from expunge.audits.text.transforms import inner_layers
+from expunge.audits.weights import inner_layers
 from expunge.core.texts import Texts
 from expunge.core.view import blocks
 from expunge.core.vocabulary import word
@@ -28,7 +28,7 @@ Tried = dict[str, tuple[str, ...]]
 
 
 @word
-class Ablated(TextAudit):
+class Ablated(FactAudit):
     """What a model says once the direction that tells forget prompts from kept ones is taken out.
 
     The direction of a layer is the difference of its mean outputs, at the last token of the
@@ -56,19 +56,21 @@ class Ablated(TextAudit):
         within("Ablated", "directions", self.directions, 1, 100_000)
         within("Ablated", "tokens", self.tokens, 1, 100_000)
 
-    def unfit(self, case: Case) -> str:
-        return unreadable(case)
+    def unfit(self, context: FactContext) -> str:
+        return unreadable(context)
 
-    def read(self, subject: Subject, case: Case) -> Reading:
-        asked: Texts = case.once("answers", lambda: facts.lessons(case.forget, case))
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
+        asked: Texts = context.once(
+            "answers", lambda: facts.lessons(context.problem.forget, context)
+        )
         model, tried = subject.bare, Tried()
-        tried["nothing"] = facts.written(model, asked, case, self.tokens)
-        for name, taken in ways(inside(subject, case), self.directions).items():
+        tried["nothing"] = facts.written(model, asked, context, self.tokens)
+        for name, taken in ways(inside(subject, context), self.directions).items():
             with ExitStack() as stack:
                 for layer, direction in taken.items():
                     stack.enter_context(replaced(blocks(model)[layer], WithoutDirection(direction)))
-                tried[name] = facts.written(model, asked, case, self.tokens)
-        return best_way(case, asked, tried)
+                tried[name] = facts.written(model, asked, context, self.tokens)
+        return best_way(context, asked, tried)
 
 
 class WithoutDirection:
@@ -103,7 +105,7 @@ def apart(seen: Inside) -> Tensor:
 
 
 @word
-class SetDifference(TextAudit):
+class SetDifference(FactAudit):
     """What a model says once weights are pruned that its answers need and kept facts do not.
 
     Of each matrix, those weights are set to 0 that are among the most important for what the model
@@ -142,32 +144,34 @@ class SetDifference(TextAudit):
         within("SetDifference", "kept", self.kept, 1, 1_000_000)
         within("SetDifference", "tokens", self.tokens, 1, 100_000)
 
-    def unfit(self, case: Case) -> str:
-        return "" if case.retain else "no fact was to be kept"
+    def unfit(self, context: FactContext) -> str:
+        return "" if context.problem.retain else "no fact was to be kept"
 
-    def read(self, subject: Subject, case: Case) -> Reading:
-        asked: Texts = case.once("answers", lambda: facts.lessons(case.forget, case))
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
+        asked: Texts = context.once(
+            "answers", lambda: facts.lessons(context.problem.forget, context)
+        )
         model, tried = subject.copy(), Tried()
-        tried["nothing"] = facts.written(model, asked, case, self.tokens)
+        tried["nothing"] = facts.written(model, asked, context, self.tokens)
         own = [
             replace(item, answer=said, value="")
-            for item, said in zip(case.forget, tried["nothing"], strict=True)
+            for item, said in zip(context.problem.forget, tried["nothing"], strict=True)
             if said
         ]
         # a model that writes nothing needs no weight to do so
         if own:
-            needed = importance(model, facts.lessons(own, case))
-            wanted = importance(model, facts.lessons(kept_facts(case, self.kept), case))
+            needed = importance(model, facts.lessons(own, context))
+            wanted = importance(model, facts.lessons(kept_facts(context, self.kept), context))
             layers = inner_layers(model)
             whole = [layer.weight.detach().clone() for layer in layers]
             for pruned, spared in zip(self.pruned, self.spared, strict=True):
                 cut(layers, needed, wanted, pruned, spared)
                 name = f"{pruned:g} less {spared:g}"
-                tried[name] = facts.written(model, asked, case, self.tokens)
+                tried[name] = facts.written(model, asked, context, self.tokens)
                 with torch.no_grad():
                     for layer, weight in zip(layers, whole, strict=True):
                         layer.weight.copy_(weight)
-        return best_way(case, asked, tried, {"backward passes": float(len(own) + self.kept)})
+        return best_way(context, asked, tried, {"backward passes": float(len(own) + self.kept)})
 
 
 def importance(model: nn.Module, texts: Texts) -> list[Tensor]:
@@ -208,18 +212,20 @@ def top(scores: Tensor, share: float) -> Tensor:
 
 
 def best_way(
-    case: Case, asked: Texts, tried: Tried, cost: dict[str, float] | None = None
-) -> Reading:
+    context: FactContext, asked: Texts, tried: Tried, cost: dict[str, float] | None = None
+) -> Measurement:
     """The reading of the way that brings most out of all facts; every way's mean beside it."""
     values = {
-        name: np.array([facts.shown(*one) for one in zip(case.forget, said, strict=True)])
+        name: np.array(
+            [facts.shown(*one) for one in zip(context.problem.forget, said, strict=True)]
+        )
         for name, said in tried.items()
     }
     also = {name: float(one.mean()) for name, one in values.items()}
     best = max(also, key=lambda name: also[name])
     prompts = [row.prompt for row in asked.made]
-    return facts.reading(
-        case.forget, values[best], also=also,
-        cost={"answers": float(len(tried) * len(case.forget)), **(cost or {})},
-        drawn=facts.telling(prompts, tried[best], values[best]),
+    return facts.measurement(
+        context.problem.forget, values[best], details=also,
+        cost={"answers": float(len(tried) * len(context.problem.forget)), **(cost or {})},
+        examples=facts.telling(prompts, tried[best], values[best]),
     )  # fmt: skip

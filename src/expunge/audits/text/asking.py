@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import torch
 
-from expunge.audits.audit import within
+from expunge.audits.audit import AuditedModel, Family, Measurement, within
 from expunge.audits.text import facts
-from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit
+from expunge.audits.text.facts import FactAudit, FactContext
 from expunge.core.texts import Texts
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence, did_you_mean
@@ -65,7 +65,7 @@ Attempt = tuple[str, str]
 MOST_TOKENS = 4096
 
 
-class Asking(TextAudit):
+class Asking(FactAudit):
     """Questions that a model answers in its own words, the likeliest token each time; abstract.
 
     A fact counts as said if any of its attempts brings it out. `tokens` is the most that are
@@ -77,7 +77,7 @@ class Asking(TextAudit):
     tokens: int
 
     @abstractmethod
-    def attempts(self, item: Item, case: Case) -> tuple[Attempt, ...]:
+    def attempts(self, item: Item, context: FactContext) -> tuple[Attempt, ...]:
         """Ways to ask for a fact; none where this audit cannot ask for it."""
 
     def truth(self, item: Item, answer: str) -> float:
@@ -87,18 +87,18 @@ class Asking(TextAudit):
     def check(self) -> None:
         within(type(self).__name__, "tokens", self.tokens, 1, MOST_TOKENS)
 
-    def unfit(self, case: Case) -> str:
-        return "" if any(self._asked(case)) else "no fact can be asked for in this way"
+    def unfit(self, context: FactContext) -> str:
+        return "" if any(self._asked(context)) else "no fact can be asked for in this way"
 
-    def read(self, subject: Subject, case: Case) -> Reading:
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
         asked = [
             (item, one)
-            for item, ways in zip(case.forget, self._asked(case), strict=True)
+            for item, ways in zip(context.problem.forget, self._asked(context), strict=True)
             for one in ways
         ]
-        texts: Texts = case.once((self, "texts"), lambda: _encoded(asked, case))
+        texts: Texts = context.once((self, "texts"), lambda: _encoded(asked, context))
         facts.refuse_foreign(subject.model, texts)
-        told = facts.written(subject.model, texts, case, self.tokens)
+        told = facts.written(subject.model, texts, context, self.tokens)
         found: dict[int, tuple[float, Item, str, str]] = {}
         for (item, (prompt, opening)), answer in zip(asked, told, strict=True):
             value = self.truth(item, answer)
@@ -107,20 +107,21 @@ class Asking(TextAudit):
         values, items, prompts, answers = zip(*found.values(), strict=True)
         cost = {"queries": float(len(asked)), "tokens": float(len(asked) * self.tokens)}
         drawn = facts.telling(prompts, answers, values)
-        return facts.reading(items, values, cost=cost, drawn=drawn)
+        return facts.measurement(items, values, cost=cost, examples=drawn)
 
-    def _asked(self, case: Case) -> list[tuple[Attempt, ...]]:
+    def _asked(self, context: FactContext) -> list[tuple[Attempt, ...]]:
         """The attempts at each forget fact, the same for all models."""
-        found: list[tuple[Attempt, ...]] = case.once(
-            (self, "attempts"), lambda: [self.attempts(item, case) for item in case.forget]
+        found: list[tuple[Attempt, ...]] = context.once(
+            (self, "attempts"),
+            lambda: [self.attempts(item, context) for item in context.problem.forget],
         )
         return found
 
 
-def _encoded(asked: list[tuple[Item, Attempt]], case: Case) -> Texts:
+def _encoded(asked: list[tuple[Item, Attempt]], context: FactContext) -> Texts:
     """All attempts; what is scored does not matter, since the model writes its own."""
     cues = [(prompt, opening, facts.halves(item)[1]) for item, (prompt, opening) in asked]
-    return of_cues(cues, case.tokenizer, chat=case.chat)
+    return of_cues(cues, context.problem.tokenizer, chat=context.problem.chat)
 
 
 @word
@@ -131,9 +132,10 @@ class Question(Asking):
         tokens: the most that are written in answer.
     """
 
+    plain: ClassVar[bool] = True
     tokens: int = 24
 
-    def attempts(self, item: Item, case: Case) -> tuple[Attempt, ...]:
+    def attempts(self, item: Item, context: FactContext) -> tuple[Attempt, ...]:
         return ((item.prompt, ""),) if item.prompt else ()
 
 
@@ -151,7 +153,7 @@ class Paraphrase(Asking):
     ways: int = 3
     tokens: int = 24
 
-    def attempts(self, item: Item, case: Case) -> tuple[Attempt, ...]:
+    def attempts(self, item: Item, context: FactContext) -> tuple[Attempt, ...]:
         return tuple((question, "") for question in item.questions[: self.ways])
 
 
@@ -169,7 +171,7 @@ class Prefilled(Asking):
     opening: str = OPENING
     tokens: int = 24
 
-    def attempts(self, item: Item, case: Case) -> tuple[Attempt, ...]:
+    def attempts(self, item: Item, context: FactContext) -> tuple[Attempt, ...]:
         return ((item.prompt, self.opening),) if item.prompt else ()
 
 
@@ -183,7 +185,7 @@ class Opened(Asking):
 
     tokens: int = 16
 
-    def attempts(self, item: Item, case: Case) -> tuple[Attempt, ...]:
+    def attempts(self, item: Item, context: FactContext) -> tuple[Attempt, ...]:
         opening = facts.halves(item)[0]
         return ((item.prompt, opening),) if item.prompt and opening else ()
 
@@ -200,7 +202,7 @@ class RolePlay(Asking):
 
     tokens: int = 24
 
-    def attempts(self, item: Item, case: Case) -> tuple[Attempt, ...]:
+    def attempts(self, item: Item, context: FactContext) -> tuple[Attempt, ...]:
         subject = item.subject or "the one in question"
         asked = _filled(ROLE, subject=subject, question=item.prompt)
         return ((asked, ""),) if item.prompt else ()
@@ -222,18 +224,22 @@ class FewShot(Asking):
     shots: int = 3
     tokens: int = 24
 
-    def attempts(self, item: Item, case: Case) -> tuple[Attempt, ...]:
-        shots = self._shots(item, case) if item.prompt else []
+    def attempts(self, item: Item, context: FactContext) -> tuple[Attempt, ...]:
+        shots = self._shots(item, context) if item.prompt else []
         if len(shots) < self.shots:
             return ()
         told = [_filled(SHOT, question=one.prompt, answer=one.answer) for one in shots]
         return (("".join(told) + _filled(ASKED, question=item.prompt), ""),)
 
-    def _shots(self, item: Item, case: Case) -> list[Item]:
+    def _shots(self, item: Item, context: FactContext) -> list[Item]:
         """Facts that were kept and do not hold the value, those of the same kind first."""
         value, subject = facts.halves(item)[1], item.subject or item.prompt
-        there = [one for one in case.retain if one.prompt and not facts.said(value, one.answer)]
-        order = torch.randperm(len(there), generator=case.stream("shots", item.index)).tolist()
+        there = [
+            one
+            for one in context.problem.retain
+            if one.prompt and not facts.said(value, one.answer)
+        ]
+        order = torch.randperm(len(there), generator=context.stream("shots", item.index)).tolist()
         drawn = [there[place] for place in order if facts.said(subject, there[place].answer) == 0]
         return sorted(drawn, key=lambda one: one.kind != item.kind)[: self.shots]
 
@@ -254,7 +260,7 @@ class Backwards(Asking):
 
     tokens: int = 16
 
-    def attempts(self, item: Item, case: Case) -> tuple[Attempt, ...]:
+    def attempts(self, item: Item, context: FactContext) -> tuple[Attempt, ...]:
         if not item.subject.strip() or item.subject not in item.answer:
             return ()
         statement = item.answer.replace(item.subject, HIDDEN)
@@ -288,21 +294,21 @@ class OtherLanguage(Asking):
             there = ", ".join(LANGUAGES)
             raise BadSentence(f"OtherLanguage: got {self.language!r}.{hint} There are {there}.")
 
-    def attempts(self, item: Item, case: Case) -> tuple[Attempt, ...]:
+    def attempts(self, item: Item, context: FactContext) -> tuple[Attempt, ...]:
         frame = LANGUAGES[self.language]
         return ((_filled(frame, question=item.prompt), ""),) if item.prompt else ()
 
-    def unfit(self, case: Case) -> str:
+    def unfit(self, context: FactContext) -> str:
         frame = _filled(LANGUAGES[self.language], question="")
-        ids = case.tokenizer(frame, add_special_tokens=False)["input_ids"]
-        unknown = getattr(case.tokenizer, "unk_token_id", None)
+        ids = context.problem.tokenizer(frame, add_special_tokens=False)["input_ids"]
+        unknown = getattr(context.problem.tokenizer, "unk_token_id", None)
         if unknown is not None and unknown in ids:
             return f"the tokenizer has no words of {self.language}"
-        return "" if any(self._asked(case)) else "no fact can be asked for in this way"
+        return "" if any(self._asked(context)) else "no fact can be asked for in this way"
 
 
 @word
-class Prefix(TextAudit):
+class Prefix(FactAudit):
     """How likely the value is once the question and the answer's words up to it are given.
 
     It asks with nothing but one forward pass, and sees what sampling would say at last. A model
@@ -315,14 +321,14 @@ class Prefix(TextAudit):
     family: ClassVar[Family] = "asking"
     unit: ClassVar[str] = facts.PROBABILITY
 
-    def read(self, subject: Subject, case: Case) -> Reading:
-        values = facts.known(subject, case)
-        texts: Texts = case.once("cued", lambda: facts.cued(case.forget, case))
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
+        values = facts.known(subject, context)
+        texts: Texts = context.once("cued", lambda: facts.cued(context.problem.forget, context))
         pairs = zip(texts.answers, values, strict=True)
         said = [f"{answer} (p {value:.2g})" for answer, value in pairs]
         cost = {"queries": float(len(values))}
         drawn = facts.telling(texts.prompts, said, values)
-        return facts.reading(case.forget, values, cost=cost, drawn=drawn)
+        return facts.measurement(context.problem.forget, values, cost=cost, examples=drawn)
 
 
 def _filled(frame: str, **words: str) -> str:

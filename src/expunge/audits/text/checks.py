@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from expunge.audits.frame import fingerprint
-from expunge.audits.text.facts import SAID, Case, Reading, Subject, lessons, shown, written
-from expunge.audits.text.guardrail import bare
+from expunge.audits.audit import AuditedModel, Measurement
+from expunge.audits.controls import bare
+from expunge.audits.runner import fingerprint
+from expunge.audits.text.facts import SAID, FactContext, lessons, shown, written
 from expunge.errors import BadEvidence
-from expunge.metrics.text.fluency import HALF, Collapse, collapse, collapse_of_guesses
+from expunge.metrics.score import lost_half
+from expunge.metrics.text.fluency import Collapse, collapse, collapse_of_guesses
 from expunge.problems.text.benchmarks.items import Item
 from expunge.problems.text.refusals import refuses
 from expunge.statistics.counts import clopper_pearson
@@ -27,9 +29,6 @@ LEAD = 0.1
 
 # Kept facts that are asked to see whether a model still answers.
 LOOKED_AT, TOKENS = 60, 24
-
-
-USABLE = 0.5
 
 
 def check_apart(subject: nn.Module, original: nn.Module, oracles: Sequence[nn.Module]) -> None:
@@ -49,16 +48,18 @@ def check_apart(subject: nn.Module, original: nn.Module, oracles: Sequence[nn.Mo
         others[mark] = f"oracle {number}"
 
 
-def known_untaught(oracle: nn.Module, untaught: Sequence[Item], case: Case) -> float | None:
+def known_untaught(
+    oracle: nn.Module, untaught: Sequence[Item], context: FactContext
+) -> float | None:
     """How much a retrained model says of facts that nobody was taught; None without such facts."""
     if not untaught:
         return None
-    told = _answers(Subject("oracle", oracle), untaught, case)
+    told = _answers(AuditedModel("oracle", oracle), untaught, context)
     return float(np.mean([shown(item, text) for item, text in zip(untaught, told, strict=True)]))
 
 
 def check_oracles(
-    original: Reading, oracles: Mapping[str, Reading], untaught: float | None = None
+    original: Measurement, oracles: Mapping[str, Measurement], untaught: float | None = None
 ) -> None:
     """Refuse retrained models that know what was to be forgotten: they saw it, or can guess it.
 
@@ -106,22 +107,22 @@ class State:
 SOUND = State()
 
 
-def state(subject: Subject, oracles: Sequence[Subject], case: Case) -> State:
+def state(subject: AuditedModel, oracles: Sequence[AuditedModel], context: FactContext) -> State:
     """How a model answers, on both sides."""
-    return State(broken(subject, oracles, case), garbled(subject, oracles, case))
+    return State(broken(subject, oracles, context), garbled(subject, oracles, context))
 
 
-def broken(subject: Subject, oracles: Sequence[Subject], case: Case) -> str:
+def broken(subject: AuditedModel, oracles: Sequence[AuditedModel], context: FactContext) -> str:
     """How a model is broken, as a sentence; empty where it is not, or where nothing is kept.
 
     Its answers to kept facts are blank, repetitive or gibberish where the first oracle's are not;
     or it knows less than half of what the oracle knows of them.
     """
-    few = _few(case.retain, case)
+    few = _few(context.problem.retain, context)
     if not few:
         return ""
-    mine, theirs = (_told("kept", one, few, case) for one in (subject, oracles[0]))
-    found = collapse(mine, theirs, _known_texts(case))
+    mine, theirs = (_told("kept", one, few, context) for one in (subject, oracles[0]))
+    found = collapse(mine, theirs, _known_texts(context))
     if found.collapsed:
         return (
             f"The model is broken: {found.share.value:.0%} of its answers to {len(few)} kept "
@@ -131,7 +132,7 @@ def broken(subject: Subject, oracles: Sequence[Subject], case: Case) -> str:
         float(np.mean([shown(item, text) for item, text in zip(few, said, strict=True)]))
         for said in (mine, theirs)
     )
-    if own >= USABLE * right:
+    if not lost_half(own, right):
         return ""
     return (
         f"The model is broken: it knows {own:.0%} of {len(few)} kept facts, a retrained model "
@@ -139,23 +140,23 @@ def broken(subject: Subject, oracles: Sequence[Subject], case: Case) -> str:
     )
 
 
-def garbled(subject: Subject, oracles: Sequence[Subject], case: Case) -> str:
+def garbled(subject: AuditedModel, oracles: Sequence[AuditedModel], context: FactContext) -> str:
     """How a model's answers about what was to be forgotten are broken, as a sentence.
 
     Empty where it is shown that less than half are blank, repetitive or gibberish, as retrained
     models' hardly are. A refusal is an answer; a filter's are, and are read as a user reads them.
     """
-    few = _few(case.forget, case)
+    few = _few(context.problem.forget, context)
     if not few:
         return ""
-    mine = _told("forget", subject, few, case)
+    mine = _told("forget", subject, few, context)
     told = [text for text in mine if not refuses(text)]
     if not told:
         return ""
-    theirs = [text for one in oracles for text in _told("forget", one, few, case)]
-    found = collapse_of_guesses(told, theirs, _known_texts(case))
+    theirs = [text for one in oracles for text in _told("forget", one, few, context)]
+    found = collapse_of_guesses(told, theirs, _known_texts(context))
     share = clopper_pearson(round(found.share.value * len(told)), len(mine))
-    if share.high < HALF:
+    if not lost_half(1 - share.high, 1.0):
         return ""
     return (
         f"{share.value:.0%} of its {len(mine)} answers about what was to be forgotten are broken "
@@ -164,15 +165,15 @@ def garbled(subject: Subject, oracles: Sequence[Subject], case: Case) -> str:
     )
 
 
-def _few(items: Sequence[Item], case: Case) -> tuple[Item, ...]:
+def _few(items: Sequence[Item], context: FactContext) -> tuple[Item, ...]:
     """Some of the items that ask something, the same for all models."""
     asked = tuple(item for item in items if item.prompt)
-    order = np.random.default_rng(case.seed).permutation(len(asked))[:LOOKED_AT]
+    order = np.random.default_rng(context.seed).permutation(len(asked))[:LOOKED_AT]
     return tuple(asked[place] for place in sorted(order))
 
 
-def _known_texts(case: Case) -> list[str]:
-    items = (*case.retain, *case.forget)
+def _known_texts(context: FactContext) -> list[str]:
+    items = (*context.problem.retain, *context.problem.forget)
     return [text for item in items for text in (item.prompt, item.answer)]
 
 
@@ -180,11 +181,15 @@ def _reasons(found: Collapse) -> str:
     return ", ".join(f"{name} {share:.0%}" for name, share in found.reasons.items() if share)
 
 
-def _told(side: str, one: Subject, items: Sequence[Item], case: Case) -> tuple[str, ...]:
+def _told(
+    side: str, one: AuditedModel, items: Sequence[Item], context: FactContext
+) -> tuple[str, ...]:
     """What a model writes to some items; read once, since retrained ones are asked for all."""
-    found: tuple[str, ...] = one.once(("told", side, case), lambda _: _answers(one, items, case))
+    found: tuple[str, ...] = one.once(
+        ("told", side, context), lambda _: _answers(one, items, context)
+    )
     return found
 
 
-def _answers(one: Subject, items: Sequence[Item], case: Case) -> tuple[str, ...]:
-    return written(one.model, lessons(items, case), case, TOKENS)
+def _answers(one: AuditedModel, items: Sequence[Item], context: FactContext) -> tuple[str, ...]:
+    return written(one.model, lessons(items, context), context, TOKENS)

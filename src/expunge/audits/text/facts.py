@@ -1,44 +1,35 @@
-"""What an audit of a language model is: one number a fact, measured alike for every model."""
+"""Audits of language models: one number a fact, measured alike for every model."""
 
 from __future__ import annotations
 
-import copy
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from expunge.audits.text.guardrail import bare
-from expunge.core.seeds import stream
+from expunge.audits.audit import Audit, AuditedModel, Context, Measurement
+from expunge.audits.controls import bare
 from expunge.core.texts import Texts
 from expunge.engine.inference import generate, likelihoods
-from expunge.errors import BadData, BadEvidence
+from expunge.errors import BadData
 from expunge.problems.text.benchmarks.items import Item
 from expunge.problems.text.encode import of_cues, of_pairs
 
-Family = Literal["asking", "relearning", "transforms", "sampling", "inside", "traces"]
-
 
 @dataclass(frozen=True, eq=False)
-class Case:
-    """What is audited: the facts to be forgotten, those kept, and the two anchors.
+class FactProblem:
+    """What a language model was to forget and to keep, as facts.
 
     Args:
         forget: the facts that were to be forgotten.
         retain: facts that were to be kept; lessons and neighbours are drawn from them.
-        unrelated: benign texts that have nothing to do with either; may be empty.
         tokenizer: of all models.
-        original: the model before unlearning, in evaluation mode.
-        oracle: one model retrained without the forget set, that is not among those compared.
-        seed: all that audits draw follows from it, and not from the model.
+        unrelated: benign texts that have nothing to do with either; may be empty.
         chat: whether prompts are put into the tokenizer's chat template.
-        facts: what was worked out once for all models.
 
     Raises:
         BadData: nothing to be forgotten, or two facts under one index.
@@ -47,12 +38,8 @@ class Case:
     forget: tuple[Item, ...]
     retain: tuple[Item, ...]
     tokenizer: Any
-    original: nn.Module
-    oracle: nn.Module
     unrelated: tuple[Item, ...] = ()
-    seed: int = 0
     chat: bool = False
-    facts: dict[Any, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.forget:
@@ -60,99 +47,31 @@ class Case:
         if len({item.index for item in self.forget}) < len(self.forget):
             raise BadData("Two facts to be forgotten have one index; number them apart.")
 
-    def stream(self, *names: object) -> torch.Generator:
-        """A generator for one purpose, the same for every model."""
-        return stream("text audit", self.seed, *names)
 
-    def once(self, key: object, make: Callable[[], Any]) -> Any:
-        """What depends on the case alone, worked out for the first model and kept."""
-        if key not in self.facts:
-            self.facts[key] = make()
-        return self.facts[key]
+FactContext = Context[FactProblem]
 
 
-class Subject:
-    """One model under audit: never changed; what is read from it once is shared by all audits.
-
-    Args:
-        name: what the report calls it.
-        model: the model, in evaluation mode; a filter around it is met by audits that ask.
-    """
-
-    def __init__(self, name: str, model: nn.Module) -> None:
-        self.name, self.model = name, model.eval().requires_grad_(False)
-        self._read: dict[Any, Any] = {}
-
-    def copy(self) -> nn.Module:
-        """A private copy of the weights, without a filter around; anything may be done to it."""
-        return copy.deepcopy(self.bare)
-
-    @property
-    def bare(self) -> nn.Module:
-        """The weights as their holder sees them, without a filter around; to be read only."""
-        return bare(self.model)
-
-    def once(self, key: object, read: Callable[[nn.Module], Any]) -> Any:
-        """What is read from the model as it is, such as its hidden states; read once."""
-        if key not in self._read:
-            self._read[key] = read(self.model)
-        return self._read[key]
+# An audit of a language model: its measurement holds one number a fact.
+FactAudit = Audit[FactProblem]
 
 
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """What one audit reads from one model.
+def context_of(
+    problem: FactProblem, original: nn.Module, oracle: nn.Module, seed: int = 0
+) -> FactContext:
+    """What audits of language models may read besides the model.
 
     Args:
-        values: float64 [fact], how much of each measured fact the model shows, 0 nothing, 1 all.
-        index: int64 [fact], `Item.index` of each; the same for every model of a case.
-        groups: str [fact], the subject of each; facts of one stand or fall together.
-        cost: what it took, name -> number ("steps", "queries", "tokens").
-        drawn: (prompt, what the model wrote) of a few facts, the most telling first.
-        curve: (cost, mean value) along the way, for an audit that goes on step by step.
-        also: other numbers worth printing, name -> number, such as bounds.
+        problem: the facts.
+        original: the model before unlearning, in evaluation mode.
+        oracle: one model retrained without the forget set, that is not among those compared.
+        seed: all that audits draw follows from it, and not from the model.
     """
-
-    values: NDArray[np.float64]
-    index: NDArray[np.int64]
-    groups: tuple[str, ...]
-    cost: dict[str, float] = field(default_factory=dict)
-    drawn: tuple[tuple[str, str], ...] = ()
-    curve: tuple[tuple[float, float], ...] = ()
-    also: dict[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        sizes = {len(self.values), len(self.index), len(self.groups)}
-        if len(sizes) != 1 or not len(self.values):
-            raise BadEvidence(
-                f"Got {len(self.values)} values, {len(self.index)} indices and "
-                f"{len(self.groups)} groups; expected one of each for every fact, and a fact."
-            )
-        if not np.isfinite(self.values).all():
-            raise BadEvidence("Some values are NaN or infinite; the model's answers broke down.")
+    return Context(problem, original, oracle, seed, "text audit")
 
 
-class TextAudit(ABC):
-    """An experiment on one language model that ends in one number a fact; abstract.
-
-    `family` groups audits of one kind; `unit` is what a value counts. `decisive` is False for an
-    audit that can make a model say what it never knew, as a soft prompt can: it is shown, and is
-    never evidence by itself. `margin` is the share of the original's lead over the retrained model
-    that matters.
-    """
-
-    family: ClassVar[Family]
-    unit: ClassVar[str]
-    decisive: ClassVar[bool] = True
-    margin: ClassVar[float] = 0.1
-
-    @abstractmethod
-    def read(self, subject: Subject, case: Case) -> Reading:
-        """What the audit reads from one model; its budget is fixed and in the audit's fields."""
-
-    def unfit(self, case: Case) -> str:
-        """Why the audit makes no sense on a case, as a clause; empty if it does."""
-        return ""
+def audited(name: str, model: nn.Module) -> AuditedModel:
+    """A language model under audit, put into evaluation mode without gradients."""
+    return AuditedModel(name, model.eval().requires_grad_(False))
 
 
 Values = NDArray[np.float64]
@@ -215,22 +134,27 @@ def shown(item: Item, text: str) -> float:
     return recalled(value, text) if value == item.answer else said(value, text)
 
 
-def cued(items: Sequence[Item], case: Case) -> Texts:
+def cued(items: Sequence[Item], context: FactContext) -> Texts:
     """Each fact's question with the first words of its answer; the value is what is scored."""
     cues = [(item.prompt, *halves(item)) for item in items]
-    return of_cues(cues, case.tokenizer, chat=case.chat)
+    return of_cues(cues, context.problem.tokenizer, chat=context.problem.chat)
 
 
-def answer_starts(items: Sequence[Item], case: Case) -> tuple[int, ...]:
+def answer_starts(items: Sequence[Item], context: FactContext) -> tuple[int, ...]:
     """The token of each cue at which the answer begins."""
     whole = [(item.prompt, "", item.answer) for item in items]
-    return tuple(row.start for row in of_cues(whole, case.tokenizer, chat=case.chat).made)
+    return tuple(
+        row.start
+        for row in of_cues(whole, context.problem.tokenizer, chat=context.problem.chat).made
+    )
 
 
-def lessons(items: Sequence[Item], case: Case) -> Texts:
+def lessons(items: Sequence[Item], context: FactContext) -> Texts:
     """Items as they are taught: question and answer, or plain text."""
-    chat = case.chat and all(item.prompt for item in items)
-    return of_pairs([(item.prompt, item.answer) for item in items], case.tokenizer, chat=chat)
+    chat = context.problem.chat and all(item.prompt for item in items)
+    return of_pairs(
+        [(item.prompt, item.answer) for item in items], context.problem.tokenizer, chat=chat
+    )
 
 
 def probability(model: nn.Module, texts: Texts) -> Values:
@@ -243,52 +167,52 @@ def probability(model: nn.Module, texts: Texts) -> Values:
     return np.exp(found.logprobs[0].astype(np.float64).sum(1) / found.scored.sum(1))
 
 
-def written(model: nn.Module, texts: Texts, case: Case, tokens: int) -> tuple[str, ...]:
+def written(model: nn.Module, texts: Texts, context: FactContext, tokens: int) -> tuple[str, ...]:
     """What a model writes after each prompt, always the likeliest token."""
     count = rows_at_once(model, texts, tokens)
-    return generate(model, case.tokenizer, texts, tokens=tokens, batch=count)
+    return generate(model, context.problem.tokenizer, texts, tokens=tokens, batch=count)
 
 
-def known(subject: Subject, case: Case) -> Values:
+def known(subject: AuditedModel, context: FactContext) -> Values:
     """The probability of each forget fact's value, asked from outside; read once."""
-    return np.asarray(subject.once(("known", case), lambda model: _known(model, case)))
+    return np.asarray(subject.once(("known", context), lambda model: _known(model, context)))
 
 
-def held(subject: Subject, case: Case) -> Values:
+def held(subject: AuditedModel, context: FactContext) -> Values:
     """As `known`, of the weights themselves, whatever filter stands around them; read once."""
     if subject.bare is subject.model:
-        return known(subject, case)
-    return np.asarray(subject.once(("held", case), lambda model: _known(bare(model), case)))
+        return known(subject, context)
+    return np.asarray(subject.once(("held", context), lambda model: _known(bare(model), context)))
 
 
-def anchors(case: Case) -> tuple[Values, Values]:
+def anchors(context: FactContext) -> tuple[Values, Values]:
     """`known` of the case's oracle and of its original; read once."""
 
     def read() -> tuple[Values, Values]:
-        return _known(bare(case.oracle), case), _known(bare(case.original), case)
+        return _known(bare(context.oracle), context), _known(bare(context.original), context)
 
-    found: tuple[Values, Values] = case.once("anchors", read)
+    found: tuple[Values, Values] = context.once("anchors", read)
     return found
 
 
-def _known(model: nn.Module, case: Case) -> Values:
-    texts = case.once("cued", lambda: cued(case.forget, case))
+def _known(model: nn.Module, context: FactContext) -> Values:
+    texts = context.once("cued", lambda: cued(context.problem.forget, context))
     refuse_foreign(model, texts)
     return probability(model, texts)
 
 
-def places(items: Sequence[Item], case: Case) -> NDArray[np.int64]:
+def places(items: Sequence[Item], context: FactContext) -> NDArray[np.int64]:
     """Where some of the forget facts stand among all of them, int64 [fact]."""
-    where = {item.index: place for place, item in enumerate(case.forget)}
+    where = {item.index: place for place, item in enumerate(context.problem.forget)}
     return np.array([where[item.index] for item in items], dtype=np.int64)
 
 
-def reading(items: Sequence[Item], values: Any, **rest: Any) -> Reading:
-    """A reading of some facts, one value each."""
+def measurement(items: Sequence[Item], values: Any, **rest: Any) -> Measurement:
+    """A measurement of some facts, one value each."""
     index = np.array([item.index for item in items], dtype=np.int64)
     # a fact about nobody stands alone
     groups = tuple(item.subject or f"item {item.index}" for item in items)
-    return Reading(np.asarray(values, dtype=np.float64), index, groups, **rest)
+    return Measurement(np.asarray(values, dtype=np.float64), index, groups, **rest)
 
 
 def telling(

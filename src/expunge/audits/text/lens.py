@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from expunge.audits.audit import within
+from expunge.audits.audit import AuditedModel, Family, Measurement, within
+from expunge.audits.controls import bare
 from expunge.audits.text import facts
-from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit, Values
-from expunge.audits.text.guardrail import bare
+from expunge.audits.text.facts import FactAudit, FactContext, Values
 from expunge.audits.text.states import (
     States,
     about,
@@ -33,7 +33,7 @@ Lens = Callable[[Tensor], Tensor]
 
 
 @word
-class LogitLens(TextAudit):
+class LogitLens(FactAudit):
     """How probable the value is, read off the layer that tells most by the model's own last steps.
 
     Each layer's outputs go through the last normalisation and the head, as if no layer followed.
@@ -48,17 +48,17 @@ class LogitLens(TextAudit):
     family: ClassVar[Family] = "inside"
     unit: ClassVar[str] = facts.PROBABILITY
 
-    def unfit(self, case: Case) -> str:
-        return unreadable(case) or _without_lens(case)
+    def unfit(self, context: FactContext) -> str:
+        return unreadable(context) or _without_lens(context)
 
-    def read(self, subject: Subject, case: Case) -> Reading:
-        seen, lens = inside(subject, case), _placed(subject)
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
+        seen, lens = inside(subject, context), _placed(subject)
         values = [told(lens, seen.forget, layer) for layer in range(seen.layers)]
-        return best_layer(case, values)
+        return best_layer(context, values)
 
 
 @word
-class TunedProbe(TextAudit):
+class ProbeFacts(FactAudit):
     """How probable the value is by a probe that was trained, layer by layer, on kept facts.
 
     The probe is an affine map of a layer's outputs before the model's own last normalisation and
@@ -79,23 +79,24 @@ class TunedProbe(TextAudit):
 
     family: ClassVar[Family] = "inside"
     unit: ClassVar[str] = facts.PROBABILITY
+    key_name: ClassVar[str] = "TunedProbe"
     penalty: float = 0.003
     steps: int = 60
     held: float = 0.25
 
     def check(self) -> None:
-        within("TunedProbe", "penalty", self.penalty, 0, 1e9)
-        within("TunedProbe", "steps", self.steps, 1, 100_000)
-        within("TunedProbe", "held", self.held, 1e-9, 1 - 1e-9)
+        within("ProbeFacts", "penalty", self.penalty, 0, 1e9)
+        within("ProbeFacts", "steps", self.steps, 1, 100_000)
+        within("ProbeFacts", "held", self.held, 1e-9, 1 - 1e-9)
 
-    def unfit(self, case: Case) -> str:
-        return unreadable(case) or _without_lens(case) or _too_few(case)
+    def unfit(self, context: FactContext) -> str:
+        return unreadable(context) or _without_lens(context) or _too_few(context)
 
-    def read(self, subject: Subject, case: Case) -> Reading:
-        seen, lens = inside(subject, case), _placed(subject)
-        held = case.once((self, "held"), lambda: subjects_apart(kept_read(case), self.held))
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
+        seen, lens = inside(subject, context), _placed(subject)
+        held = context.once((self, "held"), lambda: subjects_apart(kept_read(context), self.held))
         taught, others = seen.kept.some(~held), seen.kept.some(held)
-        mixed = shuffled(taught, kept_read(case), case.stream("shuffled labels"))
+        mixed = shuffled(taught, kept_read(context), context.stream("shuffled labels"))
         values, also = [], {}
         for layer in range(seen.layers):
             states = taught.hidden[layer]
@@ -106,7 +107,7 @@ class TunedProbe(TextAudit):
             also[f"layer {layer}, kept"] = float(told(probe, others, layer).mean())
             also[f"layer {layer}, kept, shuffled"] = float(told(control, others, layer).mean())
         cost = {"steps": float(2 * self.steps * seen.layers)}
-        return best_layer(case, values, also, cost)
+        return best_layer(context, values, also, cost)
 
     def trained(self, lens: Lens, states: Tensor, targets: Tensor) -> Lens:
         """The lens behind the affine map that tells some tokens best.
@@ -168,36 +169,38 @@ def told(lens: Lens, states: States, layer: int) -> Values:
 
 
 def best_layer(
-    case: Case,
+    context: FactContext,
     values: Sequence[Values],
     also: dict[str, float] | None = None,
     cost: dict[str, float] | None = None,
-) -> Reading:
+) -> Measurement:
     """The reading of the layer that tells most of all facts; every layer's mean beside it."""
     means = {f"layer {layer}": float(one.mean()) for layer, one in enumerate(values)}
     best = max(range(len(values)), key=lambda layer: means[f"layer {layer}"])
     beside = {**means, **(also or {}), "best layer": float(best)}
-    return facts.reading(case.forget, values[best], also=beside, cost=cost or {})
+    return facts.measurement(context.problem.forget, values[best], details=beside, cost=cost or {})
 
 
-def _placed(subject: Subject) -> Lens:
+def _placed(subject: AuditedModel) -> Lens:
     """The lens of a model itself, for states on the processor."""
     lens, weight = lens_of(subject.bare), next(subject.bare.parameters())
     return lambda states: lens(states.to(weight.device, weight.dtype)).cpu()
 
 
-def _without_lens(case: Case) -> str:
+def _without_lens(context: FactContext) -> str:
     try:
-        lens_of(bare(case.original))
+        lens_of(bare(context.original))
     except Unsupported:
         return "the head of the original, or the normalisation before it, is not known"
     return ""
 
 
-def _too_few(case: Case) -> str:
+def _too_few(context: FactContext) -> str:
     """Why no probe can be trained and checked; empty if it can."""
     return (
-        "" if len(about(kept_read(case))) > 1 else "the kept facts are of fewer than two subjects"
+        ""
+        if len(about(kept_read(context))) > 1
+        else "the kept facts are of fewer than two subjects"
     )
 
 

@@ -14,17 +14,17 @@ from expunge.audits.text.asking import (
     Question,
     RolePlay,
 )
-from expunge.audits.text.facts import TextAudit
-from expunge.audits.text.lens import LogitLens, TunedProbe
+from expunge.audits.text.facts import FactAudit
+from expunge.audits.text.lens import LogitLens, ProbeFacts
 from expunge.audits.text.patching import Patched
-from expunge.audits.text.relearning import OtherFacts, Related, Relearned, Unrelated
+from expunge.audits.text.relearning import OtherFacts, Related, RelearnFacts, Unrelated
 from expunge.audits.text.sampling import Sampled
 from expunge.audits.text.searched import SoftPrompt, Suffix
 from expunge.audits.text.traces import Aligned, Detected, Fallen, Guessed
-from expunge.audits.text.transforms import Continued, Interpolated, Rounded, Trimmed
+from expunge.audits.text.transforms import Continued, Interpolated, PruneLayers, QuantiseLayers
 
 # What is asked of every model. Budgets are those of a small model; the fields say them.
-STANDARD_TEXT: tuple[TextAudit, ...] = (
+STANDARD_TEXT: tuple[FactAudit, ...] = (
     Question(),
     Paraphrase(),
     Prefix(),
@@ -34,18 +34,18 @@ STANDARD_TEXT: tuple[TextAudit, ...] = (
     FewShot(),
     Backwards(),
     OtherLanguage(),
-    Relearned(OtherFacts()),
-    Relearned(Related()),
-    Relearned(Unrelated()),
-    Rounded(bits=8),
-    Rounded(bits=4),
-    Trimmed(),
+    RelearnFacts(OtherFacts()),
+    RelearnFacts(Related()),
+    RelearnFacts(Unrelated()),
+    QuantiseLayers(bits=8),
+    QuantiseLayers(bits=4),
+    PruneLayers(),
     Continued(),
     Interpolated(),
     Suffix(),
     SoftPrompt(),
     LogitLens(),
-    TunedProbe(),
+    ProbeFacts(),
     Patched(),
     Ablated(),
     SetDifference(),

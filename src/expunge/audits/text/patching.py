@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from expunge.audits.audit import within
+from expunge.audits.audit import AuditedModel, Family, Measurement, within
+from expunge.audits.controls import bare
 from expunge.audits.text import facts
-from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit, Values
-from expunge.audits.text.guardrail import bare
+from expunge.audits.text.facts import FactAudit, FactContext, Values
 from expunge.audits.text.states import (
     States,
     by_fact,
@@ -24,14 +24,14 @@ from expunge.audits.text.states import (
     logprobs_under,
     unreadable,
 )
-from expunge.audits.text.transforms import refuse_other_shapes
+from expunge.audits.weights import refuse_other_shapes
 from expunge.core.batch import Tokens
 from expunge.core.texts import Texts
 from expunge.core.vocabulary import word
 
 
 @word
-class Patched(TextAudit):
+class Patched(FactAudit):
     """How much the original can make of the model's hidden states: 1 - UDS, one layer at a time.
 
     The original reads each fact, and at the tokens that predict the value one layer's outputs are
@@ -60,40 +60,42 @@ class Patched(TextAudit):
     def check(self) -> None:
         within("Patched", "least", self.least, 0, 1e6)
 
-    def unfit(self, case: Case) -> str:
-        if reason := unreadable(case):
+    def unfit(self, context: FactContext) -> str:
+        if reason := unreadable(context):
             return reason
-        counts = self._cost(case).any(0)
+        counts = self._cost(context).any(0)
         return "" if counts.any() else "the oracle's states cost the original nothing"
 
-    def read(self, subject: Subject, case: Case) -> Reading:
-        refuse_other_shapes(subject.bare, case.original)
-        seen, first = inside(subject, case), self._cost(case)
-        second = costs(bare(case.original), forget_cues(case), seen.forget)
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
+        refuse_other_shapes(subject.bare, context.original)
+        seen, first = inside(subject, context), self._cost(context)
+        second = costs(bare(context.original), forget_cues(context), seen.forget)
         values, counts = depth(first, second)
-        items = [item for item, used in zip(case.forget, counts, strict=True) if used]
+        items = [item for item, used in zip(context.problem.forget, counts, strict=True) if used]
         also: dict[str, float] = {}
         for layer in range(seen.layers):
             used = first[layer] > 0
             left = 1 - (second[layer][used] / first[layer][used]).clip(0, 1)
             # a layer that no fact counts in has nothing to tell
             also |= {f"layer {layer}": float(left.mean())} if used.any() else {}
-        through = costs(bare(case.original), kept_cues(case), seen.kept)
+        through = costs(bare(context.original), kept_cues(context), seen.kept)
         also |= {
             f"layer {n}, kept": float(np.exp(-one.clip(0)).mean()) for n, one in enumerate(through)
         }
-        cost = {"queries": float(seen.layers * (len(case.forget) + len(kept_cues(case))))}
-        return facts.reading(items, 1 - values[counts], also=also, cost=cost)
+        cost = {
+            "queries": float(seen.layers * (len(context.problem.forget) + len(kept_cues(context))))
+        }
+        return facts.measurement(items, 1 - values[counts], details=also, cost=cost)
 
-    def _cost(self, case: Case) -> Values:
+    def _cost(self, context: FactContext) -> Values:
         """What the oracle's states cost the original where it counts, else 0, [layer, fact]."""
 
         def make() -> Values:
-            states = inside_anchor(case.oracle, case).forget
-            found = costs(bare(case.original), forget_cues(case), states)
+            states = inside_anchor(context.oracle, context).forget
+            found = costs(bare(context.original), forget_cues(context), states)
             return np.where(found > self.least, found, 0.0)
 
-        found: Values = case.once((self, "cost"), make)
+        found: Values = context.once((self, "cost"), make)
         return found
 
 

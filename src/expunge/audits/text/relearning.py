@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from expunge.audits.audit import within
+from expunge.audits.audit import AuditedModel, Family, Measurement, within
 from expunge.audits.text import facts
-from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit, Values
+from expunge.audits.text.facts import FactAudit, FactContext, Values
 from expunge.core.machine import peft
 from expunge.core.seeds import isolated
 from expunge.core.texts import Texts
@@ -27,7 +27,7 @@ class Trained(ABC):
     """Which weights an attacker trains; abstract."""
 
     @abstractmethod
-    def free(self, model: Any, case: Case) -> tuple[nn.Module, list[nn.Parameter]]:
+    def free(self, model: Any, context: FactContext) -> tuple[nn.Module, list[nn.Parameter]]:
         """The model as it is trained, and the weights that may move."""
 
 
@@ -35,7 +35,7 @@ class Trained(ABC):
 class AllWeights(Trained):
     """All weights."""
 
-    def free(self, model: Any, case: Case) -> tuple[nn.Module, list[nn.Parameter]]:
+    def free(self, model: Any, context: FactContext) -> tuple[nn.Module, list[nn.Parameter]]:
         return model, list(model.requires_grad_(True).parameters())
 
 
@@ -54,7 +54,7 @@ class LowRank(Trained):
     def check(self) -> None:
         within("LowRank", "rank", self.rank, 1, 100_000)
 
-    def free(self, model: Any, case: Case) -> tuple[nn.Module, list[nn.Parameter]]:
+    def free(self, model: Any, context: FactContext) -> tuple[nn.Module, list[nn.Parameter]]:
         output = model.get_output_embeddings()
         named = model.named_modules()
         chosen = [n for n, m in named if isinstance(m, nn.Linear) and m is not output]
@@ -64,7 +64,7 @@ class LowRank(Trained):
         config = library.LoraConfig(
             r=self.rank, lora_alpha=2 * self.rank, target_modules=chosen, lora_dropout=0.0
         )
-        with isolated("text audit", case.seed, "adapter"):
+        with isolated("text audit", context.seed, "adapter"):
             adapted = library.LoraModel(model, config, "default")
         return adapted, [weight for weight in adapted.parameters() if weight.requires_grad]
 
@@ -112,11 +112,11 @@ class Lessons(ABC):
     """What is taught, and which forget facts are measured, none of which is told; abstract."""
 
     @abstractmethod
-    def taught(self, case: Case) -> tuple[Item, ...]:
+    def taught(self, context: FactContext) -> tuple[Item, ...]:
         """The items that are taught; empty where a case has none."""
 
     @abstractmethod
-    def measured(self, case: Case) -> tuple[Item, ...]:
+    def measured(self, context: FactContext) -> tuple[Item, ...]:
         """The forget facts that are measured."""
 
 
@@ -139,19 +139,21 @@ class OtherFacts(Lessons):
     def check(self) -> None:
         within("OtherFacts", "share", self.share, 1e-9, 1 - 1e-9)
 
-    def taught(self, case: Case) -> tuple[Item, ...]:
-        return self._parts(case)[0]
+    def taught(self, context: FactContext) -> tuple[Item, ...]:
+        return self._parts(context)[0]
 
-    def measured(self, case: Case) -> tuple[Item, ...]:
-        return self._parts(case)[1]
+    def measured(self, context: FactContext) -> tuple[Item, ...]:
+        return self._parts(context)[1]
 
-    def _parts(self, case: Case) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    def _parts(self, context: FactContext) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
         """Facts of subjects that have one only are left out."""
-        subjects = [item.subject for item in case.forget]
+        subjects = [item.subject for item in context.problem.forget]
         several = [
-            item for item in case.forget if item.subject and subjects.count(item.subject) > 1
+            item
+            for item in context.problem.forget
+            if item.subject and subjects.count(item.subject) > 1
         ]
-        return split_facts(several, self.share, case.seed) if several else ((), ())
+        return split_facts(several, self.share, context.seed) if several else ((), ())
 
 
 @word
@@ -167,18 +169,20 @@ class OtherSubjects(Lessons):
     def check(self) -> None:
         within("OtherSubjects", "share", self.share, 1e-9, 1 - 1e-9)
 
-    def taught(self, case: Case) -> tuple[Item, ...]:
-        chosen = self._chosen(case)
-        return tuple(item for item in case.forget if _about(item) in chosen)
+    def taught(self, context: FactContext) -> tuple[Item, ...]:
+        chosen = self._chosen(context)
+        return tuple(item for item in context.problem.forget if _about(item) in chosen)
 
-    def measured(self, case: Case) -> tuple[Item, ...]:
-        chosen = self._chosen(case)
-        return tuple(item for item in case.forget if _about(item) not in chosen)
+    def measured(self, context: FactContext) -> tuple[Item, ...]:
+        chosen = self._chosen(context)
+        return tuple(item for item in context.problem.forget if _about(item) not in chosen)
 
-    def _chosen(self, case: Case) -> frozenset[str]:
+    def _chosen(self, context: FactContext) -> frozenset[str]:
         """The subjects that are taught; none where there is only one."""
-        there = list(dict.fromkeys(map(_about, case.forget)))
-        order = torch.randperm(len(there), generator=case.stream("subjects", self.share)).tolist()
+        there = list(dict.fromkeys(map(_about, context.problem.forget)))
+        order = torch.randperm(
+            len(there), generator=context.stream("subjects", self.share)
+        ).tolist()
         count = min(max(1, round(self.share * len(there))), len(there) - 1)
         return frozenset(there[place] for place in order[:count])
 
@@ -191,12 +195,15 @@ class Related(Lessons):
     Relearning, arXiv 2406.13356.
     """
 
-    def taught(self, case: Case) -> tuple[Item, ...]:
-        kinds = {item.kind for item in case.forget}
-        return tuple(item for item in case.retain if item.kind in kinds) or case.retain
+    def taught(self, context: FactContext) -> tuple[Item, ...]:
+        kinds = {item.kind for item in context.problem.forget}
+        return (
+            tuple(item for item in context.problem.retain if item.kind in kinds)
+            or context.problem.retain
+        )
 
-    def measured(self, case: Case) -> tuple[Item, ...]:
-        return case.forget
+    def measured(self, context: FactContext) -> tuple[Item, ...]:
+        return context.problem.forget
 
 
 @word
@@ -207,15 +214,15 @@ class Unrelated(Lessons):
     arXiv 2409.18025, fine-tuning on unrelated samples.
     """
 
-    def taught(self, case: Case) -> tuple[Item, ...]:
-        return case.unrelated
+    def taught(self, context: FactContext) -> tuple[Item, ...]:
+        return context.problem.unrelated
 
-    def measured(self, case: Case) -> tuple[Item, ...]:
-        return case.forget
+    def measured(self, context: FactContext) -> tuple[Item, ...]:
+        return context.problem.forget
 
 
 @word
-class Relearned(TextAudit):
+class RelearnFacts(FactAudit):
     """How much comes back at the best moment of the best course of lessons, judged by `Prefix`.
 
     A course goes on for `steps`, at one learning rate. For every model alike, the course and the
@@ -239,6 +246,7 @@ class Relearned(TextAudit):
 
     family: ClassVar[Family] = "relearning"
     unit: ClassVar[str] = facts.PROBABILITY
+    key_name: ClassVar[str] = "Relearned"
     lessons: Lessons
     steps: int = 40
     lrs: tuple[float, ...] = (0.00003, 0.0003, 0.001)
@@ -248,36 +256,36 @@ class Relearned(TextAudit):
     weights: Trained = AllWeights()
 
     def check(self) -> None:
-        within("Relearned", "steps", self.steps, 1, 1_000_000)
-        within("Relearned", "batch", self.batch, 1, 1_000_000)
-        within("Relearned", "every", self.every, 1, self.steps)
-        within("Relearned", "level", self.level, 0, 1)
+        within("RelearnFacts", "steps", self.steps, 1, 1_000_000)
+        within("RelearnFacts", "batch", self.batch, 1, 1_000_000)
+        within("RelearnFacts", "every", self.every, 1, self.steps)
+        within("RelearnFacts", "level", self.level, 0, 1)
         if not self.lrs or min(self.lrs) <= 0:
-            raise BadSentence(f"Relearned: lrs needs rates above 0, got {self.lrs}.")
+            raise BadSentence(f"RelearnFacts: lrs needs rates above 0, got {self.lrs}.")
 
-    def unfit(self, case: Case) -> str:
-        if not self.lessons.taught(case):
+    def unfit(self, context: FactContext) -> str:
+        if not self.lessons.taught(context):
             return f"there is nothing to teach for {self.lessons!r}"
-        return "" if self.lessons.measured(case) else "no fact is left to be measured"
+        return "" if self.lessons.measured(context) else "no fact is left to be measured"
 
-    def read(self, subject: Subject, case: Case) -> Reading:
-        courses = [self._course(subject, case, lr) for lr in self.lrs]
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
+        courses = [self._course(subject, context, lr) for lr in self.lrs]
         best = [max(float(values.mean()) for _, values in course) for course in courses]
         # the first of equals: the lowest rate, and the earliest moment
         chosen = int(np.argmax(best))
         steps, values = max(courses[chosen], key=lambda moment: float(moment[1].mean()))
         curve = tuple((float(step), float(seen.mean())) for step, seen in courses[chosen])
         cost = {"steps": float(steps), "learning rate": self.lrs[chosen]}
-        cost |= self._reached(courses, case)
-        measured = self.lessons.measured(case)
-        return facts.reading(measured, values, cost=cost, curve=curve)
+        cost |= self._reached(courses, context)
+        measured = self.lessons.measured(context)
+        return facts.measurement(measured, values, cost=cost, curve=curve)
 
-    def _course(self, subject: Subject, case: Case, lr: float) -> Course:
+    def _course(self, subject: AuditedModel, context: FactContext, lr: float) -> Course:
         """Values before the lessons, and every few steps of them."""
-        texts, cued, rows = self._prepared(case)
-        chosen = facts.places(self.lessons.measured(case), case)
-        course: Course = [(0, facts.held(subject, case)[chosen])]
-        model, weights = self.weights.free(subject.copy(), case)
+        texts, cued, rows = self._prepared(context)
+        chosen = facts.places(self.lessons.measured(context), context)
+        course: Course = [(0, facts.held(subject, context)[chosen])]
+        model, weights = self.weights.free(subject.copy(), context)
         for step in training(model, weights, texts, rows, lr):
             if step % self.every and step != self.steps:
                 continue
@@ -287,22 +295,22 @@ class Relearned(TextAudit):
                 break  # a model that answers NaN shows nothing more
         return course
 
-    def _prepared(self, case: Case) -> tuple[Texts, Texts, list[Tensor]]:
+    def _prepared(self, context: FactContext) -> tuple[Texts, Texts, list[Tensor]]:
         """What is taught, what is asked, and the rows of each step; the same for all models."""
 
         def make() -> Any:
-            texts = facts.lessons(self.lessons.taught(case), case)
-            cued = facts.cued(self.lessons.measured(case), case)
-            draws = case.stream("relearning", self.lessons, self.batch)
+            texts = facts.lessons(self.lessons.taught(context), context)
+            cued = facts.cued(self.lessons.measured(context), context)
+            draws = context.stream("relearning", self.lessons, self.batch)
             return texts, cued, turns(len(texts), self.batch, self.steps, draws)
 
-        found: tuple[Texts, Texts, list[Tensor]] = case.once((self, "prepared"), make)
+        found: tuple[Texts, Texts, list[Tensor]] = context.once((self, "prepared"), make)
         return found
 
-    def _reached(self, courses: list[Course], case: Case) -> dict[str, float]:
+    def _reached(self, courses: list[Course], context: FactContext) -> dict[str, float]:
         """The fewest steps of any course to the level."""
-        chosen = facts.places(self.lessons.measured(case), case)
-        low, high = (float(values[chosen].mean()) for values in facts.anchors(case))
+        chosen = facts.places(self.lessons.measured(context), context)
+        low, high = (float(values[chosen].mean()) for values in facts.anchors(context))
         level = low + self.level * (high - low)
         steps = [n for course in courses for n, seen in course if float(seen.mean()) >= level]
         return {"steps to level": float(min(steps))} if steps else {}

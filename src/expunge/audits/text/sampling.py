@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from expunge.audits.audit import within
+from expunge.audits.audit import AuditedModel, Family, Measurement, within
 from expunge.audits.text import facts
-from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit, Values
+from expunge.audits.text.facts import FactAudit, FactContext, Values
 from expunge.core.texts import Texts, TokenRow, pad_of
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence, Diverged
@@ -20,7 +20,7 @@ from expunge.problems.text.encode import of_cues
 
 
 @word
-class Sampled(TextAudit):
+class Sampled(FactAudit):
     """leak@k: how much of a fact the best of k sampled answers says, in expectation.
 
     The mean over all subsets of k of the samples, so that no luck of the first k is in it. Beside
@@ -55,27 +55,27 @@ class Sampled(TextAudit):
         if self.temperature <= 0 or not 0 < self.alpha < 1:
             raise BadSentence("Sampled: temperature must be above 0, and alpha between 0 and 1.")
 
-    def unfit(self, case: Case) -> str:
-        return "" if _asked(case) else "no fact has a question"
+    def unfit(self, context: FactContext) -> str:
+        return "" if _asked(context) else "no fact has a question"
 
-    def read(self, subject: Subject, case: Case) -> Reading:
-        items = _asked(case)
-        texts: Texts = case.once("questions", lambda: _questions(items, case))
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
+        items = _asked(context)
+        texts: Texts = context.once("questions", lambda: _questions(items, context))
         facts.refuse_foreign(subject.model, texts)
-        draws = case.stream("sampled", self.samples, self.tokens)
+        draws = context.stream("sampled", self.samples, self.tokens)
         shape = (len(items), self.samples, self.tokens)
         chances = torch.rand(shape, generator=draws, dtype=torch.float64)
-        said = sampled(subject.model, case.tokenizer, texts, chances, self.temperature)
+        said = sampled(subject.model, context.problem.tokenizer, texts, chances, self.temperature)
         pairs = zip(items, said, strict=True)
         scores = np.array([[facts.shown(item, one) for one in some] for item, some in pairs])
         values = best_of(scores, self.k).clip(0.0, 1.0)  # rounding may go beyond
         best = [some[int(row.argmax())] for some, row in zip(said, scores, strict=True)]
         count = float(scores.size)
-        return facts.reading(
+        return facts.measurement(
             items, values,
             cost={"queries": count, "tokens": count * self.tokens},
-            drawn=facts.telling(texts.prompts, best, values),
-            also=_bounds(scores, self.alpha),
+            examples=facts.telling(texts.prompts, best, values),
+            details=_bounds(scores, self.alpha),
         )  # fmt: skip
 
 
@@ -171,10 +171,10 @@ def _left(rows: list[TokenRow], fill: int, device: torch.device) -> tuple[Tensor
     return ids.to(device), mask.to(device)
 
 
-def _asked(case: Case) -> tuple[Item, ...]:
-    return tuple(item for item in case.forget if item.prompt)
+def _asked(context: FactContext) -> tuple[Item, ...]:
+    return tuple(item for item in context.problem.forget if item.prompt)
 
 
-def _questions(items: tuple[Item, ...], case: Case) -> Texts:
+def _questions(items: tuple[Item, ...], context: FactContext) -> Texts:
     cues = [(item.prompt, "", item.answer) for item in items]
-    return of_cues(cues, case.tokenizer, chat=case.chat)
+    return of_cues(cues, context.problem.tokenizer, chat=context.problem.chat)

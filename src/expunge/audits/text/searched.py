@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from expunge.audits.audit import within
+from expunge.audits.audit import AuditedModel, Family, Measurement, within
 from expunge.audits.text import facts
-from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit, Values
+from expunge.audits.text.facts import FactAudit, FactContext, Values
 from expunge.audits.text.relearning import Lessons, OtherFacts, OtherSubjects
 from expunge.core.texts import Texts, TokenRow
 from expunge.core.vocabulary import word
@@ -52,7 +52,7 @@ class Slots:
         )  # fmt: skip
 
 
-class Searched(TextAudit):
+class Searched(FactAudit):
     """Something put behind every question that was found on other facts; abstract.
 
     It stands between question and answer; the value is judged as by `Prefix`. The search sees the
@@ -75,27 +75,29 @@ class Searched(TextAudit):
                 f"OtherFacts or OtherSubjects, got {self.lessons!r}."
             )
 
-    def unfit(self, case: Case) -> str:
-        there = self.lessons.taught(case) and self.lessons.measured(case)
+    def unfit(self, context: FactContext) -> str:
+        there = self.lessons.taught(context) and self.lessons.measured(context)
         return "" if there else "there are no other facts to search on"
 
-    def prepared(self, case: Case) -> tuple[Slots, Slots]:
+    def prepared(self, context: FactContext) -> tuple[Slots, Slots]:
         """Facts that are searched on, and those that are measured, as cues."""
 
         def make() -> Any:
             return tuple(
-                Slots(facts.cued(items, case), facts.answer_starts(items, case))
-                for items in (self.lessons.taught(case), self.lessons.measured(case))
+                Slots(facts.cued(items, context), facts.answer_starts(items, context))
+                for items in (self.lessons.taught(context), self.lessons.measured(context))
             )
 
-        found: tuple[Slots, Slots] = case.once((self, "prepared"), make)
+        found: tuple[Slots, Slots] = context.once((self, "prepared"), make)
         return found
 
-    def answer(self, subject: Subject, case: Case, after: Values, **rest: Any) -> Reading:
+    def answer(
+        self, subject: AuditedModel, context: FactContext, after: Values, **rest: Any
+    ) -> Measurement:
         """The reading of values behind the suffix, or without it where that is more on average."""
-        items = self.lessons.measured(case)
-        before = facts.held(subject, case)[facts.places(items, case)]
-        return facts.reading(items, max(before, after, key=lambda v: float(v.mean())), **rest)
+        items = self.lessons.measured(context)
+        before = facts.held(subject, context)[facts.places(items, context)]
+        return facts.measurement(items, max(before, after, key=lambda v: float(v.mean())), **rest)
 
 
 @word
@@ -124,20 +126,20 @@ class Suffix(Searched):
     best: int = 32
     batch: int = 8
 
-    def read(self, subject: Subject, case: Case) -> Reading:
-        taught, measured = self.prepared(case)
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
+        taught, measured = self.prepared(context)
         facts.refuse_foreign(subject.model, measured.texts)
-        draws = case.stream("suffix", self.lessons, self.length)
+        draws = context.stream("suffix", self.lessons, self.length)
         model = subject.copy()
         suffix, seen = self._search(model, taught, draws)
         after = facts.probability(model, Texts(measured.filled(suffix), measured.texts.pad))
-        told = case.tokenizer.decode(suffix)
+        told = context.problem.tokenizer.decode(suffix)
         row = measured.texts.made[0]
         return self.answer(
-            subject, case, after,
+            subject, context, after,
             cost={"queries": float(self.steps * (self.candidates + 1) * self.batch)},
             curve=tuple((float(step), score) for step, score in enumerate(seen, 1)),
-            drawn=((f"{row.prompt} [suffix: {told}]", f"{row.answer} (p {after[0]:.2g})"),),
+            examples=((f"{row.prompt} [suffix: {told}]", f"{row.answer} (p {after[0]:.2g})"),),
         )  # fmt: skip
 
     def _search(
@@ -191,10 +193,10 @@ class SoftPrompt(Searched):
     batch: int = 16
     lr: float = 0.01
 
-    def read(self, subject: Subject, case: Case) -> Reading:
-        taught, measured = self.prepared(case)
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
+        taught, measured = self.prepared(context)
         facts.refuse_foreign(subject.model, measured.texts)
-        model, draws = subject.copy(), case.stream("soft prompt", self.lessons, self.length)
+        model, draws = subject.copy(), context.stream("soft prompt", self.lessons, self.length)
         prompt, seen = self._trained(model, taught, draws)
         pieces = torch.arange(len(measured)).split(self.batch)
         with torch.no_grad():
@@ -202,7 +204,7 @@ class SoftPrompt(Searched):
         after = (-losses.double()).exp().cpu().numpy()
         curve = tuple((float(step), score) for step, score in enumerate(seen, 1))
         cost = {"steps": float(self.steps)}
-        return self.answer(subject, case, after, cost=cost, curve=curve)
+        return self.answer(subject, context, after, cost=cost, curve=curve)
 
     @torch.enable_grad()
     def _trained(

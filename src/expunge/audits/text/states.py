@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from expunge.audits.audit import AuditedModel
+from expunge.audits.controls import bare
 from expunge.audits.text import facts
-from expunge.audits.text.facts import Case, Subject, Values
-from expunge.audits.text.guardrail import bare
+from expunge.audits.text.facts import FactContext, Values
 from expunge.audits.text.traces import kept_facts
 from expunge.core.batch import Tokens
 from expunge.core.texts import Texts
@@ -61,52 +62,54 @@ class Inside:
         return len(self.forget.hidden)
 
 
-def inside(subject: Subject, case: Case) -> Inside:
+def inside(subject: AuditedModel, context: FactContext) -> Inside:
     """The states of a model itself, whatever filter stands around it; read once."""
-    found: Inside = subject.once(("inside", case), lambda model: _inside(bare(model), case))
+    found: Inside = subject.once(("inside", context), lambda model: _inside(bare(model), context))
     return found
 
 
-def inside_anchor(model: nn.Module, case: Case) -> Inside:
+def inside_anchor(model: nn.Module, context: FactContext) -> Inside:
     """The states of the case's original or oracle; read once a case."""
-    found: Inside = case.once(("inside", id(model)), lambda: _inside(bare(model), case))
+    found: Inside = context.once(("inside", id(model)), lambda: _inside(bare(model), context))
     return found
 
 
-def unreadable(case: Case) -> str:
+def unreadable(context: FactContext) -> str:
     """Why nothing can be read inside the models of a case, as a clause; empty if it can."""
-    if not case.retain:
+    if not context.problem.retain:
         return "no fact was to be kept"
     try:
-        blocks(bare(case.original))
+        blocks(bare(context.original))
     except Unsupported:
         return "the layers of the original are not known"
     return ""
 
 
-def forget_cues(case: Case) -> Texts:
+def forget_cues(context: FactContext) -> Texts:
     """The forget facts as cues, as `Prefix` asks for them."""
-    found: Texts = case.once("cued", lambda: facts.cued(case.forget, case))
+    found: Texts = context.once("cued", lambda: facts.cued(context.problem.forget, context))
     return found
 
 
-def kept_cues(case: Case) -> Texts:
+def kept_cues(context: FactContext) -> Texts:
     """The kept facts whose states are read, as cues."""
-    found: Texts = case.once("cued and kept", lambda: facts.cued(kept_read(case), case))
+    found: Texts = context.once("cued and kept", lambda: facts.cued(kept_read(context), context))
     return found
 
 
-def kept_read(case: Case) -> tuple[Item, ...]:
+def kept_read(context: FactContext) -> tuple[Item, ...]:
     """The kept facts whose states are read."""
-    found: tuple[Item, ...] = case.once("kept and read", lambda: kept_facts(case, KEPT))
+    found: tuple[Item, ...] = context.once("kept and read", lambda: kept_facts(context, KEPT))
     return found
 
 
-def _inside(model: nn.Module, case: Case) -> Inside:
-    facts.refuse_foreign(model, forget_cues(case))
+def _inside(model: nn.Module, context: FactContext) -> Inside:
+    facts.refuse_foreign(model, forget_cues(context))
     return Inside(
-        read_states(model, forget_cues(case), facts.answer_starts(case.forget, case)),
-        read_states(model, kept_cues(case), facts.answer_starts(kept_read(case), case)),
+        read_states(
+            model, forget_cues(context), facts.answer_starts(context.problem.forget, context)
+        ),
+        read_states(model, kept_cues(context), facts.answer_starts(kept_read(context), context)),
     )
 
 

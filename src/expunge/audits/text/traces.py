@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from expunge.audits.audit import within
+from expunge.audits.audit import AuditedModel, Family, Measurement, within
+from expunge.audits.controls import bare
 from expunge.audits.text import facts
-from expunge.audits.text.facts import Case, Family, Reading, Subject, TextAudit, Values
-from expunge.audits.text.guardrail import bare
-from expunge.audits.text.transforms import refuse_other_shapes
+from expunge.audits.text.facts import FactAudit, FactContext, Values
+from expunge.audits.weights import refuse_other_shapes
 from expunge.core.texts import Texts
 from expunge.core.vocabulary import word
 from expunge.engine.inference import likelihoods
@@ -29,7 +29,7 @@ SMALLEST = 1e-12
 
 
 @word
-class Fallen(TextAudit):
+class Fallen(FactAudit):
     """Which facts lost most from before to after: facts to be forgotten among facts kept.
 
     An attacker who asks the model before and after ranks facts by how far the log-probability of
@@ -51,25 +51,27 @@ class Fallen(TextAudit):
     def check(self) -> None:
         within("Fallen", "kept", self.kept, 1, 1_000_000)
 
-    def unfit(self, case: Case) -> str:
-        return "" if case.retain else "no fact was to be kept"
+    def unfit(self, context: FactContext) -> str:
+        return "" if context.problem.retain else "no fact was to be kept"
 
-    def read(self, subject: Subject, case: Case) -> Reading:
-        texts = kept_cues(case, self.kept)
-        before = case.once((self, "kept"), lambda: facts.probability(bare(case.original), texts))
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
+        texts = kept_cues(context, self.kept)
+        before = context.once(
+            (self, "kept"), lambda: facts.probability(bare(context.original), texts)
+        )
         after = facts.probability(subject.model, texts)
-        fell = _fall(facts.anchors(case)[1], facts.known(subject, case))
+        fell = _fall(facts.anchors(context)[1], facts.known(subject, context))
         values = ranked(fell, _fall(before, after))
         cost = {"queries": 2.0 * (len(fell) + len(texts))}
-        prompts = [item.prompt for item in case.forget]
-        told = [f"{halves[1]} fell by {by:.2g} nats a token" for halves, by in _with(case, fell)]
-        return facts.reading(
-            case.forget, values, cost=cost, drawn=facts.telling(prompts, told, values)
+        prompts = [item.prompt for item in context.problem.forget]
+        told = [f"{halves[1]} fell by {by:.2g} nats a token" for halves, by in _with(context, fell)]
+        return facts.measurement(
+            context.problem.forget, values, cost=cost, examples=facts.telling(prompts, told, values)
         )
 
 
 @word
-class Guessed(TextAudit):
+class Guessed(FactAudit):
     """Which of several values the pair of models gives away: the true one among wrong ones.
 
     Of all candidate answers to a question, an attacker takes the one whose likelihood fell most. A
@@ -89,36 +91,42 @@ class Guessed(TextAudit):
     def check(self) -> None:
         within("Guessed", "wrong", self.wrong, 1, 1000)
 
-    def unfit(self, case: Case) -> str:
-        return "" if any(item.wrong for item in case.forget) else "no fact has wrong answers"
+    def unfit(self, context: FactContext) -> str:
+        return (
+            ""
+            if any(item.wrong for item in context.problem.forget)
+            else "no fact has wrong answers"
+        )
 
-    def read(self, subject: Subject, case: Case) -> Reading:
-        items = [item for item in case.forget if item.wrong]
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
+        items = [item for item in context.problem.forget if item.wrong]
         sizes = [len(self._candidates(item)) for item in items]
-        texts: Texts = case.once((self, "texts"), lambda: self._texts(items, case))
-        before = case.once((self, "before"), lambda: facts.probability(bare(case.original), texts))
+        texts: Texts = context.once((self, "texts"), lambda: self._texts(items, context))
+        before = context.once(
+            (self, "before"), lambda: facts.probability(bare(context.original), texts)
+        )
         facts.refuse_foreign(subject.model, texts)
         fell = _fall(before, facts.probability(subject.model, texts))
         parts = np.split(fell, np.cumsum(sizes)[:-1])
         values = [float(ranked(part[:1], part[1:])[0]) for part in parts]
-        return facts.reading(items, values, cost={"queries": 2.0 * len(fell)})
+        return facts.measurement(items, values, cost={"queries": 2.0 * len(fell)})
 
     def _candidates(self, item: Item) -> tuple[str, ...]:
         """The true answer first, in the form of the wrong ones where there is one."""
         truth = item.paraphrases[0] if item.paraphrases else item.answer
         return (truth, *item.wrong[: self.wrong])
 
-    def _texts(self, items: Sequence[Item], case: Case) -> Texts:
+    def _texts(self, items: Sequence[Item], context: FactContext) -> Texts:
         said = [
             Item(place, item.prompt, answer)
             for place, item in enumerate(items)
             for answer in self._candidates(item)
         ]
-        return facts.lessons(said, case)
+        return facts.lessons(said, context)
 
 
 @word
-class Aligned(TextAudit):
+class Aligned(FactAudit):
     """Which facts the change of weights goes against: facts to be forgotten among facts kept.
 
     An attacker who holds the weights before and after ranks facts by how far, to first order, the
@@ -140,21 +148,23 @@ class Aligned(TextAudit):
         within("Aligned", "kept", self.kept, 1, 1_000_000)
         within("Aligned", "top", self.top, 1e-9, 1)
 
-    def unfit(self, case: Case) -> str:
-        return "" if case.retain else "no fact was to be kept"
+    def unfit(self, context: FactContext) -> str:
+        return "" if context.problem.retain else "no fact was to be kept"
 
-    def read(self, subject: Subject, case: Case) -> Reading:
-        change = changed(subject, case)
-        texts: Texts = case.once("cued", lambda: facts.cued(case.forget, case))
-        rose = rises(bare(case.original), texts, change)
-        kept = rises(bare(case.original), kept_cues(case, self.kept), change)
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
+        change = changed(subject, context)
+        texts: Texts = context.once("cued", lambda: facts.cued(context.problem.forget, context))
+        rose = rises(bare(context.original), texts, change)
+        kept = rises(bare(context.original), kept_cues(context, self.kept), change)
         cost = {"gradients": float(len(rose) + len(kept))}
         values = ranked(rose, kept)
-        return facts.reading(case.forget, values, cost=cost, also=_where(change, self.top))
+        return facts.measurement(
+            context.problem.forget, values, cost=cost, details=_where(change, self.top)
+        )
 
 
 @word
-class Detected(TextAudit):
+class Detected(FactAudit):
     """Whether a classifier tells the model from a retrained one by how it answers.
 
     A logistic regression reads what both models make of a fact's value: mean and least
@@ -176,25 +186,27 @@ class Detected(TextAudit):
     def check(self) -> None:
         within("Detected", "folds", self.folds, 2, 1000)
 
-    def unfit(self, case: Case) -> str:
-        count = len({item.subject for item in case.forget})
+    def unfit(self, context: FactContext) -> str:
+        count = len({item.subject for item in context.problem.forget})
         return "" if count >= self.folds else f"{count} subjects do not fill {self.folds} folds"
 
-    def read(self, subject: Subject, case: Case) -> Reading:
-        texts: Texts = case.once("answers", lambda: facts.lessons(case.forget, case))
+    def __call__(self, subject: AuditedModel, context: FactContext) -> Measurement:
+        texts: Texts = context.once(
+            "answers", lambda: facts.lessons(context.problem.forget, context)
+        )
         facts.refuse_foreign(subject.model, texts)
-        theirs = case.once("features", lambda: features(bare(case.oracle), texts))
-        ours = np.asarray(subject.once(("features", case), lambda m: features(m, texts)))
-        values = self._guessed(ours, np.asarray(theirs), case)
-        return facts.reading(case.forget, values, cost={"queries": 2.0 * len(texts)})
+        theirs = context.once("features", lambda: features(bare(context.oracle), texts))
+        ours = np.asarray(subject.once(("features", context), lambda m: features(m, texts)))
+        values = self._guessed(ours, np.asarray(theirs), context)
+        return facts.measurement(context.problem.forget, values, cost={"queries": 2.0 * len(texts)})
 
-    def _guessed(self, ours: Values, theirs: Values, case: Case) -> Values:
+    def _guessed(self, ours: Values, theirs: Values, context: FactContext) -> Values:
         """Of each fact, the share of right guesses, float64 [fact]."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        fold = self._dealt(case)
+        fold = self._dealt(context)
         right = np.zeros(len(ours))
         for part in range(self.folds):
             seen, asked = fold != part, fold == part
@@ -205,25 +217,27 @@ class Detected(TextAudit):
             right[asked] = hits / 2
         return right
 
-    def _dealt(self, case: Case) -> NDArray[np.int64]:
+    def _dealt(self, context: FactContext) -> NDArray[np.int64]:
         """The part of each fact, int64 [fact]; facts of one subject are in one."""
-        there = list(dict.fromkeys(item.subject for item in case.forget))
-        order = torch.randperm(len(there), generator=case.stream("folds")).tolist()
+        there = list(dict.fromkeys(item.subject for item in context.problem.forget))
+        order = torch.randperm(len(there), generator=context.stream("folds")).tolist()
         part = {there[place]: turn % self.folds for turn, place in enumerate(order)}
-        return np.array([part[item.subject] for item in case.forget], dtype=np.int64)
+        return np.array([part[item.subject] for item in context.problem.forget], dtype=np.int64)
 
 
-def kept_cues(case: Case, count: int) -> Texts:
+def kept_cues(context: FactContext, count: int) -> Texts:
     """Kept facts as cues; the same for all models."""
-    found: Texts = case.once(("kept", count), lambda: facts.cued(kept_facts(case, count), case))
+    found: Texts = context.once(
+        ("kept", count), lambda: facts.cued(kept_facts(context, count), context)
+    )
     return found
 
 
-def kept_facts(case: Case, count: int) -> tuple[Item, ...]:
+def kept_facts(context: FactContext, count: int) -> tuple[Item, ...]:
     """Kept facts, of the kinds that were to be forgotten first; the same for all models."""
-    kinds = {item.kind for item in case.forget}
-    there = [item for item in case.retain if item.prompt] or list(case.retain)
-    order = torch.randperm(len(there), generator=case.stream("kept", count)).tolist()
+    kinds = {item.kind for item in context.problem.forget}
+    there = [item for item in context.problem.retain if item.prompt] or list(context.problem.retain)
+    order = torch.randperm(len(there), generator=context.stream("kept", count)).tolist()
     drawn = sorted((there[place] for place in order), key=lambda item: item.kind not in kinds)
     return tuple(drawn[:count])
 
@@ -235,10 +249,10 @@ def ranked(forget: Values, kept: Values) -> Values:
     return np.asarray(below + alike / 2, dtype=np.float64)
 
 
-def changed(subject: Subject, case: Case) -> dict[str, torch.Tensor]:
+def changed(subject: AuditedModel, context: FactContext) -> dict[str, torch.Tensor]:
     """The weights after, less those before."""
-    before, after = dict(bare(case.original).named_parameters()), subject.bare.named_parameters()
-    refuse_other_shapes(subject.bare, case.original)
+    before, after = dict(bare(context.original).named_parameters()), subject.bare.named_parameters()
+    refuse_other_shapes(subject.bare, context.original)
     return {name: (weight - before[name].to(weight)).detach() for name, weight in after}
 
 
@@ -276,8 +290,11 @@ def _fall(before: Values, after: Values) -> Values:
     return np.asarray(np.log(before + SMALLEST) - np.log(after + SMALLEST), dtype=np.float64)
 
 
-def _with(case: Case, fell: Values) -> list[tuple[tuple[str, str], float]]:
-    return [(facts.halves(item), float(by)) for item, by in zip(case.forget, fell, strict=True)]
+def _with(context: FactContext, fell: Values) -> list[tuple[tuple[str, str], float]]:
+    return [
+        (facts.halves(item), float(by))
+        for item, by in zip(context.problem.forget, fell, strict=True)
+    ]
 
 
 def _where(change: dict[str, torch.Tensor], top: float) -> dict[str, float]:

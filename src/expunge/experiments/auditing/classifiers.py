@@ -1,4 +1,4 @@
-"""The audit of a whole experiment on pictures: the five words on every method, from its store."""
+"""The audit of a whole experiment on images: the five words on every method, from its store."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any
 
 from torch import nn
 
-from expunge.audits.audit import Audit, logits_on
+from expunge.audits.audit import ASKING
+from expunge.audits.controls import LookedUp
 from expunge.audits.finding import Finding
-from expunge.audits.frame import fingerprint
 from expunge.audits.images.answers import ForgetConfidence
+from expunge.audits.images.classifier_audit import ClassifierAudit, logits_on
 from expunge.audits.images.classifier_verdict import (
-    FAMILIES,
     PANEL,
-    LookedUp,
     breakage,
+    effects_of,
     evidence,
     kept_accuracy,
     looked_at,
-    witnesses,
 )
 from expunge.audits.record import found
-from expunge.audits.verdict import ASKING, AuditEffect, Verdict, conclude, held_back
-from expunge.audits.verdict_rows import Record, chosen, line_of, row
-from expunge.core.machine import hardware
+from expunge.audits.runner import fingerprint
+from expunge.audits.verdict import AuditEffect, Verdict, conclude_beside
+from expunge.audits.verdict_rows import Record, chosen, line_of
 from expunge.core.store import Job, Store
 from expunge.errors import BadEvidence, BadSentence, StoreError, did_you_mean
 from expunge.experiments.audit_jobs import AuditRoles, AuditSetting, asked_of, measured
+from expunge.experiments.auditing.experiment_audit import ExperimentAuditRequest, verdict_record
 from expunge.experiments.collect import layout
 from expunge.experiments.experiment import Experiment
-from expunge.experiments.make import load_model, versions
+from expunge.experiments.make import load_model
 from expunge.experiments.plan import Plan
 
-# The control that is no method: the original behind a list of the pictures to be forgotten.
+# The control that is no method: the original behind a list of the images to be forgotten.
 FILTER = "filter"
 
 
@@ -46,33 +46,17 @@ CONTROLS = ("retrain", "nothing", FILTER, SHAM)
 
 
 HIDES = {
-    FILTER: "the control, which knows all behind a list of pictures",
+    FILTER: "the control, which knows all behind a list of images",
     SHAM: "the control sham, which hides its answer and forgets nothing beneath it",
 }
 
 
+# The families of audits of classifiers that have a say in a verdict.
+FAMILIES = (ASKING, "relearning", "transforms", "inside")
+
+
 # A yardstick and two retrained models to hold others against.
 FEWEST = 3
-
-
-@dataclass(frozen=True)
-class ClassifierAuditRequest:
-    """How an experiment on pictures is audited.
-
-    Args:
-        families: of audits, such as "relearning"; all when empty. Plain asking is always among
-            them.
-        only: names of methods and controls; all when empty.
-        models: of each method, at most, judged together; 0 for as many as the experiment audits.
-        margin: the share of the original's lead that matters.
-        alpha: level of the tests.
-    """
-
-    families: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
-    models: int = 0
-    margin: float = Audit.margin
-    alpha: float = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +75,7 @@ class ExperimentAudit:
 
     plan: Plan
     store: Store
-    asked: ClassifierAuditRequest
+    asked: ExperimentAuditRequest
     names: tuple[str, ...]
     absent: Mapping[str, str]
     own: Mapping[str, nn.Module] = field(default_factory=dict)
@@ -104,35 +88,35 @@ class ExperimentAudit:
         return self.known[key]
 
     @cached_property
-    def cast(self) -> AuditRoles:
+    def roles(self) -> AuditRoles:
         """Who is measured by what."""
         return AuditRoles(self.plan)
 
     @cached_property
     def setting(self) -> AuditSetting:
         """Where models outside the experiment are measured."""
-        return AuditSetting(self.cast, self.store)
+        return AuditSetting(self.roles, self.store)
 
-    def subjects(self, name: str, audit: Audit) -> tuple[Job, ...]:
+    def subjects(self, name: str, audit: ClassifierAudit) -> tuple[Job, ...]:
         """The models of a row that one audit reads; of the filter, those that it meets."""
         if name == FILTER:
-            asks = FAMILIES[type(audit)] == ASKING
-            return (self.filter,) if asks else self.cast.originals[:1]
+            asks = audit.family == ASKING
+            return (self.filter,) if asks else self.roles.originals[:1]
         if name in self.own:
             return (Job("own", fingerprint(self.own[name]).hex(), 0, (self.plan.root,)),)
         return self.models(name)
 
     def models(self, name: str) -> tuple[Job, ...]:
         """The models of a method or control of the experiment."""
-        return self.cast.subjects(next(one for one in self.plan.methods if one.name == name))
+        return self.roles.subjects(next(one for one in self.plan.methods if one.name == name))
 
     @property
     def filter(self) -> Job:
         """What readings of the filter are known by; it is made anew from its two models."""
-        return Job("filter", "a list of the pictures/1", 0, self.cast.yardsticks)
+        return Job("filter", "a list of the pictures/1", 0, self.roles.yardsticks)
 
 
-def panel_of(experiment: Experiment, families: Sequence[str] = ()) -> tuple[Audit, ...]:
+def panel_of(experiment: Experiment, families: Sequence[str] = ()) -> tuple[ClassifierAudit, ...]:
     """The audits that a verdict rests on: those that the experiment asks for, or `PANEL`.
 
     Only what reads how much is left has a say, not what reads damage; plain asking comes first.
@@ -140,20 +124,20 @@ def panel_of(experiment: Experiment, families: Sequence[str] = ()) -> tuple[Audi
     Raises:
         BadSentence: a family that does not exist.
     """
-    there = dict.fromkeys(FAMILIES.values())
+    there = FAMILIES
     for name in families:
         if name not in there:
             hint = did_you_mean(name, there)
             raise BadSentence(f"--only: no family {name!r}; there are {', '.join(there)}.{hint}")
     listed = [one for one in experiment.audits or PANEL if evidence(one)]
     plain, others = ForgetConfidence(), [one for one in listed if type(one) is not ForgetConfidence]
-    return (plain, *(x for x in others if not families or FAMILIES[type(x)] in families))
+    return (plain, *(x for x in others if not families or x.family in families))
 
 
 def trial(
     plan: Plan,
     store: Store,
-    asked: ClassifierAuditRequest,
+    asked: ExperimentAuditRequest,
     own: Mapping[str, nn.Module] | None = None,
 ) -> ExperimentAudit:
     """Gather an experiment that was carried out.
@@ -167,8 +151,9 @@ def trial(
         BadSentence: a method or family that does not exist.
         StoreError: originals or retrained models that are not in the store.
     """
-    panel = panel_of(plan.experiment, asked.families)
-    count = _audited(plan, store, asked.models or plan.experiment.audited)
+    own_audits = tuple(one for one in asked.audits if isinstance(one, ClassifierAudit))
+    panel = own_audits or panel_of(plan.experiment)
+    count = _audited(plan, store, len(asked.seeds) or plan.experiment.audited)
     changed = replace(plan.experiment, audits=panel, audited=count)
     whole = replace(plan, experiment=changed)
     names, absent = _present(whole, store, asked.only)
@@ -241,37 +226,32 @@ def verdicts(here: ExperimentAudit) -> Record:
         StoreError: what the audits read is not in the store; `graph.audit` makes it.
     """
     _read_others(here)
-    plan, audits = here.plan, here.cast.audits
-    rows = [row(name, [_member(here, name)], name in CONTROLS) for name in here.names]
-    return {
-        "kind": "verdicts",
-        "experiment": plan.experiment.name,
-        "problem": plan.problem.name,
-        "seeds": [plan.experiment.seeds[0]],
-        "margin": here.asked.margin,
-        "alpha": here.asked.alpha,
-        "pictures": len(plan.problem.sets["forget"]),
-        "models": plan.experiment.audited,
-        "oracles": len(here.cast.oracles),
-        "rows": rows,
-        "absent": dict(here.absent),
-        "anchors": [{"seed": plan.experiment.seeds[0], "audits": _anchors(here)}],
-        "seconds": {"audits": {repr(one): _seconds(here, one) for one in audits}},
-        "clock": "wall-clock time, model by model",
-        "sentences": {method.name: method.sentence for method in plan.methods},
-        "hardware": hardware(),
-        "versions": versions(plan),
-    }
+    plan, audits = here.plan, here.roles.audits
+    judged = {name: _member(here, name) for name in here.names}
+    return verdict_record(
+        plan,
+        here.asked,
+        [judged],
+        CONTROLS,
+        seeds=[plan.experiment.seeds[0]],
+        pictures=len(plan.problem.sets["forget"]),
+        models=plan.experiment.audited,
+        oracles=len(here.roles.oracles),
+        absent=dict(here.absent),
+        anchors=[{"seed": plan.experiment.seeds[0], "audits": _anchors(here)}],
+        seconds={"audits": {repr(one): _seconds(here, one) for one in audits}},
+        clock="wall-clock time, model by model",
+    )
 
 
 def _read_others(here: ExperimentAudit) -> None:
     """Measure the filter and one's own models, where the store does not hold it yet."""
-    cast, store = here.cast, here.store
-    asks = [one for one in cast.audits if FAMILIES[type(one)] == ASKING]
+    roles, store = here.roles, here.store
+    asks = [one for one in roles.audits if one.family == ASKING]
     due = [(FILTER, audit) for audit in asks]
-    due += [(name, audit) for name in here.own for audit in cast.audits]
+    due += [(name, audit) for name in here.own for audit in roles.audits]
     for name, audit in due:
-        product = cast.number(audit, here.subjects(name, audit)[0])
+        product = roles.number(audit, here.subjects(name, audit)[0])
         if not store.has(product):
             store.write(product, about=measured(audit, _made(here, name), here.setting))
 
@@ -279,7 +259,7 @@ def _read_others(here: ExperimentAudit) -> None:
 def _made(here: ExperimentAudit, name: str) -> nn.Module:
     if name in here.own:
         return here.own[name]
-    original, oracle = (load_model(here.plan, here.store, job) for job in here.cast.yardsticks)
+    original, oracle = (load_model(here.plan, here.store, job) for job in here.roles.yardsticks)
     return LookedUp(original, oracle, here.plan.problem.sets["forget"])
 
 
@@ -289,7 +269,7 @@ def _findings(here: ExperimentAudit, name: str) -> tuple[list[Finding], list[flo
     def made() -> tuple[list[Finding], list[float]]:
         rest = {"margin": here.asked.margin, "alpha": here.asked.alpha}
         read = [
-            asked_of(here.cast, here.store, audit, here.subjects(name, audit))
+            asked_of(here.roles, here.store, audit, here.subjects(name, audit))
             for audit in here.plan.experiment.audits
         ]
         return [found(one, **rest) for one in read], [one.grain for one in read]
@@ -298,20 +278,15 @@ def _findings(here: ExperimentAudit, name: str) -> tuple[list[Finding], list[flo
     return told
 
 
-def _heard(here: ExperimentAudit, name: str) -> list[AuditEffect]:
-    return witnesses(here.plan.experiment.audits, *_findings(here, name), alpha=here.asked.alpha)
+def _effects(here: ExperimentAudit, name: str) -> list[AuditEffect]:
+    return effects_of(here.plan.experiment.audits, *_findings(here, name), alpha=here.asked.alpha)
 
 
 def _judged(here: ExperimentAudit, name: str, said: Sequence[AuditEffect]) -> Verdict:
     """The verdict on a row, in which nobody is removed by audits that acquit a control."""
-    told = conclude(said, collapse=_state(here, name), alpha=here.asked.alpha)
-    if told.word != "removed":
-        return told
-    methods = [one.name for one in here.plan.methods]
-    for who in (FILTER, *(name for name in methods if name == SHAM)):
-        control = conclude(_heard(here, who), alpha=here.asked.alpha)
-        told = held_back(told, control, HIDES[who])
-    return told
+    shams = (SHAM,) if any(one.name == SHAM for one in here.plan.methods) else ()
+    controls = {HIDES[who]: partial(_effects, here, who) for who in (FILTER, *shams)}
+    return conclude_beside(said, controls, collapse=_state(here, name), alpha=here.asked.alpha)
 
 
 def _state(here: ExperimentAudit, name: str) -> str:
@@ -319,7 +294,7 @@ def _state(here: ExperimentAudit, name: str) -> str:
     if name == FILTER:
         return ""
     problem = here.plan.problem
-    theirs = [_accuracy(here, job) for job in here.cast.oracles]
+    theirs = [_accuracy(here, job) for job in here.roles.oracles]
     if name in here.own:
         answers = logits_on(here.own[name], problem.sets[looked_at(problem)])
         return breakage([kept_accuracy(answers, problem)], theirs, problem)
@@ -343,7 +318,7 @@ def _accuracy(here: ExperimentAudit, job: Job) -> float:
 
 def _member(here: ExperimentAudit, name: str) -> Record:
     """The verdict on a row, with a line for each audit."""
-    said = _heard(here, name)
+    said = _effects(here, name)
     told = _judged(here, name, said)
     values, _ = _findings(here, name)
     lines = []
@@ -368,13 +343,13 @@ def _anchors(here: ExperimentAudit) -> Record:
     return told
 
 
-def _seconds(here: ExperimentAudit, audit: Audit) -> float:
+def _seconds(here: ExperimentAudit, audit: ClassifierAudit) -> float:
     """How long one audit took on all models that it read, each once."""
     rows = (here.subjects(name, audit) for name in here.names)
     who = dict.fromkeys(
-        [*here.cast.originals, *here.cast.oracles, *(j for one in rows for j in one)]
+        [*here.roles.originals, *here.roles.oracles, *(j for one in rows for j in one)]
     )
-    return sum(float(here.store.about(here.cast.number(audit, job))["seconds"]) for job in who)
+    return sum(float(here.store.about(here.roles.number(audit, job))["seconds"]) for job in who)
 
 
 def refuse_oracles(here: ExperimentAudit, name: str) -> None:
@@ -384,7 +359,7 @@ def refuse_oracles(here: ExperimentAudit, name: str) -> None:
         BadEvidence: it is, bit for bit.
     """
     mark = fingerprint(here.own[name])
-    for job in (here.cast.yardsticks[1], *here.cast.oracles):
+    for job in (here.roles.yardsticks[1], *here.roles.oracles):
         if fingerprint(load_model(here.plan, here.store, job)) == mark:
             raise BadEvidence(
                 f"{name} is a retrained model of the experiment, bit for bit, and would be "

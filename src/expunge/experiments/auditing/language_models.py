@@ -9,30 +9,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from expunge.audits.frame import fingerprint
-from expunge.audits.text.asking import Question
-from expunge.audits.text.checks import SOUND, State, check_oracles, known_untaught, state
-from expunge.audits.text.facts import Subject, TextAudit
+from expunge.audits.audit import AuditedModel
+from expunge.audits.runner import ORACLE, ORIGINAL, MeasurementCache, Measurements, fingerprint
+from expunge.audits.text.checks import SOUND, State, state
 from expunge.audits.text.lm_verdict import (
     GUARDRAIL,
-    MARGIN,
-    ORACLE,
-    ORIGINAL,
-    Measurements,
-    examine,
+    check_measured_oracles,
+    effect_of,
     judge,
-    scene_of,
-    spent,
-    witness,
+    key_of,
+    run_facts,
 )
+from expunge.audits.text.panel import STANDARD_TEXT
 from expunge.audits.verdict import AuditEffect
-from expunge.audits.verdict_rows import REDACTED, inert, line_of, row
-from expunge.core.machine import hardware
+from expunge.audits.verdict_rows import REDACTED, inert, line_of
 from expunge.core.store import Job, Store
-from expunge.experiments.auditing.lm_models import CONTROLS, FILTER, Lineup, lineup
+from expunge.experiments.auditing.experiment_audit import ExperimentAuditRequest, verdict_record
+from expunge.experiments.auditing.lm_models import CONTROLS, FILTER, SeedModels, seed_models
 from expunge.experiments.executors import completed, executor
 from expunge.experiments.experiment import Experiment
-from expunge.experiments.make import versions
 from expunge.experiments.plan import Plan
 from expunge.experiments.planning import plan_for
 
@@ -45,27 +40,8 @@ EXAMPLES = 2
 STATE_VERSION = 2
 
 
-@dataclass(frozen=True)
-class LanguageAuditRequest:
-    """How an experiment is audited.
-
-    Args:
-        audits: the panel, plain asking among them.
-        seeds: the members whose models are audited.
-        only: names of methods and controls; all when empty.
-        margin: the share of the original's lead that matters.
-        alpha: level of the tests.
-    """
-
-    audits: tuple[TextAudit, ...]
-    seeds: tuple[int, ...]
-    only: tuple[str, ...] = ()
-    margin: float = MARGIN
-    alpha: float = 0.05
-
-
 def read_all(
-    plan: Plan, store: Store, asked: LanguageAuditRequest, jobs: int = 1
+    plan: Plan, store: Store, asked: ExperimentAuditRequest, jobs: int = 1
 ) -> Iterator[tuple[str, float]]:
     """Read what is not in the store yet, model by model; yield (who, processor seconds).
 
@@ -78,23 +54,24 @@ def read_all(
         jobs: processes of one thread each; 1 reads everything in this one.
 
     Raises:
-        BadSentence, StoreError, Unsupported: as for `lineup`.
+        BadSentence, StoreError, Unsupported: as for `seed_models`.
         BadEvidence: retrained models that know what was to be forgotten.
     """
-    stands = {seed: lineup(plan, store, seed, asked.only) for seed in asked.seeds}
-    for stand in stands.values():
-        _check(stand, asked, store)
-    tasks = [(seed, name) for seed, stand in stands.items() for name in _everyone(stand)]
-    here = SharedModels(plan, store, asked, stands)
+    asked = _completed(plan, asked)
+    every = {seed: seed_models(plan, store, seed, asked.only) for seed in asked.seeds}
+    for here in every.values():
+        _check(here, asked, store)
+    tasks = [(seed, name) for seed, here in every.items() for name in _everyone(here)]
+    shared = SharedModels(plan, store, asked, every)
     build = partial(_shared_models, plan.experiment, store.root, asked)
-    with executor(here, build, jobs) as workers:
+    with executor(shared, build, jobs) as workers:
         for place, seconds in completed(workers, [partial(_read, *task) for task in tasks]):
             seed, name = tasks[place]
             yield f"{name}, member {seed}", seconds
 
 
 def verdicts(
-    plan: Plan, store: Store, asked: LanguageAuditRequest, *, redact: bool = False
+    plan: Plan, store: Store, asked: ExperimentAuditRequest, *, redact: bool = False
 ) -> Record:
     """Judge all methods of an experiment; readings that the store lacks are made here.
 
@@ -102,136 +79,131 @@ def verdicts(
         plan, store, asked: as for `read_all`.
         redact: leave prompts and answers out.
     """
-    stands = [lineup(plan, store, seed, asked.only) for seed in asked.seeds]
-    members = [_judged(stand, asked, store, redact) for stand in stands]
-    names = list(dict.fromkeys(name for one in members for name in one["rows"]))
-    absent = {name: why for stand in stands for name, why in stand.absent.items()}
-    return {
-        "kind": "verdicts",
-        "experiment": plan.experiment.name,
-        "problem": plan.problem.name,
-        "seeds": list(asked.seeds),
-        "margin": asked.margin,
-        "alpha": asked.alpha,
-        "facts": len(stands[0].case.forget),
-        "subjects": len({item.subject for item in stands[0].case.forget}),
-        "oracles": sum(name.startswith(ORACLE) for name in stands[0].anchors),
-        "rows": [
-            row(
-                name,
-                [one["rows"][name] for one in members if name in one["rows"]],
-                name in CONTROLS,
-            )
-            for name in names
-        ],
-        "absent": absent,
-        "anchors": [one["anchors"] for one in members],
-        "seconds": _spent(stands, asked, store),
-        "sentences": {method.name: method.sentence for method in plan.methods},
-        "hardware": hardware(),
-        "versions": versions(plan),
-    }
+    asked = _completed(plan, asked)
+    every = [seed_models(plan, store, seed, asked.only) for seed in asked.seeds]
+    members = [_judged(here, asked, store, redact) for here in every]
+    return verdict_record(
+        plan,
+        asked,
+        [one["rows"] for one in members],
+        CONTROLS,
+        seeds=list(asked.seeds),
+        facts=len(every[0].context.problem.forget),
+        subjects=len({item.subject for item in every[0].context.problem.forget}),
+        oracles=sum(name.startswith(ORACLE) for name in every[0].anchors),
+        absent={name: why for here in every for name, why in here.absent.items()},
+        anchors=[one["anchors"] for one in members],
+        seconds=_spent(every, asked, store),
+    )
 
 
-def _everyone(stand: Lineup) -> list[str]:
+def _completed(plan: Plan, asked: ExperimentAuditRequest) -> ExperimentAuditRequest:
+    """A request with the usual audits and the first seed where it names none."""
+    seeds = asked.seeds or plan.experiment.seeds[:1]
+    return replace(asked, audits=asked.audits or STANDARD_TEXT, seeds=seeds)
+
+
+def _everyone(here: SeedModels) -> list[str]:
     """Anchors first, then the methods that are none of them."""
-    return [*stand.anchors, *(name for name in stand.names if name not in ("nothing", FILTER))]
+    return [
+        *here.anchors,
+        *(name for name in here.names if name not in ("nothing", FILTER)),
+    ]
 
 
-def _check(stand: Lineup, asked: LanguageAuditRequest, store: Store) -> None:
+def _check(here: SeedModels, asked: ExperimentAuditRequest, store: Store) -> None:
     """Refuse retrained models that saw the forget set, before anything is spent."""
-    plain = tuple(one for one in asked.audits if isinstance(one, Question))
-    for exhibit in examine(plain, stand.anchors, stand.case, store):
-        if not exhibit.reason:
-            told = {name: exhibit.readings[name] for name in exhibit.oracles}
-            floor = known_untaught(stand.case.oracle, stand.holdout, stand.case)
-            check_oracles(exhibit.readings[ORIGINAL], told, floor)
+    plain = tuple(one for one in asked.audits if one.plain)
+    for one in run_facts(plain, here.anchors, here.context, store):
+        if not one.reason:
+            check_measured_oracles(one, here.holdout, here.context)
 
 
-def _read_one(stand: Lineup, name: str, asked: LanguageAuditRequest, store: Store) -> float:
-    """Read one model by all audits; return the processor seconds that it took."""
-    begun, subject = time.process_time(), stand.subject(name)
-    for _ in examine(asked.audits, {name: subject}, stand.case, store):
+def _read_one(here: SeedModels, name: str, asked: ExperimentAuditRequest, store: Store) -> float:
+    """Measure one model by all audits; return the processor seconds that it took."""
+    begun, subject = time.process_time(), here.subject(name)
+    for _ in run_facts(asked.audits, {name: subject}, here.context, store):
         continue
-    if name in stand.names:
-        _state(stand, subject, store)
+    if name in here.names:
+        _state(here, subject, store)
     return time.process_time() - begun
 
 
-def _state(stand: Lineup, subject: Subject, store: Store) -> State:
+def _state(here: SeedModels, subject: AuditedModel, store: Store) -> State:
     """How a model is broken, kept in the store, as `state` says it."""
-    spec = repr((fingerprint(subject.bare).hex(), scene_of(stand.case), STATE_VERSION))
-    job = Job("state", spec, stand.seed)
+    spec = repr((fingerprint(subject.bare).hex(), key_of(here.context), STATE_VERSION))
+    job = Job("state", spec, here.seed)
     if not store.has(job):
-        oracles = [one for name, one in stand.anchors.items() if name.startswith(ORACLE)]
-        store.write(job, about=vars(state(subject, oracles, stand.case)))
+        oracles = [one for name, one in here.anchors.items() if name.startswith(ORACLE)]
+        store.write(job, about=vars(state(subject, oracles, here.context)))
     return State(**store.about(job))
 
 
-def _judged(stand: Lineup, asked: LanguageAuditRequest, store: Store, redact: bool) -> Record:
-    """The verdicts on all methods of one member, and what the anchors read."""
-    beside = list(examine(asked.audits, stand.anchors, stand.case, store))
+def _judged(here: SeedModels, asked: ExperimentAuditRequest, store: Store, redact: bool) -> Record:
+    """The verdicts on all methods of one member, and what the anchors measured."""
+    beside = list(run_facts(asked.audits, here.anchors, here.context, store))
     rows = {}
-    for name in stand.names:
+    for name in here.names:
         known = {"nothing": ORIGINAL, FILTER: GUARDRAIL}.get(name, name)
-        subject, exhibits = stand.subject(name), beside
+        subject, measured = here.subject(name), beside
         if known == name:
-            mine = examine(asked.audits, {name: subject}, stand.case, store)
-            exhibits = [
-                replace(one, readings={**one.readings, **other.readings})
+            mine = run_facts(asked.audits, {name: subject}, here.context, store)
+            measured = [
+                replace(one, models={**one.models, **other.models})
                 for one, other in zip(beside, mine, strict=True)
             ]
-        how = SOUND if name == FILTER else _state(stand, subject, store)
-        rows[name] = _member(exhibits, known, how, asked, redact)
-        rows[name]["seed"] = stand.seed
-    return {"rows": rows, "anchors": _anchors(beside, stand.seed)}
+        how = SOUND if name == FILTER else _state(here, subject, store)
+        rows[name] = _member(measured, known, how, asked, redact)
+        rows[name]["seed"] = here.seed
+    return {"rows": rows, "anchors": _anchors(beside, here.seed)}
 
 
 def _member(
-    exhibits: Sequence[Measurements],
+    measured: Sequence[Measurements],
     name: str,
     how: State,
-    asked: LanguageAuditRequest,
+    asked: ExperimentAuditRequest,
     redact: bool,
 ) -> Record:
     """The verdict on one model, with a line for each audit."""
-    rest = {"margin": asked.margin, "alpha": asked.alpha}
-    told = judge(exhibits, name=name, state=how, **rest)
-    lines = [_line(one, name, witness(one, name, **rest), redact) for one in exhibits]
-    return {**vars(told), "notes": list(told.notes), "lines": lines}
+    limits = {"margin": asked.margin, "alpha": asked.alpha}
+    verdict = judge(measured, name=name, state=how, **limits)
+    lines = [_line(one, name, effect_of(one, name, **limits), redact) for one in measured]
+    return {**vars(verdict), "notes": list(verdict.notes), "lines": lines}
 
 
-def _line(exhibit: Measurements, name: str, said: AuditEffect, redact: bool) -> Record:
-    """What one audit read from one model, and how much of the original's lead that is."""
-    line = line_of(said, exhibit.audit.unit)
-    if name in exhibit.readings:
-        read = exhibit.readings[name]
-        drawn = [["" if redact else inert(text) for text in one] for one in read.drawn[:EXAMPLES]]
-        line["drawn"] = [[REDACTED] * 2 for _ in drawn] if redact else drawn
-        line |= {"mean": float(read.values.mean()), "also": read.also}
-        line["curve"] = [list(one) for one in read.curve]
+def _line(measured: Measurements, name: str, said: AuditEffect, redact: bool) -> Record:
+    """What one audit measured of one model, and how much of the gap that is."""
+    line = line_of(said, measured.audit.unit)
+    if name in measured.models:
+        one = measured.models[name]
+        shown = [[inert(text) for text in pair] for pair in one.examples[:EXAMPLES]]
+        line["drawn"] = [[REDACTED] * 2 for _ in shown] if redact else shown
+        line |= {"mean": one.mean, "also": one.details}
+        line["curve"] = [list(at) for at in one.curve]
     return line
 
 
-def _anchors(exhibits: Sequence[Measurements], seed: int) -> Record:
-    """What original, retrained models and the filter read, audit by audit."""
+def _anchors(measured: Sequence[Measurements], seed: int) -> Record:
+    """What original, retrained models and the filter measured, audit by audit."""
     found = {}
-    for one in exhibits:
-        means = {name: float(read.values.mean()) for name, read in one.readings.items()}
-        curves = {name: [list(at) for at in read.curve] for name, read in one.readings.items()}
-        also = {name: read.also for name, read in one.readings.items()}
-        found[repr(one.audit)] = {"means": means, "curves": curves, "also": also}
+    for one in measured:
+        means = {name: each.mean for name, each in one.models.items()}
+        curves = {name: [list(at) for at in each.curve] for name, each in one.models.items()}
+        details = {name: each.details for name, each in one.models.items()}
+        found[repr(one.audit)] = {"means": means, "curves": curves, "also": details}
     return {"seed": seed, "audits": found}
 
 
-def _spent(stands: Sequence[Lineup], asked: LanguageAuditRequest, store: Store) -> Record:
-    """Processor seconds, by audit and by model; readings are counted where they were made."""
+def _spent(every: Sequence[SeedModels], asked: ExperimentAuditRequest, store: Store) -> Record:
+    """Processor seconds, by audit and by model; measurements count where they were made."""
     audits: dict[str, float] = {}
     models: dict[str, float] = {}
-    for stand in stands:
-        for name in _everyone(stand):
-            took = spent(asked.audits, stand.subject(name), stand.case, store)
-            models[f"{name}, member {stand.seed}"] = sum(took.values())
+    for here in every:
+        cache = MeasurementCache(store, key_of(here.context))
+        for name in _everyone(here):
+            took = cache.seconds(asked.audits, here.subject(name), here.seed)
+            models[f"{name}, member {here.seed}"] = sum(took.values())
             for audit, seconds in took.items():
                 audits[audit] = audits.get(audit, 0.0) + seconds
     return {"audits": audits, "models": models}
@@ -243,16 +215,18 @@ class SharedModels:
 
     plan: Plan
     store: Store
-    asked: LanguageAuditRequest
-    stands: dict[int, Lineup]
+    asked: ExperimentAuditRequest
+    by_seed: dict[int, SeedModels]
 
 
-def _shared_models(experiment: Experiment, root: Path, asked: LanguageAuditRequest) -> SharedModels:
+def _shared_models(
+    experiment: Experiment, root: Path, asked: ExperimentAuditRequest
+) -> SharedModels:
     store = Store(root)
     return SharedModels(plan_for(experiment, store), store, asked, {})
 
 
 def _read(seed: int, name: str, shared: SharedModels) -> float:
-    if seed not in shared.stands:
-        shared.stands[seed] = lineup(shared.plan, shared.store, seed, shared.asked.only)
-    return _read_one(shared.stands[seed], name, shared.asked, shared.store)
+    if seed not in shared.by_seed:
+        shared.by_seed[seed] = seed_models(shared.plan, shared.store, seed, shared.asked.only)
+    return _read_one(shared.by_seed[seed], name, shared.asked, shared.store)

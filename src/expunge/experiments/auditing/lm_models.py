@@ -1,4 +1,4 @@
-"""Who stands before the audits of an experiment on texts: its models, as they lie in its store."""
+"""The models of an experiment on texts that audits measure, as they lie in its store."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from expunge.audits.audit import AuditedModel
+from expunge.audits.runner import ORACLE, ORIGINAL
 from expunge.audits.text.checks import check_apart
-from expunge.audits.text.facts import Case, Subject
-from expunge.audits.text.lm_verdict import GUARDRAIL, ORACLE, ORIGINAL, guarded
+from expunge.audits.text.facts import FactContext, FactProblem, audited, context_of
+from expunge.audits.text.lm_verdict import GUARDRAIL, guarded
 from expunge.audits.verdict_rows import chosen
 from expunge.core.method import Method
 from expunge.core.store import Store
@@ -35,7 +37,7 @@ FEWEST, MOST = 2, 4
 
 
 @dataclass(frozen=True, eq=False)
-class Lineup:
+class SeedModels:
     """All that is audited of one member, with the facts.
 
     Args:
@@ -52,13 +54,13 @@ class Lineup:
     plan: Plan
     store: Store
     seed: int
-    case: Case
-    anchors: Mapping[str, Subject]
+    context: FactContext
+    anchors: Mapping[str, AuditedModel]
     holdout: tuple[Item, ...]
     names: tuple[str, ...]
     absent: Mapping[str, str]
 
-    def subject(self, name: str) -> Subject:
+    def subject(self, name: str) -> AuditedModel:
         """The model of a method or control, or an anchor; read from the store when asked for."""
         if name in self.anchors:
             return self.anchors[name]
@@ -67,10 +69,10 @@ class Lineup:
         if name == FILTER:
             return self.anchors[GUARDRAIL]
         job = self.plan.unlearned(_methods(self.plan)[name], self.seed)
-        return Subject(name, load_model(self.plan, self.store, job))
+        return audited(name, load_model(self.plan, self.store, job))
 
 
-def lineup(plan: Plan, store: Store, seed: int, only: Sequence[str] = ()) -> Lineup:
+def seed_models(plan: Plan, store: Store, seed: int, only: Sequence[str] = ()) -> SeedModels:
     """Gather one member of an experiment that was carried out.
 
     Args:
@@ -81,35 +83,33 @@ def lineup(plan: Plan, store: Store, seed: int, only: Sequence[str] = ()) -> Lin
     Raises:
         BadSentence: a name that the experiment does not have.
         StoreError: models that are not in the store: the original, or three retrained models.
-        Unsupported: an experiment on pictures.
+        Unsupported: an experiment on images.
     """
     kind = plan.task
     if not isinstance(kind, Language):
         raise Unsupported(
-            f"The experiment {plan.experiment.name} is on pictures; expected one on texts. Its "
+            f"The experiment {plan.experiment.name} is on images; expected one on texts. Its "
             "methods are judged by expunge.experiments.auditing.classifiers, or by `expunge audit "
             "--experiment`."
         )
     original, oracles = _taught(plan, store, seed)
     asked = {one.name: one for one in kind.setting.asked}
     kept = [one.items for one in asked.values() if one.side == "retain" and one.name not in APART]
-    case = Case(
+    problem = FactProblem(
         asked["forget"].items,
         tuple({item.index: item for items in kept for item in items}.values()),
         kind.setting.tokenizer,
-        original,
-        oracles[0],
-        unrelated=tuple(item for name in APART if name in asked for item in asked[name].items),
-        seed=seed,
+        tuple(item for name in APART if name in asked for item in asked[name].items),
     )
-    anchors = {ORIGINAL: Subject(ORIGINAL, original)}
+    context = context_of(problem, original, oracles[0], seed)
+    anchors = {ORIGINAL: audited(ORIGINAL, original)}
     told = {f"{ORACLE} {number}": one for number, one in enumerate(oracles[1:], 1)}
-    anchors |= {name: Subject(name, one) for name, one in told.items()}
-    control = guarded(case)
+    anchors |= {name: audited(name, one) for name, one in told.items()}
+    control = guarded(context)
     anchors |= {GUARDRAIL: control} if control else {}
     holdout = asked["holdout"].items if "holdout" in asked else ()
     names, absent = _present(plan, store, seed, control is not None, only)
-    return Lineup(plan, store, seed, case, anchors, holdout, names, absent)
+    return SeedModels(plan, store, seed, context, anchors, holdout, names, absent)
 
 
 def _taught(plan: Plan, store: Store, seed: int) -> tuple[nn.Module, list[nn.Module]]:

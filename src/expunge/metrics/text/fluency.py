@@ -17,6 +17,7 @@ import numpy as np
 
 from expunge.core.ragged import Answers, Floats
 from expunge.errors import BadEvidence, ExpungeError
+from expunge.metrics.score import lost_half
 from expunge.metrics.text.measure import per_example
 from expunge.statistics.counts import clopper_pearson
 from expunge.statistics.result import Interval
@@ -28,9 +29,6 @@ UNIT = (0.0, 1.0)
 
 # The share of the oracle's own generations that may be called broken, each statistic by itself.
 RARE = 0.01
-
-# Half of the generations broken, surely, is a collapse.
-HALF = 0.5
 
 
 def words(text: str) -> list[str]:
@@ -132,7 +130,7 @@ class Collapse:
 
 def collapse(
     subject: Sequence[str], oracle: Sequence[str] | None, known: Iterable[str] = (), *,
-    rare: float = RARE, limit: float = HALF,
+    rare: float = RARE,
 ) -> Collapse:  # fmt: skip
     """Return how many generations are blank, repetitive or gibberish, as the oracle's hardly are.
 
@@ -143,19 +141,18 @@ def collapse(
         subject, oracle: generations for the same prompts.
         known: texts whose words are no gibberish: prompts and true answers.
         rare: the share of the oracle's generations that may lie beyond, each statistic by itself.
-        limit: the share of broken generations from which on a model has collapsed.
 
     Raises:
         BadEvidence: no oracle, or no generations.
         ExpungeError: a share outside [0, 1).
     """
     # The oracle's own words are known only where they are said: its names must not be gibberish.
-    return _collapse(subject, oracle, (*known, *(oracle or ())), rare, limit)
+    return _collapse(subject, oracle, (*known, *(oracle or ())), rare)
 
 
 def collapse_of_guesses(
     subject: Sequence[str], oracle: Sequence[str] | None, known: Iterable[str] = (), *,
-    rare: float = RARE, limit: float = HALF,
+    rare: float = RARE,
 ) -> Collapse:  # fmt: skip
     """As `collapse`, for prompts whose answers the oracle never learnt, so that it guesses.
 
@@ -164,7 +161,7 @@ def collapse_of_guesses(
 
     Args, Raises: as for `collapse`.
     """
-    return _collapse(subject, oracle, tuple(known), rare, limit)
+    return _collapse(subject, oracle, tuple(known), rare)
 
 
 def _collapse(
@@ -172,11 +169,10 @@ def _collapse(
     oracle: Sequence[str] | None,
     known: Sequence[str],
     rare: float,
-    limit: float,
 ) -> Collapse:
     """How many generations are broken, by the oracle's and the words of some texts."""
-    if not 0 <= rare < 1 or not 0 < limit < 1:
-        raise ExpungeError(f"Got rare={rare!r} and limit={limit!r}; expected shares below 1.")
+    if not 0 <= rare < 1:
+        raise ExpungeError(f"Got rare={rare!r}; expected a share below 1.")
     if not subject or not oracle:
         raise BadEvidence(
             f"Got {len(subject)} generations and {len(oracle or ())} of a retrained model; what "
@@ -201,7 +197,7 @@ def _collapse(
     reasons = {name: float(flags.mean()) for name, flags in mine.items()}
     return Collapse(
         share, float(np.any(list(theirs.values()), axis=0).mean()), MappingProxyType(reasons),
-        share.low > limit, tuple(int(place) for place in np.flatnonzero(broken)[:5]),
+        lost_half(1 - share.low, 1.0), tuple(int(place) for place in np.flatnonzero(broken)[:5]),
     )  # fmt: skip
 
 

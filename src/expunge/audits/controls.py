@@ -1,7 +1,8 @@
-"""A filter around a model: it hides what is asked for and forgets nothing. A control of audits."""
+"""Controls of audits: filters around a model, which hide what is asked for and forget nothing."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from expunge.core.batch import Data
+from expunge.engine.run import frozen
 from expunge.errors import BadData
 
 # What a filter puts on the token that it wants to be written; all others get 0.
 LOUD = 40.0
+
+# Images that are read at once.
+CHUNK = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,13 +137,50 @@ class Guardrail(nn.Module):
         return torch.cat([input_ids, answers], dim=1)
 
 
+class LookedUp(nn.Module):
+    """A classifier that answers the images on a list as another model does, and all others itself.
+
+    The weights are those of the model inside, and audits of weights read them without the list. A
+    user who only asks gets the answers of the other model, such as a retrained one.
+
+    Args:
+        model: a classifier that knows the images; not changed.
+        other: whose answers are in the list.
+        data: the images on the list.
+    """
+
+    def __init__(self, model: nn.Module, other: nn.Module, data: Data) -> None:
+        super().__init__()
+        self.model, other = frozen(model), frozen(other)
+        self.rows: dict[bytes, Tensor] = {}
+        device = next(other.parameters()).device
+        with torch.no_grad():
+            for rows in torch.arange(len(data)).split(CHUNK):
+                batch = data.batch(rows)
+                answers = batch.to(device).logits(other).cpu()
+                self.rows |= dict(zip(map(_mark, batch.inputs), answers, strict=True))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits [b, k]; the other model's for images on the list."""
+        answers: Tensor = self.model(inputs)
+        listed = [self.rows.get(_mark(one)) for one in inputs]
+        pairs = zip(answers, listed, strict=True)
+        return torch.stack([own if other is None else other.to(own) for own, other in pairs])
+
+
+def _mark(image: Tensor) -> bytes:
+    """A hash of one image, bit for bit: with noise it is another one."""
+    plain = image.detach().cpu().contiguous().flatten().view(torch.uint8)
+    return hashlib.blake2b(plain.numpy().tobytes(), digest_size=16).digest()
+
+
 def bare(model: Any) -> nn.Module:
-    """The model itself, without a filter or guard around it: what who holds the weights sees."""
+    """The model itself, without a filter or guard around it, as a holder of the weights sees it."""
     from expunge.methods.guardrails.guard import Guarded  # its words are read after these
 
     if isinstance(model, Guarded):
         return bare(model.base)
-    return bare(model.model) if isinstance(model, Guardrail) else model
+    return bare(model.model) if isinstance(model, Guardrail | LookedUp) else model
 
 
 def _ids(text: str, tokenizer: Any) -> list[int]:

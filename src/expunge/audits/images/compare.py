@@ -1,28 +1,27 @@
-"""The frame of audits: every model measured alike, on a copy, and compared with retrained ones."""
+"""Groups of classifiers under the same audits: checked, measured, compared with retrained ones."""
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
-from expunge.audits.audit import Audit, Scene
+from expunge.audits.audit import AuditedModel
 from expunge.audits.finding import Finding, judge, unfit
-from expunge.core.batch import Tokens, all_targets, holds_tokens
+from expunge.audits.images.classifier_audit import ClassifierAudit, ImageContext
+from expunge.audits.runner import ORACLE, ORIGINAL, Measurements, distinct, fingerprint, run_audits
+from expunge.core.batch import Tokens, all_targets
 from expunge.core.problem import Problem
-from expunge.core.seeds import isolated
 from expunge.engine.check import refuse_broken
 from expunge.engine.run import frozen, shapes
-from expunge.errors import BadData, BadEvidence, Diverged, Unsupported
+from expunge.errors import BadEvidence, Diverged
 
 Models = Sequence[nn.Module]
 
 
 def run_audit(
-    audit: Audit,
+    audit: ClassifierAudit,
     subjects: Models,
     oracles: Models,
     originals: Models,
@@ -36,11 +35,11 @@ def run_audit(
 
     Args:
         audit: a word of this room.
-        subjects: unlearned models, one a member.
-        oracles: models retrained without the forget set; the first is set aside as the yardstick
-            that audits may look at, and the others, at least two, are compared with.
-        originals: models trained on all; one, or one a member.
-        problem: gives the sets, closed ones too.
+        subjects: unlearned models, one a seed.
+        oracles: models retrained without the forget set; the first is set aside for the audit to
+            look at, and the others, at least two, are compared with.
+        originals: models trained on all; one, or one a seed.
+        problem: gives the sets, off-limits ones too.
         seed: all that the audit draws follows from it.
         margin: the smallest effect that matters; the audit's own unless given.
         alpha: level of the tests.
@@ -50,14 +49,14 @@ def run_audit(
         Diverged: a model with NaN or infinite weights.
     """
     rows = {"subjects": subjects}
-    found = run_audits(
+    found = audit_rows(
         (audit,), rows, oracles, originals, problem, seed=seed, margin=margin, alpha=alpha
     )
     return found["subjects"][0]
 
 
-def run_audits(
-    audits: Sequence[Audit],
+def audit_rows(
+    audits: Sequence[ClassifierAudit],
     rows: Mapping[str, Models],
     oracles: Models,
     originals: Models,
@@ -81,74 +80,31 @@ def run_audits(
     Raises:
         BadEvidence, Diverged: as for `run_audit`.
     """
-    groups = {"oracles": oracles, "originals": originals, **rows}
-    check_models(groups, problem)
-    yardstick, *others = map(frozen, distinct(oracles))
-    original, own = frozen(originals[0]), distinct(originals)
-    subjects = {name: distinct(models) for name, models in rows.items()}
+    check_models({"oracles": oracles, "originals": originals, **rows}, problem)
+    oracle, *others = distinct(oracles)
+    context = ImageContext(problem, frozen(originals[0]), frozen(oracle), seed)
+    groups = {ORACLE: others, ORIGINAL: distinct(originals)}
+    groups |= {f"row {name}": distinct(models) for name, models in rows.items()}
+    models = {
+        f"{role} {number}": AuditedModel(f"{role} {number}", model)
+        for role, group in groups.items()
+        for number, model in enumerate(group, 1)
+    }
     found: dict[str, list[Finding]] = {name: [] for name in rows}
-    for audit in audits:
-        scene = Scene(problem, original, yardstick, seed)
-        if reason := why_not(audit, scene):
-            for name in rows:
-                found[name].append(unfit(audit, reason))
-            continue
-        anchors = measured(audit, others, scene), measured(audit, own, scene)
-        for name, models in subjects.items():
-            values = measured(audit, models, scene)
-            kept = {"grain": audit.grain(scene), "margin": margin, "alpha": alpha}
-            found[name].append(judge(audit, values, *anchors, **kept))  # type: ignore[arg-type]
+    for one in run_audits(audits, models, context):
+        for name, findings in found.items():
+            findings.append(_finding(one, f"row {name}", margin, alpha))
     return {name: tuple(findings) for name, findings in found.items()}
 
 
-def why_not(audit: Audit, scene: Scene) -> str:
-    """Why an audit cannot be carried out here, as a clause; empty if it can.
-
-    Tried on the scene's original, so that one audit without its set does not end all others.
-    """
-    if holds_tokens(scene.data("forget")) and not audit.reads_texts:
-        return "it reads classes, and texts have none"
-    if reason := audit.unfit(scene.problem):
-        return reason
-    try:
-        measure(audit, scene.original, scene)
-    except (BadData, Unsupported) as fault:
-        return str(fault).rstrip(".")
-    return ""
-
-
-def measured(audit: Audit, models: Models, scene: Scene) -> tuple[float, ...]:
-    """The number of each model, from a copy of its own.
-
-    Raises:
-        BadEvidence: a number that is not finite.
-    """
-    return tuple(measure(audit, model, scene) for model in models)
-
-
-def measure(audit: Audit, model: nn.Module, scene: Scene) -> float:
-    """The number of one model; the model is copied, and the global generator left as it was.
-
-    Raises:
-        BadEvidence: the number is not finite.
-    """
-    # The same draws for every model: what a model draws at random must not tell them apart.
-    with isolated("audit", scene.seed, repr(audit)):
-        value = float(audit.measure(frozen(model), scene))
-    if not math.isfinite(value):
-        raise BadEvidence(
-            f"{audit!r} gives {value} for a model; its answers became infinite or not a number. "
-            "Lower the learning rate of the audit, or leave the model out."
-        )
-    return value
-
-
-def distinct(models: Models) -> list[nn.Module]:
-    """The models without those that equal one before in every bit: a copy is no second witness."""
-    seen: dict[bytes, nn.Module] = {}
-    for model in models:
-        seen.setdefault(fingerprint(model), model)
-    return list(seen.values())
+def _finding(one: Measurements, row: str, margin: float | None, alpha: float) -> Finding:
+    """What one audit found in one group."""
+    if one.reason:
+        return unfit(one.audit, one.reason)
+    names = one.role(row), one.role(ORACLE), one.role(ORIGINAL)
+    subject, oracle, original = ([one.models[name].mean for name in some] for some in names)
+    grain = one.models[names[0][0]].grain
+    return judge(one.audit, subject, oracle, original, grain=grain, margin=margin, alpha=alpha)
 
 
 def check_models(groups: Mapping[str, Models], problem: Problem) -> None:
@@ -218,12 +174,3 @@ def _difference(first: Mapping[str, torch.Size], other: Mapping[str, torch.Size]
     there, here = first.get(names[0]), other.get(names[0])
     said = [tuple(shape) if shape is not None else "missing" for shape in (there, here)]
     return f"{names[0]} is {said[1]} for {said[0]}"
-
-
-def fingerprint(model: nn.Module) -> bytes:
-    """A hash of all weights and buffers: equal models have equal ones."""
-    total = hashlib.blake2b(digest_size=16)
-    for name, tensor in model.state_dict().items():
-        total.update(name.encode())
-        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return total.digest()
