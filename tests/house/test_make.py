@@ -216,14 +216,14 @@ def test_a_recipe_that_fails_stops_everything_with_its_reason(
 def test_a_ceiling_that_diverges_stops_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = expunge.engine.stacking.members
+    really = expunge.engine.stacking.unlearn_runs
 
     def lost(runs: Any, method: Any, engine: Any) -> Any:
         if method.name == "retrain":
             raise Diverged("the ceiling is lost")
         return really(runs, method, engine)
 
-    monkeypatch.setattr("expunge.experiments.make.members", lost)
+    monkeypatch.setattr("expunge.experiments.make.unlearn_runs", lost)
     made, store = plan(members=2), Store(tmp_path / "s")
     timed(made, store)
     with pytest.raises(Diverged, match="the ceiling is lost"):
