@@ -54,7 +54,7 @@ def unlearn(
     """
     if keeper is not None:
         warnings.warn(
-            "unlearn(checkpointer=...) is called unlearn(checkpointer=...) now.",
+            "unlearn(keeper=...) is called unlearn(checkpointer=...) now.",
             DeprecationWarning,
             stacklevel=2,
         )

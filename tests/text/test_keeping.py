@@ -285,7 +285,7 @@ def test_a_command_that_was_killed_goes_on(tmp_path: Path, how: signal.Signals) 
 
 def test_the_old_name_of_the_argument_still_works_and_names_the_new_one(tmp_path: Path) -> None:
     model, old = copy.deepcopy(tiny_text.taught()), Checkpointer(tmp_path / "kept", every=0)
-    with pytest.warns(DeprecationWarning, match="checkpointer="):
-        done = unlearn(model, train(), tiny_text.problem(), seed=3, in_place=True, checkpointer=old)
+    with pytest.warns(DeprecationWarning, match="keeper=.*checkpointer="):
+        done = unlearn(model, train(), tiny_text.problem(), seed=3, in_place=True, keeper=old)
     assert any((tmp_path / "kept").glob("at-*"))
     alike(done, carried_out(train(), None))
