@@ -113,8 +113,9 @@ def faults(source: str) -> list[Fault]:
 
 
 def lazy_loader(file: Path, name: str) -> bool:
-    """Say whether this is the package's own lazy __init__, which imports from its own table."""
-    return file.name == "__init__.py" and name == "importlib.import_module"
+    """Say whether a file of the package imports from its own table: lazy names, and old paths."""
+    tables = ("__init__.py", "old_names.py")
+    return file.name in tables and name == "importlib.import_module"
 
 
 def faults_below(folder: Path) -> list[str]:
