@@ -162,7 +162,7 @@ def test_hostile_sentences_are_refused(sentence: str, monkeypatch: pytest.Monkey
         raise AssertionError("a sentence ran code")
 
     monkeypatch.setattr(os, "system", caught)
-    for known in all_words().values():
+    for known in (word for word in all_words().values() if isinstance(word, type)):
         _hints(known)  # typing evaluates our own annotations once
     for name in ("eval", "exec", "open", "print"):
         monkeypatch.setattr(builtins, name, caught)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import records
-from expunge.report.table import plain
 
 from expunge.audits.images.answers import ForgetConfidence
 from expunge.audits.images.probe import IllusionGap, LinearProbe
@@ -17,6 +16,7 @@ from expunge.experiments.classifier_rows import AUDITS, ClassifierRow
 from expunge.report.audits import AXIS, alarms, cards, intro, said, scale
 from expunge.report.page import render
 from expunge.report.page_tables import table
+from expunge.report.terminal import plain
 
 NB, THIN = "\N{NO-BREAK SPACE}", "\N{NARROW NO-BREAK SPACE}"
 ORACLE, ORIGINAL = (0.1, 0.12, 0.11, 0.09), (0.9, 0.92, 0.91, 0.89)

@@ -262,7 +262,7 @@ def test_verdicts_in_plain_words() -> None:
 def test_flags_say_what_the_attack_finds() -> None:
     usual = numbers(witness(0.105, 0.95, "answer number of ours"))["collapse"]
     known = list(flags("any", numbers(ORIGINAL[0]), usual))
-    assert any("told from those that no model saw" in flag for flag in known)
+    assert any("distinguished from those that no model saw" in flag for flag in known)
     dear = {**numbers(ORIGINAL[0]), "cost": {"time_share": 0.5}}
     broken = numbers(witness(0.1, 0.95, GIBBERISH))
     assert not any("generations" in flag for flag in known)

@@ -13,8 +13,8 @@ from contracts import CONTRACTS, ON_TEXTS, Contract, done, texts
 from expunge import parse, unlearn
 from expunge.core.method import Method
 from expunge.engine.check import unfit
-from expunge.engine.requirements import forecast
 from expunge.engine.training import Train
+from expunge.methods.cost import forecast
 from expunge.methods.losses.answers import CE
 from expunge.methods.published import LANGUAGE, NAMED, PUBLISHED
 from expunge.methods.published.language import CORRECTING

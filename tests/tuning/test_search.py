@@ -12,7 +12,7 @@ from tuning_tools import ended, experiment, verdicts
 
 from expunge.core.store import Store
 from expunge.errors import BadSentence
-from expunge.experiments.experiment import read, written
+from expunge.experiments.experiment import read, to_toml
 from expunge.experiments.tuning.evolve import Candidate, children_of
 from expunge.experiments.tuning.held_out import held_out
 from expunge.experiments.tuning.held_out_answers import Bench
@@ -114,7 +114,7 @@ def test_what_is_scored_is_scored_as_by_run_and_reported_honestly(
     assert told["scored"][0]["finding"] == finding(summary)
     keep("search", found.experiment, search_record(found, [summary]), store)
     assert store.named("search", "tiny") == told
-    assert {m.name for m in read(written(found.experiment_with_found), "a test").methods} >= {
+    assert {m.name for m in read(to_toml(found.experiment_with_found), "a test").methods} >= {
         "finetune",
         "found_1",
     }

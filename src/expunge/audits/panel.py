@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import warnings
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -21,7 +19,7 @@ from expunge.audits.images.relearn import PrototypeRelearn, Prune, Quantise, Rec
 from expunge.audits.text.lens import ProbeFacts
 from expunge.audits.text.relearning import RelearnFacts
 from expunge.audits.text.transforms import PruneLayers, QuantiseLayers
-from expunge.core.sentence import Words, parse, words_in
+from expunge.core.sentence import OldWord, Words, parse, words_in
 from expunge.errors import BadSentence, did_you_mean
 from expunge.methods.sentences import method_words
 
@@ -94,27 +92,8 @@ def check_audits(audits: Sequence[ClassifierAudit], audited: int) -> None:
 @cache
 def audit_words() -> Words:
     """Every word that the sentence of an audit may use, by name; those of methods, too."""
-    return {**method_words(), **words_in(images, text), **_renamed()}
-
-
-def _renamed() -> Words:
-    """Old words of audits, which still parse with a warning that names the new one."""
-    return {kind.key_name: _alias(kind) for kind in RENAMED}
-
-
-def _alias(kind: type) -> type:
-    """A stand-in for a renamed word: called, it warns and gives the new word."""
-    old = str(kind.key_name)  # type: ignore[attr-defined]
-
-    def made(_: type, *args: Any, **named: Any) -> Any:
-        warnings.warn(
-            f"The word {old} is now {kind.__name__}; write that instead.",
-            DeprecationWarning, stacklevel=2,
-        )  # fmt: skip
-        return kind(*args, **named)
-
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    return type(old, (), {"__new__": made, "__dataclass_fields__": fields})
+    old = {str(kind.key_name): OldWord(str(kind.key_name), kind) for kind in RENAMED}
+    return {**method_words(), **words_in(images, text), **old}
 
 
 def _read(sentence: str, origin: str) -> tuple[ClassifierAudit, ...]:
@@ -123,7 +102,11 @@ def _read(sentence: str, origin: str) -> tuple[ClassifierAudit, ...]:
         return STANDARD
     names = [
         EVERY,
-        *(name for name, kind in audit_words().items() if issubclass(kind, ClassifierAudit)),
+        *(
+            name
+            for name, kind in audit_words().items()
+            if isinstance(kind, type) and issubclass(kind, ClassifierAudit)
+        ),
     ]
     if sentence.isidentifier():
         hint = did_you_mean(sentence, names)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import warnings
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -19,13 +20,22 @@ from expunge.errors import BadSentence, did_you_mean
 
 LONGEST = 20_000
 
+
+@dataclasses.dataclass(frozen=True)
+class OldWord:
+    """The name that a word had in the last release; it still parses, with a warning."""
+
+    name: str
+    new: type
+
+
 # Name of a word -> its class.
-Words = Mapping[str, type]
+Words = Mapping[str, type | OldWord]
 
 
-def words_in(*rooms: ModuleType) -> dict[str, type]:
+def words_in(*rooms: ModuleType) -> dict[str, type | OldWord]:
     """Every word that was written in some modules or packages, by name."""
-    words = {}
+    words: dict[str, type | OldWord] = {}
     for room in rooms:
         for name, thing in vars(room).items():
             if not isinstance(thing, type) or not _belongs(thing, room):
@@ -106,6 +116,13 @@ class _Reader:
         if len(named) != len(node.keywords):
             raise BadSentence(f"{_source(node)}: arguments are written out, not starred.")
         made = self.words[node.func.id]
+        if isinstance(made, OldWord):
+            warnings.warn(
+                f"The word {made.name} is now {made.new.__name__}; write that instead.",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            made = made.new
         try:
             return made(*(self.read(item) for item in node.args), **named)
         except TypeError as fault:

@@ -239,8 +239,9 @@ def leaves(thing: Any) -> Iterator[Term]:
 
 
 def held_by(word: Any) -> tuple[Any, ...]:
-    """Return the values of a word's fields."""
-    return tuple(getattr(word, field.name) for field in dataclasses.fields(word))
+    """Return the values of a word's fields; none of a term that is no dataclass."""
+    fields = dataclasses.fields(word) if dataclasses.is_dataclass(word) else ()
+    return tuple(getattr(word, field.name) for field in fields)
 
 
 def check_teacher(owner: Any) -> None:
