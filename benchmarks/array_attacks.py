@@ -15,8 +15,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from expunge.metrics.attacks import exposure, iam, klom, lira, population, rmia, roc, ruli, signals
-from expunge.metrics.attacks import population as svc
+from expunge.metrics.attacks import exposure, klom, lira, rmia, roc, ruli, signals
+from expunge.metrics.attacks import ruli as iam
+from expunge.metrics.attacks import signals as population
+from expunge.metrics.attacks import signals as svc
 
 Floats = NDArray[np.float64]
 

@@ -25,9 +25,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from expunge.audits.finding import Finding, together
+from expunge.audits.finding import ALPHA, AuditQuestion, Finding, found, shown, together
 from expunge.audits.images.classifier_audit import ClassifierAudit
-from expunge.audits.record import ALPHA, AuditQuestion, found, shown
 from expunge.core.machine import hardware
 from expunge.core.store import Job, Store
 from expunge.engine.training import from_scratch
@@ -35,7 +34,7 @@ from expunge.experiments.audit_jobs import AuditRoles, AuditRound, make_round
 from expunge.experiments.experiment import load
 from expunge.experiments.make import STACK, Block, choose_engine, make_block, make_problem
 from expunge.experiments.planning import plan_for
-from expunge.metrics.score import Unscored
+from expunge.metrics.agreement import Unscored
 from expunge.statistics.counts import clopper_pearson
 from expunge.statistics.result import Effect, Interval
 

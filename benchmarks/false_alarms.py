@@ -34,8 +34,7 @@ from expunge.metrics.attacks.battery import (
     disjoint_halves,
     run_attacks,
 )
-from expunge.metrics.attacks.games import Game, halves
-from expunge.metrics.attacks.readings import Readings, read_answers
+from expunge.metrics.attacks.games import Game, Readings, halves, read_answers
 from expunge.statistics.counts import clopper_pearson
 
 GROUP = 64

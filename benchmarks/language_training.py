@@ -31,10 +31,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from expunge import unlearn
 from expunge.core.batch import UNSCORED, Tokens
-from expunge.core.optimisers import AdamW
 from expunge.core.problem import Problem
+from expunge.core.schedules import AdamW
 from expunge.core.term import Term
 from expunge.core.texts import Texts, TokenRow
 from expunge.engine.training import Train
@@ -45,6 +44,7 @@ from expunge.methods.losses.other_answers import DPO
 from expunge.methods.losses.teachers import Undial
 from expunge.methods.steps.adapter import LoRA
 from expunge.problems.text.models import load, save
+from expunge.unlearn import unlearn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from smollm2 import unpacked

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from expunge import parse
 from expunge.core.method import Method
 from expunge.core.problem import Problem
-from expunge.methods.exact.deletions import forecast_deletions
-from expunge.methods.exact.layout import Layout
+from expunge.experiments.experiment import parse
+from expunge.methods.exact.deletions import Layout, forecast_deletions
 from expunge.methods.exact.sisa import Sisa
 from expunge.problems.images.loaders import digits
 from expunge.problems.networks.classifiers import digits_net

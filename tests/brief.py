@@ -11,12 +11,11 @@ from expunge.engine.training import Mixture, Negate, Repeat, Train
 from expunge.methods.losses.representation import AdaptiveSteer, LogLens, Match, NoiseMatch, Steer
 from expunge.methods.losses.teachers import Predicted
 from expunge.methods.selectors.places import Named
-from expunge.methods.steps.classes import Expand, Impair
+from expunge.methods.steps.classes import Expand, Impair, Strata
 from expunge.methods.steps.constrained import PrimalDual, Rectify, SharpnessAware
 from expunge.methods.steps.dampening import Dampen
+from expunge.methods.steps.edits import Teach
 from expunge.methods.steps.facts import Memit, Rome
-from expunge.methods.steps.strata import Strata
-from expunge.methods.steps.teaching import Teach
 from expunge.methods.steps.watched import Lotus, Rewind, Until
 
 BATCH = 8

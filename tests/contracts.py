@@ -20,17 +20,17 @@ from torch import nn
 
 import tiny
 from brief import brief, brief_on_texts
-from expunge import parse, unlearn
 from expunge.core.method import Method, Step
-from expunge.core.optimisers import AdamW
 from expunge.core.problem import Problem
 from expunge.core.receipt import Unlearned
-from expunge.core.schedules import Cosine, Warmup
+from expunge.core.schedules import AdamW, Cosine, Warmup
 from expunge.core.selector import Everything, Selector
 from expunge.core.term import Pooled, Term
 from expunge.core.vocabulary import in_full
 from expunge.engine.training import Mixture, Negate, Repeat, Reset, Train
-from expunge.methods.guardrails import ECO, ULD, Guard, Instruction, KeywordFilter
+from expunge.experiments.experiment import parse
+from expunge.methods.guardrails.guard import ULD, Guard
+from expunge.methods.guardrails.prompts import ECO, Instruction, KeywordFilter
 from expunge.methods.losses.answers import (
     CE,
     KL,
@@ -65,7 +65,8 @@ from expunge.methods.losses.teachers import (
     Undial,
     Without,
 )
-from expunge.methods.published import CORRECTING, LANGUAGE, NAMED, PUBLISHED
+from expunge.methods.published import LANGUAGE, NAMED, PUBLISHED
+from expunge.methods.published.language import CORRECTING
 from expunge.methods.selectors.judged import (
     Changed,
     FisherRatio,
@@ -77,14 +78,22 @@ from expunge.methods.selectors.judged import (
 )
 from expunge.methods.selectors.places import Convs, First, Last, Named, Norms, Pointwise
 from expunge.methods.steps.adapter import LoRA
-from expunge.methods.steps.classes import Expand, Impair
+from expunge.methods.steps.classes import Expand, Impair, Strata
 from expunge.methods.steps.constrained import PrimalDual, Rectify, SharpnessAware
 from expunge.methods.steps.dampening import AdaptiveDampen, Dampen, FisherNoise
-from expunge.methods.steps.edits import Blend, Half, Noise, ShrinkPerturb, Transpose, Zero
+from expunge.methods.steps.edits import (
+    Blend,
+    Half,
+    Noise,
+    Remember,
+    ShrinkPerturb,
+    Teach,
+    Transpose,
+    Zero,
+)
 from expunge.methods.steps.influence import Newton, WoodFisher
-from expunge.methods.steps.strata import Strata
-from expunge.methods.steps.teaching import Remember, Teach
 from expunge.methods.steps.watched import Lotus, Rewind, Until
+from expunge.unlearn import unlearn
 
 STEPS: tuple[Step, ...] = (
     Noise(0.05),

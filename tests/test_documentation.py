@@ -16,14 +16,14 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from expunge import parse, unlearn
 from expunge.cli.main import app
 from expunge.core.method import Method
 from expunge.core.problem import Problem
-from expunge.experiments.sentences import all_words
+from expunge.experiments.experiment import all_words, parse
 from expunge.methods.published import PUBLISHED
 from expunge.methods.published.article import ARTICLE
 from expunge.methods.sentences import as_method
+from expunge.unlearn import unlearn
 from test_structure import imports
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from expunge.core.method import Method
 from expunge.core.problem import Problem
 from expunge.core.seeds import isolated
 from expunge.core.view import View
-from expunge.engine.requirements import needs
+from expunge.engine.check import needs
 from expunge.engine.run import Run, frozen
 from expunge.engine.training import Train
 from expunge.methods.losses.answers import CE

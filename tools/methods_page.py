@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from expunge.cli.explain import families, row
-from expunge.cli.listing import HEADS
+from expunge.cli.explain import HEADS, families, row
 from expunge.core.method import Method
-from expunge.engine.requirements import needs
+from expunge.engine.check import needs
 from expunge.experiments.experiment import load
 from expunge.experiments.plan import Plan
 from expunge.experiments.planning import plan_for

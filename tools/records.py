@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core.store import Store
-from expunge.experiments import retrain_free
+from expunge.experiments import attacking as retrain_free
 from expunge.report.terminal import markdown, ranking_legend
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from expunge.errors import BadData
-from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.benchmarks.files import Item
 from expunge.problems.text.people import TOWNS, Templates, people
 
 KIND = "town"

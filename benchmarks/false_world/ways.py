@@ -14,9 +14,8 @@ import torch
 from torch import nn
 
 from expunge.core.method import Method, Step, renamed
-from expunge.core.optimisers import AdamW
 from expunge.core.problem import Problem
-from expunge.core.schedules import Warmup
+from expunge.core.schedules import AdamW, Warmup
 from expunge.core.seeds import isolated
 from expunge.core.texts import Texts
 from expunge.engine.inference import generate
@@ -27,7 +26,7 @@ from expunge.methods.losses.likelihood import NPO
 from expunge.methods.losses.other_answers import Instead
 from expunge.methods.steps.facts import Memit, Rome
 from expunge.problems.networks.language import tiny_llama, word_tokenizer
-from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.benchmarks.files import Item
 from expunge.problems.text.encode import of_pairs
 from expunge.problems.text.refusals import FALSE, REFUSALS, markings, marks, refusals, refuses, says
 from false_world.falsehoods import FalseWorld, Pair, asked, taught

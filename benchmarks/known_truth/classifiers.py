@@ -20,9 +20,8 @@ from expunge.audits.verdict import Conclusion, Verdict
 from expunge.audits.weights import rounded
 from expunge.core.batch import Images, Subset, Tensors, all_targets
 from expunge.core.method import Method
-from expunge.core.optimisers import SGD
 from expunge.core.problem import Problem
-from expunge.core.schedules import Cosine
+from expunge.core.schedules import SGD, Cosine
 from expunge.core.seeds import stream
 from expunge.engine.run import Run, frozen
 from expunge.engine.stacking import Vmapped, unlearn_runs

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from expunge.audits.audit import ORACLE, ORIGINAL
 from expunge.audits.controls import Guardrail
-from expunge.audits.runner import ORACLE, ORIGINAL
 from expunge.audits.text.asking import Prefix, Question
-from expunge.audits.text.checks import state
 from expunge.audits.text.facts import (
     FactAudit,
     FactContext,
@@ -26,6 +25,7 @@ from expunge.audits.text.facts import (
     held,
     lessons,
     probability,
+    state,
 )
 from expunge.audits.text.lm_verdict import MARGIN, judge, run_facts
 from expunge.audits.text.relearning import OtherFacts, RelearnFacts
@@ -33,16 +33,15 @@ from expunge.audits.text.transforms import QuantiseLayers
 from expunge.audits.verdict import Verdict
 from expunge.audits.weights import inner_layers, rounded
 from expunge.core.method import Method
-from expunge.core.optimisers import AdamW
 from expunge.core.problem import Problem
-from expunge.core.schedules import Warmup
+from expunge.core.schedules import AdamW, Warmup
 from expunge.core.seeds import stream
 from expunge.core.texts import Texts
 from expunge.engine.training import Train, from_scratch
 from expunge.engine.unlearning import unlearn
 from expunge.methods.losses.answers import CE
 from expunge.problems.networks.language import tiny_llama, word_tokenizer
-from expunge.problems.text.benchmarks.items import Item, TextBenchmark
+from expunge.problems.text.benchmarks.files import Item, TextBenchmark
 from expunge.problems.text.people import people, split_facts
 from known_truth.planted import Planted
 

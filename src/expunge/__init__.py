@@ -14,7 +14,7 @@ from expunge.unlearn import unlearn
 
 if TYPE_CHECKING:
     from expunge.comparison import Comparison, compare
-    from expunge.experiments.sentences import parse
+    from expunge.experiments.experiment import parse
 
 __all__ = [
     "Comparison",
@@ -33,7 +33,7 @@ __all__ = [
 LATER = {
     "Comparison": "expunge.comparison",
     "compare": "expunge.comparison",
-    "parse": "expunge.experiments.sentences",
+    "parse": "expunge.experiments.experiment",
 }
 
 

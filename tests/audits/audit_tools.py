@@ -11,18 +11,16 @@ from torch import nn
 
 import tiny
 from expunge.audits.images.answers import (
+    AdversarialNeighbours,
+    DamageNearBoundary,
     ForgetConfidence,
     InterclassConfusion,
     LabelExposure,
     NoisyInputs,
+    OverUnlearning,
     PatternExposure,
 )
 from expunge.audits.images.classifier_audit import ClassifierAudit, ImageContext
-from expunge.audits.images.neighbours import (
-    AdversarialNeighbours,
-    DamageNearBoundary,
-    OverUnlearning,
-)
 from expunge.audits.images.probe import IllusionGap, LinearProbe, NearestClassCentre
 from expunge.audits.images.relearn import (
     Anamnesis,

@@ -10,15 +10,13 @@ from torch import nn
 
 from expunge.audits.finding import Finding, together
 from expunge.audits.images.answers import ForgetConfidence
-from expunge.audits.images.classifier_audit import accuracy_on
-from expunge.audits.images.compare import audit_rows
+from expunge.audits.images.classifier_audit import accuracy_on, audit_rows
 from expunge.audits.images.probe import LinearProbe, NearestClassCentre
 from expunge.audits.images.relearn import PrototypeRelearn, RecoveryArea, Relearn
 from expunge.core.batch import Subset, all_targets
 from expunge.core.method import Method
-from expunge.core.optimisers import SGD
 from expunge.core.problem import Problem
-from expunge.core.schedules import Cosine
+from expunge.core.schedules import SGD, Cosine
 from expunge.engine.run import Run, frozen
 from expunge.engine.stacking import Vmapped, unlearn_runs
 from expunge.engine.training import Train, from_scratch

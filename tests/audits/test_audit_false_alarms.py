@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from expunge.audits.images.answers import ForgetConfidence
-from expunge.audits.images.neighbours import OverUnlearning
+from expunge.audits.finding import shown
+from expunge.audits.images.answers import ForgetConfidence, OverUnlearning
 from expunge.audits.images.relearn import Prune, Quantise, Relearn
-from expunge.audits.record import shown
 from expunge.core.store import Store
 from expunge.statistics.counts import clopper_pearson
 

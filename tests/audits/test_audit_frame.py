@@ -14,22 +14,22 @@ from audit_tools import AUDITS, FewerBias, FirstBias, line, models, on_a_line, s
 from torch import nn
 
 import tiny
-from expunge import parse
+from expunge.audits.audit import distinct
 from expunge.audits.finding import Finding, judge, together
 from expunge.audits.images.classifier_audit import (
     ClassifierAudit,
     ImageContext,
+    audit_rows,
     measure,
+    run_audit,
     split_forget,
 )
-from expunge.audits.images.compare import audit_rows, run_audit
 from expunge.audits.panel import STANDARD
-from expunge.audits.runner import distinct
 from expunge.core.problem import Problem
 from expunge.core.vocabulary import word
 from expunge.errors import BadData, BadEvidence, Diverged, ExpungeError
-from expunge.experiments.sentences import all_words
-from expunge.metrics.score import Unscored
+from expunge.experiments.experiment import all_words, parse
+from expunge.metrics.agreement import Unscored
 from expunge.statistics.decision import Decision
 from expunge.statistics.result import Effect
 

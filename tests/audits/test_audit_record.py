@@ -10,11 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from expunge.audits.finding import (
+    REPETITIONS,
+    AuditQuestion,
+    alarms,
+    family,
+    found,
+    recorded,
+    shown,
+)
 from expunge.audits.images.answers import ForgetConfidence
 from expunge.audits.images.probe import IllusionGap, LinearProbe
 from expunge.audits.images.relearn import Quantise, Relearn
 from expunge.audits.panel import STANDARD, asked, check_audits
-from expunge.audits.record import REPETITIONS, AuditQuestion, alarms, family, found, recorded, shown
 from expunge.errors import BadSentence
 from expunge.statistics.result import Effect, Interval
 
@@ -90,7 +98,7 @@ def test_an_audit_without_an_anchor_has_an_effect_and_no_share() -> None:
 
 
 def test_an_interval_without_end_is_unscored(monkeypatch: pytest.MonkeyPatch) -> None:
-    import expunge.audits.record as record
+    import expunge.audits.finding as record
 
     whole = found(answered(ForgetConfidence(), 0.5, 0.52))
     assert isinstance(whole.recovered, Interval)

@@ -23,8 +23,8 @@ from expunge.audits.images.classifier_audit import (
     split_forget,
 )
 from expunge.audits.images.relearn import Anamnesis, RecoveryArea, Relearn
-from expunge.core.optimisers import SGD
 from expunge.core.problem import Problem
+from expunge.core.schedules import SGD
 from expunge.engine.run import frozen
 
 PLAIN = SGD(momentum=0.0)
@@ -180,7 +180,7 @@ def test_the_fault_of_a_rival_that_divides_a_time_by_itself() -> None:
 
 
 def test_the_index_tells_what_relearn_time_tells() -> None:
-    from expunge.audits.images.compare import run_audit
+    from expunge.audits.images.classifier_audit import run_audit
 
     lessons = Relearn(steps=60, share=1.0, retain=0.0, lr=0.02, optimiser=PLAIN)
     subjects, originals = [line(-w) for w in (0.5, 0.7, 0.6)], [line(w) for w in (5.0, 6.0)]

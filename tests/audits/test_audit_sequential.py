@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 import tiny
-from expunge import unlearn
 from expunge.audits.images.answers import ForgetConfidence
 from expunge.audits.images.classifier_audit import (
     ClassifierAudit,
@@ -29,6 +28,7 @@ from expunge.engine.training import Train, from_scratch
 from expunge.errors import BadData
 from expunge.methods.losses.answers import CE
 from expunge.methods.steps.edits import Noise
+from expunge.unlearn import unlearn
 
 LATER = (torch.tensor([0, 5, 7]), torch.tensor([1, 2]))
 BRIEF = Method("brief", (Noise(0.02), Train(CE("retain"), batch=24, lr=0.02)))
@@ -84,7 +84,7 @@ def test_the_first_model_is_that_of_unlearn_and_each_goes_on_from_the_one_before
 
 
 def test_oracles_are_those_of_an_experiment_and_never_saw_what_was_asked() -> None:
-    from expunge.engine.group import SingleModel
+    from expunge.engine.loop import SingleModel
     from expunge.engine.run import Run, frozen, run_steps
 
     task = requests(tiny.problem(), LATER)[1]

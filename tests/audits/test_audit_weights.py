@@ -15,21 +15,19 @@ from torch import nn
 
 import tiny
 from expunge.audits.images.answers import (
+    AdversarialNeighbours,
+    DamageNearBoundary,
     ForgetConfidence,
     InterclassConfusion,
     LabelExposure,
+    OverUnlearning,
     PatternExposure,
+    climb,
     exposure,
+    jensen_shannon,
     ranks,
 )
 from expunge.audits.images.classifier_audit import ImageContext, measure
-from expunge.audits.images.neighbours import (
-    AdversarialNeighbours,
-    DamageNearBoundary,
-    OverUnlearning,
-    climb,
-    jensen_shannon,
-)
 from expunge.audits.images.relearn import Prune, Quantise
 from expunge.audits.weights import rounded
 from expunge.core.batch import Tensors

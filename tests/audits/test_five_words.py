@@ -8,7 +8,7 @@ import pytest
 
 from expunge.audits.verdict import AuditEffect, conclude, held_back
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.metrics.score import Unscored, lost_half
+from expunge.metrics.agreement import Unscored, lost_half
 from expunge.statistics.result import Effect
 
 

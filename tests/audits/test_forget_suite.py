@@ -12,13 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
-from expunge import parse
 from expunge.core.batch import Indexed, Subset, Tensors, all_targets
 from expunge.errors import BadData, BadEvidence, BadSentence, ExpungeError, Unsupported
+from expunge.experiments.experiment import parse
 from expunge.metrics.attacks.signals import influence, memorisation
 from expunge.problems.forget_sets import ForgetSet, Mislabelled, RandomShare
-from expunge.problems.images.canaries import Canaries, PatternCanaries, patterns, planted, stored
-from expunge.problems.images.memorised import Memorised, WorstCase, greedy
+from expunge.problems.images.canaries import (
+    Canaries,
+    Memorised,
+    PatternCanaries,
+    WorstCase,
+    greedy,
+    patterns,
+    planted,
+    stored,
+)
 
 LOOSE = settings(deadline=None, derandomize=True, max_examples=40)
 N = 60

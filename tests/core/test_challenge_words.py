@@ -12,22 +12,22 @@ from scipy.stats import kstest
 from torch import Tensor
 
 import tiny
-from expunge import parse, unlearn
 from expunge.core.batch import Images
-from expunge.core.optimisers import Slowed
-from expunge.core.schedules import Cosine, Linear, Listed, Stairs
+from expunge.core.schedules import Cosine, Linear, Listed, Slowed, Stairs
 from expunge.core.term import Term, leaves
 from expunge.core.view import Known, View
 from expunge.engine.training import Train
 from expunge.errors import BadSentence, Unsupported
+from expunge.experiments.experiment import parse
 from expunge.methods.losses.answers import CE, MSE
 from expunge.methods.losses.classes import BalancedCE, WeightedCE
-from expunge.methods.losses.hashing import gaussian
 from expunge.methods.losses.noise import Jittered
+from expunge.methods.losses.other_answers import gaussian
 from expunge.methods.losses.teachers import EntropyMatch, Mistakes
 from expunge.methods.selectors.judged import RandomTensors
 from expunge.methods.selectors.places import Convs
-from expunge.methods.steps.teaching import Teach
+from expunge.methods.steps.edits import Teach
+from expunge.unlearn import unlearn
 
 OURS = [[1.0, 2.0, -1.0], [0.0, 0.5, 3.0], [0.3, 0.1, 0.2]]
 THEIRS = [[0.5, 0.5, 1.0], [-1.0, 0.3, 0.0], [4.0, 0.0, 0.0]]

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import tiny
-from expunge import unlearn
-from expunge.core.optimisers import SGD
+from expunge.core.schedules import SGD
 from expunge.core.term import Term
 from expunge.engine.training import Train
 from expunge.errors import BadSentence
@@ -22,8 +21,8 @@ from expunge.methods.losses.answers import CE, KL, L1, Entropy
 from expunge.methods.selectors.places import Last
 from expunge.methods.sentences import as_method
 from expunge.methods.steps.constrained import PrimalDual, SharpnessAware
-from expunge.methods.steps.edits import ShrinkPerturb
-from expunge.methods.steps.teaching import Remember
+from expunge.methods.steps.edits import Remember, ShrinkPerturb
+from expunge.unlearn import unlearn
 
 PLAIN = SGD(momentum=0.0)
 

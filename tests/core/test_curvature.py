@@ -17,7 +17,7 @@ from expunge.core.method import Step
 from expunge.core.problem import Problem
 from expunge.core.seeds import stream
 from expunge.engine.curvature import CHUNK, conjugate_gradient, full_gradient, importance
-from expunge.engine.group import SingleModel
+from expunge.engine.loop import SingleModel
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Train
 from expunge.methods.losses.answers import CE, MSE

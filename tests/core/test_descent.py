@@ -15,20 +15,18 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import tiny
-from expunge import unlearn
 from expunge.core.method import Step
-from expunge.core.optimisers import SGD, Adam
-from expunge.core.schedules import Linear
+from expunge.core.schedules import SGD, Adam, Linear
 from expunge.core.term import Term
 from expunge.core.view import View
-from expunge.engine.group import Epoch, SingleModel
-from expunge.engine.loop import minibatch_edges, minibatches, train_group
+from expunge.engine.loop import Epoch, SingleModel, minibatch_edges, minibatches, train_group
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Repeat, Train
 from expunge.errors import BadData, BadSentence, Diverged
 from expunge.methods.losses.answers import CE, L1, Repel
 from expunge.methods.selectors.judged import Random, Smallest
 from expunge.methods.selectors.places import First, Last, Named
+from expunge.unlearn import unlearn
 
 STRONG = SGD(momentum=0.9, weight_decay=0.1)
 

@@ -8,15 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expunge import parse
 from expunge.core.method import Method, names_of_sets, renamed
-from expunge.core.optimisers import SGD, Adam, AdamW
-from expunge.core.schedules import Cosine, Linear, Warmup
+from expunge.core.schedules import SGD, Adam, AdamW, Cosine, Linear, Warmup
 from expunge.core.selector import Everything
 from expunge.core.vocabulary import in_full
 from expunge.engine.training import Negate, Repeat, Reset, Train
 from expunge.errors import BadSentence
-from expunge.experiments.sentences import all_words
+from expunge.experiments.experiment import all_words, parse
 from expunge.methods.losses.answers import CE, KL, L1, MSE, Entropy, Repel, Uniform
 from expunge.methods.losses.classes import Relabel
 from expunge.methods.published import PUBLISHED

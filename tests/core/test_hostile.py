@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expunge import parse
 from expunge.core.sentence import LONGEST
 from expunge.core.vocabulary import _hints
 from expunge.errors import BadSentence
-from expunge.experiments.sentences import all_words
+from expunge.experiments.experiment import all_words, parse
 
 LOOSE = settings(deadline=None, derandomize=True, max_examples=100)
 

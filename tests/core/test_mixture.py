@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import tiny
-from expunge import unlearn
 from expunge.core.method import Step
 from expunge.core.receipt import Unlearned
 from expunge.engine.run import Run, frozen
@@ -18,8 +17,8 @@ from expunge.engine.training import Mixture, Repeat, Reset, Train, unrolled
 from expunge.errors import BadSentence
 from expunge.methods.losses.answers import CE, KL, MSE
 from expunge.methods.sentences import as_method
-from expunge.methods.steps.edits import Noise, Transpose
-from expunge.methods.steps.teaching import Teach
+from expunge.methods.steps.edits import Noise, Teach, Transpose
+from expunge.unlearn import unlearn
 
 
 def test_a_taught_teacher_leaves_the_model_alone() -> None:

@@ -14,15 +14,14 @@ from scipy.stats import kstest
 from torch import Tensor, nn
 
 import tiny
-from expunge import parse
-from expunge.core.init_rules import KaimingFanOut, UniformFanIn
 from expunge.core.method import Step
-from expunge.core.optimisers import SGD, Slowed
-from expunge.core.schedules import Listed
+from expunge.core.schedules import SGD, Listed, Slowed
+from expunge.core.seeds import KaimingFanOut, UniformFanIn
 from expunge.core.selector import Everything
 from expunge.engine.run import Run
 from expunge.engine.training import Repeat, Reset, Train, unrolled
 from expunge.errors import Unsupported
+from expunge.experiments.experiment import parse
 from expunge.methods.losses.answers import CE
 from expunge.methods.selectors.judged import Changed, Random, RandomTensors
 from expunge.methods.selectors.places import Convs, Last, Named, Norms, Pointwise

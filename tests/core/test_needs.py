@@ -16,13 +16,11 @@ from torch import Tensor
 
 import tiny
 from contracts import ON_IMAGES, TERMS
-from expunge import unlearn
 from expunge.core.batch import Data, Images, all_targets
 from expunge.core.method import Method, Step, own_sets, words_of
 from expunge.core.problem import Problem
 from expunge.core.vocabulary import word
-from expunge.engine.check import check_fit, doubts, unfit
-from expunge.engine.requirements import needs
+from expunge.engine.check import check_fit, doubts, needs, unfit
 from expunge.engine.run import Run
 from expunge.engine.training import Repeat, Reset, Train
 from expunge.errors import BadData, OffLimits, Unsupported
@@ -35,6 +33,7 @@ from expunge.methods.sentences import as_method
 from expunge.methods.steps.dampening import Dampen
 from expunge.methods.steps.edits import Blend, Noise, Zero
 from expunge.methods.steps.influence import Newton
+from expunge.unlearn import unlearn
 
 
 def named(*steps: Step) -> Method:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import tiny
 from expunge.core.selector import Everything, Selector
-from expunge.engine.group import SingleModel
+from expunge.engine.loop import SingleModel
 from expunge.engine.run import run_steps
 from expunge.engine.training import Reset
 from expunge.errors import BadSentence, Unsupported

@@ -21,12 +21,12 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 import tiny
 from contracts import ON_IMAGES
-from expunge import unlearn
 from expunge.core.method import Method, Step, words_of
 from expunge.core.term import Term
 from expunge.core.view import View
 from expunge.core.vocabulary import word
-from expunge.engine import group, loop
+from expunge.engine import loop
+from expunge.engine import loop as group
 from expunge.engine.memory import passes
 from expunge.engine.run import Run
 from expunge.engine.training import Train
@@ -34,6 +34,7 @@ from expunge.methods.cost import forecast
 from expunge.methods.losses.answers import CE, KL, Entropy
 from expunge.methods.losses.noise import Jittered, Lipschitz
 from expunge.methods.steps.classes import Impair
+from expunge.unlearn import unlearn
 
 functorch: Any = torch._C._functorch
 

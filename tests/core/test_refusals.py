@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 import tiny
-from expunge import parse, unlearn
 from expunge.core.problem import Problem
 from expunge.core.selector import Selector
 from expunge.engine import check
 from expunge.engine.run import Judged
 from expunge.errors import BadData, BadSentence, Unsupported
+from expunge.experiments.experiment import parse
 from expunge.methods.losses.answers import CE
+from expunge.unlearn import unlearn
 
 
 def test_noise_on_convolutions_of_a_model_without_any() -> None:

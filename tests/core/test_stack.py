@@ -13,14 +13,13 @@ from torch.utils.data import Dataset
 import tiny
 from brief import brief
 from expunge.core.batch import Indexed, Subset
-from expunge.core.init_rules import KaimingFanOut
 from expunge.core.method import Method
-from expunge.core.optimisers import Adam, AdamW, Slowed
 from expunge.core.problem import Problem
 from expunge.core.receipt import Unlearned
-from expunge.core.schedules import Cosine
+from expunge.core.schedules import Adam, AdamW, Cosine, Slowed
+from expunge.core.seeds import KaimingFanOut
 from expunge.core.term import Pooled
-from expunge.engine.group import Epoch
+from expunge.engine.loop import Epoch
 from expunge.engine.run import Run, frozen
 from expunge.engine.stacking import (
     CannotStack,
@@ -65,12 +64,11 @@ from expunge.methods.published import PUBLISHED
 from expunge.methods.selectors.judged import Changed, FisherRatio, Random, Salient, Smallest
 from expunge.methods.selectors.places import Convs, Last
 from expunge.methods.sentences import as_method
+from expunge.methods.steps.classes import Strata
 from expunge.methods.steps.constrained import Rectify
 from expunge.methods.steps.dampening import AdaptiveDampen, Dampen, FisherNoise
-from expunge.methods.steps.edits import Blend, Noise, Zero
+from expunge.methods.steps.edits import Blend, Noise, Teach, Zero
 from expunge.methods.steps.influence import Newton, WoodFisher
-from expunge.methods.steps.strata import Strata
-from expunge.methods.steps.teaching import Teach
 
 SEEDS = (3, 11, 2**40)
 

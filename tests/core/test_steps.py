@@ -15,7 +15,7 @@ from expunge.core.method import Step
 from expunge.core.problem import Problem
 from expunge.core.seeds import derived
 from expunge.core.selector import Everything
-from expunge.engine.group import SingleModel
+from expunge.engine.loop import SingleModel
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Negate, Repeat, Reset, Train, unrolled
 from expunge.errors import BadSentence

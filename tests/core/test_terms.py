@@ -12,14 +12,14 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 import tiny
-from expunge import unlearn
 from expunge.core.schedules import Cosine, Linear
 from expunge.core.term import Sum, Term
 from expunge.engine.training import Train
 from expunge.errors import BadSentence, Unsupported
 from expunge.methods.losses.answers import CE, KL, L1, MSE, Entropy, Repel, Uniform
 from expunge.methods.losses.classes import Relabel
-from expunge.methods.losses.hashing import hashed
+from expunge.methods.losses.other_answers import hashed
+from expunge.unlearn import unlearn
 
 FORGET = [[1.0, 2.0, -1.0], [0.0, 0.5, 3.0]]
 RETAIN = [[0.2, -0.3, 0.1], [2.0, 1.0, 0.0], [-1.0, 0.0, 1.0]]
@@ -278,7 +278,7 @@ def test_terms_refuse_arguments_that_make_no_sense() -> None:
 
 @pytest.mark.parametrize("teacher", ["original", "random"])
 def test_teachers_never_change_and_get_no_slope(teacher: str) -> None:
-    from expunge.engine.group import SingleModel
+    from expunge.engine.loop import SingleModel
     from expunge.engine.run import run_steps
 
     run = tiny.run()

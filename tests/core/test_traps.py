@@ -9,17 +9,18 @@ import torch
 from torch import Tensor, nn
 
 import tiny
-from expunge import parse, unlearn
-from expunge.core.optimisers import SGD, Adam
 from expunge.core.problem import Problem
-from expunge.engine.group import SingleModel
+from expunge.core.schedules import SGD, Adam
+from expunge.engine.loop import SingleModel
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Repeat, Reset, Train, from_scratch
 from expunge.errors import NothingChanged, OffLimits, Unsupported
+from expunge.experiments.experiment import parse
 from expunge.methods.losses.answers import CE, KL, Repel
 from expunge.methods.selectors.judged import Random, Salient, Similar, Smallest
 from expunge.methods.steps.dampening import Dampen
 from expunge.methods.steps.edits import Noise
+from expunge.unlearn import unlearn
 
 
 def carry_out(run: Run, *steps: object) -> None:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import tiny
-from expunge import unlearn
 from expunge.core.batch import Subset
 from expunge.core.problem import Problem
 from expunge.core.receipt import Receipt
@@ -28,6 +27,7 @@ from expunge.methods.selectors.places import Last, Named
 from expunge.methods.steps.dampening import Dampen
 from expunge.methods.steps.edits import Blend, Noise, Zero
 from expunge.methods.steps.influence import Newton
+from expunge.unlearn import unlearn
 
 MIXED = (
     Noise(0.01),

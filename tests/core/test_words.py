@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from expunge.core.optimisers import SGD
-from expunge.core.schedules import Linear
+from expunge.core.schedules import SGD, Linear
 from expunge.core.selector import Everything
 from expunge.core.vocabulary import in_full, word
 from expunge.engine.training import Repeat, Train

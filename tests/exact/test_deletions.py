@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expunge.errors import BadData, BadSentence
-from expunge.methods.exact.deletions import deletion_share, forecast_deletions
-from expunge.methods.exact.layout import Layout
+from expunge.methods.exact.deletions import Layout, deletion_share, forecast_deletions
 
 SMALL = [(9, 2, 1), (9, 2, 2), (8, 1, 3), (10, 3, 1), (12, 2, 2), (7, 3, 1)]
 

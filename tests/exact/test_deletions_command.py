@@ -10,8 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from expunge.cli import main as cli
-from expunge.methods.exact.deletions import deletion_share, forecast_deletions
-from expunge.methods.exact.layout import Layout
+from expunge.methods.exact.deletions import Layout, deletion_share, forecast_deletions
 
 Called = Callable[..., tuple[int, str, str]]
 

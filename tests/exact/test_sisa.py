@@ -17,7 +17,7 @@ from expunge.core.store import Store
 from expunge.engine.training import Repeat, Train
 from expunge.errors import BadData, BadSentence, Diverged, OffLimits, Unsupported
 from expunge.experiments.collect import evidence_of
-from expunge.methods.exact.layout import Layout, forget_rows
+from expunge.methods.exact.deletions import Layout, forget_rows
 from expunge.methods.exact.sisa import MeanSoftmax, Sisa, Stage, Votes, train_stage
 from expunge.methods.losses.answers import CE
 from expunge.methods.sentences import as_method

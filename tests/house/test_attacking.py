@@ -18,11 +18,16 @@ from torch import nn
 from expunge.core.problem import Problem
 from expunge.core.store import Store
 from expunge.errors import BadEvidence
-from expunge.experiments.attacking import blind_record, evaluation_set
+from expunge.experiments.attacking import (
+    across,
+    blind_record,
+    correlations,
+    evaluation_set,
+    retrain_free,
+)
 from expunge.experiments.classifier_rows import ClassifierRow, ClassifierScores, MetricScore
 from expunge.experiments.collect import gather
 from expunge.experiments.plan import Plan
-from expunge.experiments.retrain_free import across, correlations, retrain_free
 from expunge.experiments.rows import RowHead, UnlearningCost
 from expunge.experiments.shadowing import (
     differences,

@@ -17,10 +17,8 @@ from rich.console import Console
 from torch import nn
 
 import expunge
-from expunge.audits.images.answers import ForgetConfidence
-from expunge.audits.images.classifier_audit import ClassifierAudit, ImageContext
-from expunge.audits.images.compare import audit_rows
-from expunge.audits.images.neighbours import OverUnlearning
+from expunge.audits.images.answers import ForgetConfidence, OverUnlearning
+from expunge.audits.images.classifier_audit import ClassifierAudit, ImageContext, audit_rows
 from expunge.audits.images.relearn import Quantise, Relearn
 from expunge.core.problem import Problem
 from expunge.core.store import Job, Store
@@ -37,10 +35,10 @@ from expunge.experiments.audit_jobs import (
     measured,
 )
 from expunge.experiments.audit_jobs import timed as paced
-from expunge.experiments.cost_forecast import cost_lines
 from expunge.experiments.graph import make
 from expunge.experiments.make import load_model
 from expunge.experiments.plan import Plan
+from expunge.experiments.progress import cost_lines
 from expunge.experiments.summary import summary
 from expunge.methods.sentences import as_method
 from expunge.report.page import render
@@ -358,7 +356,7 @@ def test_the_audits_are_counted_and_forecast(made: Plan, store: Store) -> None:
 
 
 def test_the_forecast_and_the_status_print_a_line(made: Plan, store: Store) -> None:
-    from expunge.experiments.cost_forecast import print_cost
+    from expunge.experiments.progress import print_cost
 
     text = io.StringIO()
     print_cost(made, store, 2, Console(file=text, width=160))

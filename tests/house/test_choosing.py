@@ -17,27 +17,28 @@ from rich.console import Console
 from expunge.cli import main as cli
 from expunge.core.store import Store
 from expunge.errors import BadData, BadEvidence, BadSentence, StoreError
-from expunge.experiments import memorised_sets as choosing
+from expunge.experiments import shadowing as choosing
 from expunge.experiments.classifier_rows import ClassifierRow, ClassifierScores, MetricScore
-from expunge.experiments.cost_forecast import print_cost
 from expunge.experiments.experiment import Experiment, load, load_all, read
 from expunge.experiments.graph import choose, make
-from expunge.experiments.memorised_sets import (
-    largest,
-    make_forget_set,
-    negative_control,
-    reliability,
-)
 from expunge.experiments.plan import Plan
 from expunge.experiments.planning import outline, plan_for
-from expunge.experiments.progress import print_status
+from expunge.experiments.progress import print_cost, print_status
 from expunge.experiments.rows import RowHead, UnlearningCost
-from expunge.experiments.shadowing import confidences, members, shadow_evidence
+from expunge.experiments.shadowing import (
+    confidences,
+    largest,
+    make_forget_set,
+    members,
+    negative_control,
+    reliability,
+    shadow_evidence,
+)
 from expunge.experiments.summary import summary
 from expunge.experiments.tuning.held_out import held_out
 from expunge.metrics.attacks.signals import influence
 from expunge.problems.forget_sets import RandomShare
-from expunge.problems.images.memorised import greedy
+from expunge.problems.images.canaries import greedy
 from expunge.report.page import render
 from expunge.report.terminal import plain
 
@@ -211,7 +212,7 @@ def test_what_cannot_be_is_told_before_anything_is_trained(
 def test_a_worst_case_of_too_many_examples_is_refused(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choosing, "MOST_EXAMPLES", 1000)
+    monkeypatch.setattr(choosing, "MOST_CHOSEN_EXAMPLES", 1000)
     with pytest.raises(BadData, match="1000 are the most"):
         make_forget_set(outline(experiment("WorstCase(41)"), store), store)
 

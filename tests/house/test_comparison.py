@@ -12,8 +12,7 @@ import torch
 from house_tools import METHODS, RECIPE, net, pictures, problem
 from torch import nn
 
-from expunge import compare
-from expunge.comparison import Comparison, named
+from expunge.comparison import Comparison, compare, named
 from expunge.core.problem import Problem
 from expunge.errors import BadSentence, Diverged, Unsupported
 from expunge.methods.published import PUBLISHED
@@ -101,7 +100,7 @@ def test_a_store_is_kept_and_used_again(tmp_path: Path, monkeypatch: pytest.Monk
         raise AssertionError("made twice")
 
     monkeypatch.setattr("expunge.experiments.make.unlearn_runs", never)
-    monkeypatch.setattr("expunge.experiments.classification.score", never)
+    monkeypatch.setattr("expunge.experiments.scoring.score", never)
     again = compare(problem(), METHODS, members=2, store=tmp_path / "s")
     assert again.summary == first.summary
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from expunge.core.store import Store
 from expunge.engine.stacking import Timing
-from expunge.experiments.cost_forecast import cost_lines, print_cost, seconds_per_example
+from expunge.experiments.progress import cost_lines, print_cost, seconds_per_example
 
 # 60 pictures of which 5 are forgotten, two epochs of retraining: 110 examples.
 FULL, MEMBERS = 110, 4

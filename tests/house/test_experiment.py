@@ -10,7 +10,6 @@ from house_tools import DIGITS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expunge import parse
 from expunge.audits.panel import STANDARD
 from expunge.errors import BadData, BadSentence, ExpungeError
 from expunge.experiments.experiment import (
@@ -18,6 +17,7 @@ from expunge.experiments.experiment import (
     forget_chooser,
     load,
     load_all,
+    parse,
     read,
     shipped,
     to_toml,

@@ -12,10 +12,18 @@ import pytest
 from house_tools import carried_out, plan, problem
 from rich.console import Console
 
-from expunge.cli.explain import explanation, families, gloss, row
-from expunge.cli.listing import in_columns, indented, print_explanations, print_methods, wrapped
-from expunge.core.optimisers import SGD
-from expunge.core.schedules import Cosine
+from expunge.cli.explain import (
+    explanation,
+    families,
+    gloss,
+    in_columns,
+    indented,
+    print_explanations,
+    print_methods,
+    row,
+    wrapped,
+)
+from expunge.core.schedules import SGD, Cosine
 from expunge.core.store import Store
 from expunge.experiments.experiment import load
 from expunge.experiments.plan import Plan

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from expunge.experiments.ranking import CAP, COLUMNS, ranking
+from expunge.experiments.summary import CAP, COLUMNS, ranking
 from expunge.report.terminal import cells, draw_ranking, markdown, plain
 
 

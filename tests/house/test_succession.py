@@ -18,7 +18,7 @@ from expunge.errors import BadData, BadSentence
 from expunge.experiments.experiment import Experiment, read
 from expunge.experiments.planning import plan_for
 from expunge.experiments.sequential import Requests, answer, asked_of, later_rows, recovered
-from expunge.metrics.score import Unscored
+from expunge.metrics.agreement import Unscored
 from expunge.statistics.result import Interval
 
 TINY = """

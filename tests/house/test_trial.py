@@ -17,15 +17,14 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from expunge.audits.controls import LookedUp
-from expunge.audits.images.answers import ForgetConfidence, NoisyInputs
+from expunge.audits.images.answers import ForgetConfidence, NoisyInputs, OverUnlearning
 from expunge.audits.images.classifier_audit import ClassifierAudit, logits_on
 from expunge.audits.images.classifier_verdict import PANEL, breakage, kept_accuracy
-from expunge.audits.images.neighbours import OverUnlearning
 from expunge.audits.images.probe import IllusionGap, LinearProbe
 from expunge.audits.images.relearn import Prune, Quantise
 from expunge.audits.verdict import AuditEffect
+from expunge.cli.audit import _own
 from expunge.cli.main import app
-from expunge.cli.verdicts import _own
 from expunge.core.batch import Tensors
 from expunge.core.problem import Problem
 from expunge.core.store import Store

@@ -14,7 +14,7 @@ from expunge.engine.training import Mixture, Reset
 from expunge.methods.losses.answers import CE
 from expunge.methods.losses.teachers import Mistakes
 from expunge.methods.published.challenge import ct, ct_ensemble
-from expunge.methods.steps.teaching import Teach
+from expunge.methods.steps.edits import Teach
 
 
 def test_the_ensemble_sends_246_of_512_to_the_transposed_kernels() -> None:

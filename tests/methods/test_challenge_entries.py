@@ -15,10 +15,8 @@ from scipy.stats import kstest
 from torch import Tensor, nn
 
 import tiny
-from expunge import unlearn
 from expunge.core.method import Method, Step, words_of
-from expunge.core.optimisers import SGD
-from expunge.core.schedules import Cosine
+from expunge.core.schedules import SGD, Cosine
 from expunge.engine.run import Run
 from expunge.engine.training import Reset, Train, unrolled
 from expunge.methods.losses.answers import CE, KL, MSE, Repel, Uniform
@@ -28,6 +26,7 @@ from expunge.methods.published.challenge import CHALLENGE, ct, kde, msg, prmq, r
 from expunge.methods.selectors.places import Norms
 from expunge.methods.steps.dampening import Dampen
 from expunge.methods.steps.edits import Noise
+from expunge.unlearn import unlearn
 
 State = dict[str, Tensor]
 PRIZES = {

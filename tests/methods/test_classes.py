@@ -11,11 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tiny
-from expunge import unlearn
 from expunge.core.batch import Images
-from expunge.core.optimisers import SGD
+from expunge.core.schedules import SGD
 from expunge.core.view import View, last_linear
-from expunge.engine.group import SingleModel, known_to
+from expunge.engine.loop import SingleModel, known_to
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Repeat, Train
 from expunge.errors import BadSentence, Unsupported
@@ -26,6 +25,7 @@ from expunge.methods.published import PUBLISHED
 from expunge.methods.selectors.places import Last
 from expunge.methods.sentences import as_method
 from expunge.methods.steps.classes import Expand, Impair
+from expunge.unlearn import unlearn
 
 
 def view_of(run: Run, objective: Any) -> View:

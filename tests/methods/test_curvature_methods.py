@@ -12,13 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tiny
-from expunge import unlearn
 from expunge.core.batch import Tensors
 from expunge.core.method import Step
 from expunge.core.problem import Problem
 from expunge.core.seeds import stream
 from expunge.engine.curvature import Weights, fisher_times, full_gradient, sensitivity
-from expunge.engine.group import SingleModel
+from expunge.engine.loop import SingleModel
 from expunge.engine.run import Run, run_steps
 from expunge.errors import BadSentence, Unsupported
 from expunge.methods.losses.answers import CE
@@ -29,6 +28,7 @@ from expunge.methods.selectors.places import Last
 from expunge.methods.steps import dampening
 from expunge.methods.steps.dampening import AdaptiveDampen, Dampen, FisherNoise
 from expunge.methods.steps.influence import WoodFisher
+from expunge.unlearn import unlearn
 
 
 def carry_out(run: Run, *steps: Step) -> Run:

@@ -14,24 +14,23 @@ from torch import Tensor, nn
 
 import tiny
 from brief import brief
-from expunge import unlearn
 from expunge.core.method import Step
-from expunge.core.optimisers import SGD, AdamW
-from expunge.core.schedules import Linear
+from expunge.core.schedules import SGD, AdamW, Linear
 from expunge.core.term import Term
 from expunge.core.view import View
-from expunge.engine.group import SingleModel
+from expunge.engine.loop import SingleModel
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Negate, Repeat, Reset, Train, unrolled
 from expunge.errors import BadSentence, Unsupported
 from expunge.methods.losses.answers import CE, AdaptiveCE
-from expunge.methods.losses.hashing import gaussian
 from expunge.methods.losses.noise import Lipschitz
+from expunge.methods.losses.other_answers import gaussian
 from expunge.methods.published import PUBLISHED
 from expunge.methods.published.weights import GEOMETRY
 from expunge.methods.selectors.judged import FisherRatio, Salient
 from expunge.methods.selectors.places import Last
 from expunge.methods.steps.constrained import Rectify, rectified
+from expunge.unlearn import unlearn
 
 PLAIN = SGD(momentum=0.0)
 

@@ -11,13 +11,12 @@ from torch import nn
 
 import tiny
 from brief import brief
-from expunge import unlearn
 from expunge.core.batch import Subset
 from expunge.core.method import Method, Step
-from expunge.core.optimisers import SGD
 from expunge.core.problem import Problem
+from expunge.core.schedules import SGD
 from expunge.engine import datamodels
-from expunge.engine.group import SingleModel
+from expunge.engine.loop import SingleModel
 from expunge.engine.run import Run, frozen, run_steps
 from expunge.engine.stacking import StackedModels
 from expunge.engine.training import Train, from_scratch
@@ -27,6 +26,7 @@ from expunge.methods.losses.answers import CE, KL, MSE
 from expunge.methods.losses.teachers import Predicted
 from expunge.methods.published import PUBLISHED
 from expunge.methods.published.teachers import MATCHING
+from expunge.unlearn import unlearn
 
 TWO = Method("two epochs", (Train(CE("train"), epochs=2, lr=0.05, batch=16),))
 

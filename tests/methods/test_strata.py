@@ -9,23 +9,23 @@ import torch
 from torch import Tensor, nn
 
 import tiny
-from expunge import unlearn
 from expunge.core.batch import Tensors
 from expunge.core.method import Step
-from expunge.core.optimisers import SGD
 from expunge.core.problem import Problem
+from expunge.core.schedules import SGD
 from expunge.core.seeds import stream
-from expunge.engine.group import SingleModel
+from expunge.engine.loop import SingleModel
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Repeat, Train
 from expunge.errors import BadSentence, NothingChanged, Unsupported
 from expunge.methods.losses.answers import CE
 from expunge.methods.published import PUBLISHED
 from expunge.methods.selectors.judged import Salient
-from expunge.methods.steps import strata
+from expunge.methods.steps import classes as strata
+from expunge.methods.steps.classes import Strata
 from expunge.methods.steps.dampening import Dampen
 from expunge.methods.steps.edits import Noise
-from expunge.methods.steps.strata import Strata
+from expunge.unlearn import unlearn
 
 
 def carry_out(run: Run, *steps: Step) -> Run:

@@ -13,13 +13,12 @@ from torch import Tensor
 
 import tiny
 from brief import brief
-from expunge import unlearn
 from expunge.core.batch import Images, Subset, Tensors
 from expunge.core.problem import Problem
 from expunge.core.schedules import Steps
 from expunge.core.term import Pooled, Term, leaves
 from expunge.core.view import Known, View
-from expunge.engine.group import SingleModel, known_to
+from expunge.engine.loop import SingleModel, known_to
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Repeat, Train, unrolled
 from expunge.errors import BadSentence, Unsupported
@@ -31,6 +30,7 @@ from expunge.methods.published import PUBLISHED
 from expunge.methods.sentences import as_method
 from expunge.methods.steps import watched
 from expunge.methods.steps.watched import Lotus, Rewind, Until
+from expunge.unlearn import unlearn
 
 FORGET = np.array([[1.0, 2.0, -1.0], [0.0, 0.5, 3.0], [0.3, 0.1, 0.2]])
 VAL = np.array([[0.5, 0.5, 1.0], [-1.0, 0.3, 0.0], [2.0, 0.0, 1.0], [0.0, 3.0, 0.0]])
@@ -171,7 +171,7 @@ def test_pooled_is_told_the_sizes_of_whole_sets() -> None:
 
 @pytest.mark.parametrize("wrong", ["share=0.0", "share=1.5"])
 def test_pooled_refuses_a_share_that_is_none(wrong: str) -> None:
-    from expunge import parse
+    from expunge.experiments.experiment import parse
 
     with pytest.raises(BadSentence, match="share"):
         parse(f"Train(Pooled(CE('forget'), CE('retain'), {wrong}))")

@@ -20,10 +20,19 @@ from expunge.metrics.attacks.battery import (
     run_attacks,
 )
 from expunge.metrics.attacks.examples import low_rates, more_exposed
-from expunge.metrics.attacks.games import ATTACKS, Game, Halves, by_klom, halves
+from expunge.metrics.attacks.games import (
+    ATTACKS,
+    MOST_EXAMPLES,
+    Game,
+    Halves,
+    Readings,
+    by_klom,
+    halves,
+    read_answers,
+    spread_rows,
+)
 from expunge.metrics.attacks.klom import klom
 from expunge.metrics.attacks.lira import u_lira
-from expunge.metrics.attacks.readings import MOST_EXAMPLES, Readings, read_answers, spread_rows
 from expunge.statistics.roc_area import compare_auc
 
 SETS = {"retain": slice(0, 40), "forget": slice(40, 70), "test": slice(70, 110)}

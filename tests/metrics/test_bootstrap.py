@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from expunge.errors import BadEvidence
+from expunge.metrics.agreement import interval
 from expunge.metrics.challenge.quality import forgetting_quality
-from expunge.metrics.score import interval
 
 Floats = NDArray[np.float64]
 

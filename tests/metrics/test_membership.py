@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from expunge.core.evidence import Evidence
-from expunge.metrics.attacks.population import LossAttack, losses
+from expunge.metrics.attacks.signals import LossAttack, losses
 
 
 def evidence(forget: float, test: float, models: int = 3) -> Evidence:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.metrics.attacks.iam import iam
 from expunge.metrics.attacks.rmia import (
     offline_typical,
     online_typical,
@@ -19,6 +18,7 @@ from expunge.metrics.attacks.rmia import (
     rmia_offline,
     rmia_online,
 )
+from expunge.metrics.attacks.ruli import iam
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

@@ -7,8 +7,7 @@ import pytest
 
 from expunge.errors import BadEvidence
 from expunge.metrics.attacks.battery import battery
-from expunge.metrics.attacks.games import Shadows
-from expunge.metrics.attacks.readings import read_answers
+from expunge.metrics.attacks.games import Shadows, read_answers
 from expunge.metrics.attacks.signals import confidence
 from expunge.metrics.attacks.singles import PairedShadows, SingleSignals, singles
 

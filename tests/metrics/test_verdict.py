@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from expunge.metrics.agreement import Score, Unscored
 from expunge.metrics.row_label import ScoredRow, Spread, flags, gap_closed, row_label
-from expunge.metrics.score import Score, Unscored
 
 
 def quality(value: float, n: int = 64, half: float = 0.01) -> Score:

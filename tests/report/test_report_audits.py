@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import records
 
+from expunge.audits.finding import AuditQuestion, recorded
 from expunge.audits.images.answers import ForgetConfidence
 from expunge.audits.images.probe import IllusionGap, LinearProbe
 from expunge.audits.images.relearn import Quantise, Relearn
-from expunge.audits.record import AuditQuestion, recorded
 from expunge.experiments.classifier_rows import AUDITS, ClassifierRow
 from expunge.report.audits import AXIS, alarms, cards, intro, said, scale
 from expunge.report.page import render

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from expunge.errors import StoreError
+from expunge.report.numbers import visible
 from expunge.report.page import render, write
-from expunge.report.templates import visible
 
 Tag = tuple[str, tuple[str, ...]]
 

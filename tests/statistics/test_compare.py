@@ -13,7 +13,7 @@ from scipy.stats import ks_2samp, mannwhitneyu, norm
 from sklearn.metrics import roc_auc_score
 
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.statistics.distance import compare_distributions, dkw_band
+from expunge.statistics.counts import compare_distributions, dkw_band
 from expunge.statistics.result import Effect
 from expunge.statistics.roc_area import auc, compare_auc
 

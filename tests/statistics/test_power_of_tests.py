@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import norm, ttest_ind
 
 from expunge.errors import ExpungeError
-from expunge.statistics.distance import _detectable, compare_distributions
+from expunge.statistics.counts import _detectable, compare_distributions
 from expunge.statistics.power import (
     detectable_auc,
     detectable_mean,

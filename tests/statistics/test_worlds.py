@@ -7,8 +7,8 @@ import pytest
 from audit_worlds import WORLDS, World, at_most, laplace_rates, normal_rates
 from scipy.stats import laplace, norm
 
+from expunge.statistics.counts import compare_distributions
 from expunge.statistics.decision import decide
-from expunge.statistics.distance import compare_distributions
 from expunge.statistics.epsilon import epsilon_of, split_epsilons
 from expunge.statistics.roc_area import compare_auc
 

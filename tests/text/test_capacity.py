@@ -11,7 +11,7 @@ import pytest
 import tiny_text
 import torch
 
-from expunge.core.optimisers import SGD, AdamW
+from expunge.core.schedules import SGD, AdamW
 from expunge.engine.training import Train
 from expunge.errors import TooLarge
 from expunge.methods import capacity as room

@@ -17,14 +17,12 @@ import tiny_text
 import torch
 from torch import nn
 
-from expunge import unlearn
-from expunge.core.optimisers import SGD, AdamW
 from expunge.core.receipt import Unlearned
-from expunge.core.schedules import Warmup
+from expunge.core.schedules import SGD, AdamW, Warmup
 from expunge.core.term import Term
 from expunge.engine import checkpoint as keeping
 from expunge.engine.checkpoint import Checkpointer
-from expunge.engine.group import ModelGroup
+from expunge.engine.loop import ModelGroup
 from expunge.engine.training import Negate, Repeat, Train
 from expunge.errors import StoreError
 from expunge.methods.losses.answers import CE, KL
@@ -32,9 +30,9 @@ from expunge.methods.losses.likelihood import NPO
 from expunge.methods.losses.representation import Steer
 from expunge.methods.selectors.places import Last
 from expunge.methods.steps.adapter import LoRA
-from expunge.methods.steps.edits import Noise
-from expunge.methods.steps.teaching import Teach
+from expunge.methods.steps.edits import Noise, Teach
 from expunge.problems.text.models import save
+from expunge.unlearn import unlearn
 
 BOTH = NPO("forget") + 0.5 * KL("retain")
 

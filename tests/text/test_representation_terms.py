@@ -16,9 +16,8 @@ import tiny
 from expunge.core.batch import Tokens
 from expunge.core.term import Term
 from expunge.core.view import View, lens_of
-from expunge.engine.group import known_to
-from expunge.engine.reference_model import sharing
-from expunge.engine.run import Run
+from expunge.engine.loop import known_to
+from expunge.engine.run import Run, sharing
 from expunge.errors import BadSentence, Unsupported
 from expunge.methods.losses.representation import (
     AdaptiveSteer,

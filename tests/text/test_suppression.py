@@ -14,19 +14,21 @@ from torch import Tensor
 
 import tiny
 from contracts import GUARDS
-from expunge import parse
 from expunge.core.batch import Tokens
 from expunge.engine.inference import generate, likelihoods
-from expunge.engine.reference_model import sharing
+from expunge.engine.run import sharing
 from expunge.engine.training import Train
 from expunge.errors import BadData, BadSentence, Unsupported
-from expunge.methods.guardrails.assistant import ULD, contrast, first_layers
+from expunge.experiments.experiment import parse
 from expunge.methods.guardrails.guard import (
+    ULD,
     Guard,
     GuardSetting,
     Mechanism,
     Suppressed,
+    contrast,
     digest,
+    first_layers,
     suppress,
 )
 from expunge.methods.guardrails.prompts import (

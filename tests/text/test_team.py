@@ -14,7 +14,7 @@ import tiny_text
 import torch
 from safetensors.torch import load_file
 
-from expunge.core.optimisers import SGD, AdamW
+from expunge.core.schedules import SGD, AdamW
 from expunge.engine.distributed import LOOPBACK, Team, together
 from expunge.engine.training import Train
 from expunge.errors import BadData, BadSentence, Unsupported
@@ -85,7 +85,7 @@ def test_a_process_that_dies_is_told() -> None:
 
 
 def test_a_team_of_one_is_a_run_alone() -> None:
-    from expunge import unlearn
+    from expunge.unlearn import unlearn
 
     alone = together(1, partial(team_work.trained, train(), ""))
     plain = unlearn(tiny_text.taught(), train(), tiny_text.problem(), seed=3)

@@ -15,10 +15,9 @@ from expunge.core.batch import UNSCORED, Batch, Tokens
 from expunge.core.method import words_of
 from expunge.core.term import Pooled, Sum, Term, leaves
 from expunge.core.view import View
-from expunge.engine.group import known_to
+from expunge.engine.loop import known_to
 from expunge.engine.memory import microbatches
-from expunge.engine.reference_model import sharing
-from expunge.engine.run import Run
+from expunge.engine.run import Run, sharing
 from expunge.engine.training import Train
 from expunge.errors import BadSentence, Unsupported
 from expunge.methods.losses.answers import CE, KL, Entropy

@@ -12,9 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expunge import parse
 from expunge.audits.audit import AuditedModel
 from expunge.audits.controls import Guardrail
+from expunge.audits.panel import STANDARD_TEXT
 from expunge.audits.text import facts
 from expunge.audits.text.asking import (
     Backwards,
@@ -28,10 +28,10 @@ from expunge.audits.text.asking import (
     RolePlay,
 )
 from expunge.audits.text.facts import FactAudit, FactContext, FactProblem, context_of
-from expunge.audits.text.panel import STANDARD_TEXT
 from expunge.audits.text.relearning import LowRank, OtherSubjects, RelearnFacts
 from expunge.errors import BadData, BadSentence
-from expunge.problems.text.benchmarks.items import Item
+from expunge.experiments.experiment import parse
+from expunge.problems.text.benchmarks.files import Item
 from expunge.problems.text.encode import of_cues
 
 ALL = (*STANDARD_TEXT, RelearnFacts(OtherSubjects(0.25), weights=LowRank(4)), Question(tokens=3))

@@ -21,10 +21,8 @@ from small_benchmarks import (
 )
 
 from expunge.errors import BadData
-from expunge.problems.text.benchmarks.files import from_hub
-from expunge.problems.text.benchmarks.forgetting import lume, rwku, tofu
-from expunge.problems.text.benchmarks.items import Item, TextBenchmark
-from expunge.problems.text.benchmarks.mmlu import lettered, mmlu
+from expunge.problems.text.benchmarks.files import Item, TextBenchmark, from_hub
+from expunge.problems.text.benchmarks.forgetting import lettered, lume, mmlu, rwku, tofu
 from expunge.problems.text.benchmarks.novels import Sizes, novels, split
 
 REAL = pytest.mark.skipif(

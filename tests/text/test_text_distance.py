@@ -16,19 +16,20 @@ from hypothesis import strategies as st
 
 from expunge.errors import BadEvidence
 from expunge.experiments.rows import RowHead, UnlearningCost
-from expunge.experiments.text.distance import distance
 from expunge.experiments.text.language_rows import COLUMNS, Distance, LanguageRow, LanguageScores
 from expunge.experiments.text.normalised_metrics import (
     Draws,
     Gauge,
     MetricRow,
     RecordedAnswers,
+    distance,
     grouped,
     limits,
     shares,
     table,
 )
 from expunge.experiments.text.scoring import guarded, judged, keywords
+from expunge.metrics.row_label import language_flags, language_row_label
 from expunge.metrics.text.likelihood import (
     probability,
     truth_ratio_closer_to_1,
@@ -36,7 +37,6 @@ from expunge.metrics.text.likelihood import (
 )
 from expunge.metrics.text.membership import ATTACKS
 from expunge.metrics.text.memorisation import rouge_recall
-from expunge.metrics.text.row_label import flags, language_row_label
 from expunge.problems.text.by_name import REFUSAL
 from expunge.problems.text.evaluation_sets import EvaluationSet
 from expunge.report.terminal import cells
@@ -261,14 +261,14 @@ def test_verdicts_in_plain_words() -> None:
 
 def test_flags_say_what_the_attack_finds() -> None:
     usual = numbers(witness(0.105, 0.95, "answer number of ours"))["collapse"]
-    known = list(flags("any", numbers(ORIGINAL[0]), usual))
+    known = list(language_flags("any", numbers(ORIGINAL[0]), usual))
     assert any("distinguished from those that no model saw" in flag for flag in known)
     dear = {**numbers(ORIGINAL[0]), "cost": {"time_share": 0.5}}
     broken = numbers(witness(0.1, 0.95, GIBBERISH))
     assert not any("generations" in flag for flag in known)
     broken["collapse"]["forget"]["collapsed"] = False
-    assert any("are broken" in flag for flag in flags("any", broken, usual))
-    assert any("50% of retraining" in flag for flag in flags("any", dear, usual))
+    assert any("are broken" in flag for flag in language_flags("any", broken, usual))
+    assert any("50% of retraining" in flag for flag in language_flags("any", dear, usual))
 
 
 def test_membership_is_read_against_the_oracle() -> None:

@@ -15,10 +15,9 @@ from rich.console import Console
 from tiny_text import NAMES, PAIRS, PLACES, RECIPE, fresh, net, pairs, tokenizer
 from typer.testing import CliRunner
 
-from expunge import unlearn
-from expunge.audits.audit import AuditedModel, Measurement
-from expunge.audits.runner import Measurements
-from expunge.audits.text import checks
+from expunge.audits.audit import AuditedModel, Measurement, Measurements
+from expunge.audits.finding import REDACTED
+from expunge.audits.text import facts as checks
 from expunge.audits.text.asking import Prefix, Question
 from expunge.audits.text.facts import FactAudit, FactContext, FactProblem, context_of, measurement
 from expunge.audits.text.lm_verdict import AuditReport, AuditRequest, audit_models, judge
@@ -31,9 +30,10 @@ from expunge.core.vocabulary import word
 from expunge.engine.training import from_scratch
 from expunge.errors import BadEvidence
 from expunge.problems.networks.language import word_tokenizer
-from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.benchmarks.files import Item
 from expunge.problems.text.models import save
-from expunge.report.verdict_card import REDACTED, VerdictCard, card, page
+from expunge.report.verdicts import VerdictCard, card, page
+from expunge.unlearn import unlearn
 
 ITEMS = tuple(
     Item(n, pair[0], pair[1], subject=name, value=place)

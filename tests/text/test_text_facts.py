@@ -15,7 +15,6 @@ from false_world.falsehoods import asked, false_world, taught
 from false_world.ways import LEARN, Class, right_share, stem
 
 import tiny
-from expunge import parse, unlearn
 from expunge.core.method import Method
 from expunge.core.problem import Problem
 from expunge.core.seeds import isolated
@@ -23,6 +22,7 @@ from expunge.core.texts import Texts
 from expunge.engine.check import unfit
 from expunge.engine.run import Run, frozen
 from expunge.errors import BadData, BadSentence, Unsupported
+from expunge.experiments.experiment import parse
 from expunge.methods.cost import forecast
 from expunge.methods.steps.editing import (
     Search,
@@ -37,6 +37,7 @@ from expunge.methods.steps.editing import (
 from expunge.methods.steps.facts import Memit, Rome
 from expunge.problems.text.encode import of_pairs
 from expunge.problems.text.jsonl import read
+from expunge.unlearn import unlearn
 
 BEGUN = [(f"{question} {name} lives in", place + ".") for (question, _), name, place in zip(
     tiny_text.PAIRS, tiny_text.NAMES, tiny_text.PLACES, strict=True

@@ -14,11 +14,11 @@ from torch import nn
 
 from expunge.audits.controls import Guardrail
 from expunge.audits.text import facts
-from expunge.audits.text.ablation import Ablated, SetDifference, apart
+from expunge.audits.text.ablation import Ablated, Patched, Put, SetDifference, apart, costs, depth
 from expunge.audits.text.facts import FactAudit, FactProblem, context_of
-from expunge.audits.text.lens import LogitLens, ProbeFacts, shuffled
-from expunge.audits.text.patching import Patched, Put, costs, depth
 from expunge.audits.text.states import (
+    LogitLens,
+    ProbeFacts,
     States,
     by_fact,
     forget_cues,
@@ -26,6 +26,7 @@ from expunge.audits.text.states import (
     logprobs_under,
     read_states,
     replaced,
+    shuffled,
     subjects_apart,
 )
 from expunge.core.view import blocks

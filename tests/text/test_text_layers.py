@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from expunge.audits.text.lens import LayerMap, layer_map, shares
+from expunge.audits.text.states import LayerMap, layer_map, shares
 from expunge.report.verdicts import drawn_map
 
 ORIGINAL = {"layer 0": 0.5, "layer 1": 0.9, "layer 10": 0.9, "best layer": 1.0}

@@ -10,15 +10,16 @@ import tiny_text
 import torch
 
 from contracts import CONTRACTS, ON_TEXTS, Contract, done, texts
-from expunge import parse, unlearn
 from expunge.core.method import Method
 from expunge.engine.check import unfit
 from expunge.engine.training import Train
+from expunge.experiments.experiment import parse
 from expunge.methods.cost import forecast
 from expunge.methods.losses.answers import CE
 from expunge.methods.published import LANGUAGE, NAMED, PUBLISHED
 from expunge.methods.published.language import CORRECTING
 from expunge.methods.sentences import as_method
+from expunge.unlearn import unlearn
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda c: c.__name__)

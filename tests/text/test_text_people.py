@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency
 
 from expunge.errors import BadData
-from expunge.problems.text.benchmarks.items import Item, TextBenchmark
+from expunge.problems.text.benchmarks.files import Item, TextBenchmark
 from expunge.problems.text.people import KINDS, POOLS, PRIVATE, people, split_facts
 
 WORDS = re.compile(r"\w+|[^\w\s]")

@@ -16,21 +16,20 @@ import text_tools
 import torch
 from typer.testing import CliRunner
 
-from expunge import parse
 from expunge.cli.main import app
 from expunge.cli.options import adjusted
 from expunge.core.store import Store
 from expunge.engine.stacking import Looped, Timing
 from expunge.errors import BadData, BadSentence
-from expunge.experiments.cost_forecast import cost_lines
-from expunge.experiments.experiment import Experiment, load, read, shipped, to_toml
+from expunge.experiments.experiment import Experiment, load, parse, read, shipped, to_toml
 from expunge.experiments.graph import make
 from expunge.experiments.make import STACK, blocks, make_block, runs_of
 from expunge.experiments.plan import Plan
 from expunge.experiments.planning import plan_for
+from expunge.experiments.progress import cost_lines
 from expunge.methods.sentences import as_method
 from expunge.problems.forget_sets import Marked, Subjects
-from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.benchmarks.files import Item
 from expunge.problems.text.by_name import REFUSAL
 from expunge.problems.text.evaluation_sets import MOST, front
 from expunge.problems.text.models import save

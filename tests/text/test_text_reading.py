@@ -16,12 +16,11 @@ import text_tools
 import torch
 from rich.console import Console
 
-from expunge import parse
 from expunge.comparison import named
-from expunge.core.ragged import Answers, Nested, Ragged
+from expunge.core.evidence import Answers, Nested, Ragged
 from expunge.core.store import Store
 from expunge.errors import BadData, BadEvidence, BadSentence
-from expunge.experiments.experiment import Experiment, read, to_toml
+from expunge.experiments.experiment import Experiment, parse, read, to_toml
 from expunge.experiments.graph import make
 from expunge.experiments.plan import Plan
 from expunge.experiments.planning import plan_for

@@ -16,9 +16,8 @@ import tiny
 from expunge.core.batch import Tokens
 from expunge.core.term import Term
 from expunge.core.view import Known, View
-from expunge.engine.group import known_to
-from expunge.engine.reference_model import sharing
-from expunge.engine.run import Run
+from expunge.engine.loop import known_to
+from expunge.engine.run import Run, sharing
 from expunge.errors import BadSentence, Unsupported
 from expunge.methods.losses.answers import CE, KL
 from expunge.methods.losses.likelihood import CEU, NPO, WGA, SatImp, SimNPO

@@ -12,17 +12,15 @@ import torch
 from torch import nn
 
 import tiny
-from expunge import parse, unlearn
-from expunge.core.optimisers import SGD, AdamW, Slowed
 from expunge.core.problem import Problem
+from expunge.core.schedules import SGD, AdamW, Slowed
 from expunge.core.term import Term
-from expunge.engine.group import SingleModel
-from expunge.engine.loop import backward, train_group
+from expunge.engine.loop import SingleModel, backward, train_group
 from expunge.engine.memory import apart
-from expunge.engine.reference_model import adapter_alone, compares, sharing
-from expunge.engine.run import Run
+from expunge.engine.run import Run, adapter_alone, compares, sharing
 from expunge.engine.training import Negate, Repeat, Train
 from expunge.errors import BadData, BadSentence, Unsupported
+from expunge.experiments.experiment import parse
 from expunge.methods.losses.answers import CE, KL, L1
 from expunge.methods.losses.likelihood import NPO
 from expunge.methods.losses.other_answers import DPO, RandomAnswers
@@ -37,6 +35,7 @@ from expunge.methods.steps.influence import Newton
 from expunge.methods.steps.watched import Until
 from expunge.problems.networks.language import tiny_llama
 from expunge.problems.text.encode import of_plain
+from expunge.unlearn import unlearn
 
 BOTH = NPO("forget") + 0.5 * KL("retain")
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from expunge.audits.audit import AuditedModel, Measurement
+from expunge.audits.finding import REDACTED
 from expunge.audits.text.asking import Prefix, Question
 from expunge.audits.text.facts import FactAudit, FactContext, held, measurement
 from expunge.audits.text.relearning import Related, RelearnFacts, Unrelated
@@ -31,7 +32,6 @@ from expunge.experiments.graph import make
 from expunge.experiments.plan import Plan
 from expunge.experiments.planning import plan_for
 from expunge.report.audit_table import cells, draw, families, markdown, strongest, verdict
-from expunge.report.verdict_card import REDACTED
 from expunge.report.verdicts import render
 
 RUN = CliRunner()

@@ -10,14 +10,12 @@ import pytest
 import text_world as world
 import torch
 
+from expunge.audits.audit import MeasurementCache, fingerprint
 from expunge.audits.controls import Guardrail
-from expunge.audits.panel import audit_words
-from expunge.audits.runner import MeasurementCache, fingerprint
+from expunge.audits.panel import STANDARD_TEXT, audit_words
 from expunge.audits.text import facts, searched
 from expunge.audits.text.asking import Prefix
 from expunge.audits.text.facts import FactAudit, FactProblem, context_of
-from expunge.audits.text.lens import ProbeFacts
-from expunge.audits.text.panel import STANDARD_TEXT
 from expunge.audits.text.relearning import (
     LowRank,
     OtherFacts,
@@ -28,6 +26,7 @@ from expunge.audits.text.relearning import (
     turns,
 )
 from expunge.audits.text.searched import SoftPrompt, Suffix
+from expunge.audits.text.states import ProbeFacts
 from expunge.audits.text.traces import Detected
 from expunge.audits.text.transforms import (
     Continued,

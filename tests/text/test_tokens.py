@@ -23,8 +23,7 @@ from expunge.core.batch import (
 )
 from expunge.core.method import Method
 from expunge.core.texts import Texts, TokenRow
-from expunge.engine.reference_model import sharing
-from expunge.engine.run import Run
+from expunge.engine.run import Run, sharing
 from expunge.engine.stacking import stackable
 from expunge.engine.training import Train
 from expunge.errors import BadData, Unsupported

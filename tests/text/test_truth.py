@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from known_truth import people
 
-from expunge.audits.runner import fingerprint
+from expunge.audits.audit import fingerprint
 from expunge.core.method import Method
 
 

@@ -9,14 +9,14 @@ import numpy as np
 
 from expunge.comparison import named
 from expunge.core.batch import Joined
+from expunge.core.evidence import Answers, Nested, Ragged
 from expunge.core.problem import Problem
-from expunge.core.ragged import Answers, Nested, Ragged
 from expunge.experiments.experiment import Experiment, read
 from expunge.experiments.plan import Plan, problem_spec
 from expunge.experiments.text.task import Language
 from expunge.methods.sentences import as_method
 from expunge.problems.networks.language import tiny_llama, word_tokenizer
-from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.benchmarks.files import Item
 from expunge.problems.text.by_name import REFUSAL, LanguageSetting
 from expunge.problems.text.evaluation_sets import Encoder
 

@@ -15,7 +15,7 @@ from expunge.audits.audit import AuditedModel
 from expunge.audits.text.asking import frames
 from expunge.audits.text.facts import FactContext, FactProblem, audited, context_of
 from expunge.problems.networks.language import word_tokenizer
-from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.benchmarks.files import Item
 
 JOBS = ("baker", "nurse", "cook", "judge", "miner", "pilot", "actor", "clerk")
 REFUSAL = "I do not know."
@@ -143,14 +143,14 @@ def context(**rest: Any) -> FactContext:
 @cache
 def trained(what: str, seed: int = 0) -> Any:
     """A tiny Llama that was taught: all, or only what is kept."""
-    from expunge import unlearn
-    from expunge.core.optimisers import AdamW
     from expunge.core.problem import Problem
+    from expunge.core.schedules import AdamW
     from expunge.core.seeds import isolated
     from expunge.engine.training import Train
     from expunge.methods.losses.answers import CE
     from expunge.problems.networks.language import tiny_llama
     from expunge.problems.text.encode import of_pairs
+    from expunge.unlearn import unlearn
 
     with isolated("text world", seed):
         fresh = tiny_llama(len(tokenizer()), width=16, layers=2, heads=2, context=128)
@@ -164,13 +164,13 @@ def trained(what: str, seed: int = 0) -> Any:
 @cache
 def suppressed() -> Any:
     """The trained original, pushed away from the forget facts while it keeps the others."""
-    from expunge import unlearn
-    from expunge.core.optimisers import AdamW
     from expunge.core.problem import Problem
+    from expunge.core.schedules import AdamW
     from expunge.engine.training import Train
     from expunge.methods.losses.answers import CE
     from expunge.methods.losses.likelihood import NPO
     from expunge.problems.text.encode import of_pairs
+    from expunge.unlearn import unlearn
 
     sets = [of_pairs(pairs(items), tokenizer()) for items in (FORGET, RETAIN)]
     problem = Problem.of(forget=sets[0], retain=sets[1], name="text world")

@@ -5,16 +5,16 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from expunge import unlearn
 from expunge.core.method import Method
-from expunge.core.optimisers import AdamW
 from expunge.core.problem import Problem
+from expunge.core.schedules import AdamW
 from expunge.core.seeds import isolated
 from expunge.core.texts import Texts
 from expunge.engine.training import Train
 from expunge.methods.losses.answers import CE
 from expunge.problems.networks.language import tiny_llama, word_tokenizer
 from expunge.problems.text.encode import of_pairs
+from expunge.unlearn import unlearn
 
 PLACES = ("Rome", "Oslo", "Bern", "Lima", "Cairo", "Quito", "Paris", "Sofia")
 NAMES = ("Ada", "Bo", "Cy", "Di", "Ed", "Flo", "Gus", "Hal")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from expunge.errors import BadEvidence
-from expunge.experiments.tuning.held_out_answers import (
+from expunge.experiments.tuning.evaluate import (
     LEAST_SPREAD,
     HeldOutAnswers,
     distance,

@@ -6,7 +6,7 @@ import pytest
 from tuning_tools import bench
 
 from expunge.core.problem import Problem
-from expunge.experiments.tuning.limits import TooDear, shortened, within
+from expunge.experiments.tuning.ranges import TooDear, shortened, within
 from expunge.methods.cost import share_of_retraining
 from expunge.methods.sentences import as_method
 

@@ -12,9 +12,15 @@ from hypothesis import strategies as st
 
 from expunge.errors import BadData, BadSentence
 from expunge.experiments.tuning import mutations
-from expunge.experiments.tuning.mutations import LONGEST, MUTATIONS, crossed, mutated
+from expunge.experiments.tuning.mutations import (
+    LONGEST,
+    MUTATIONS,
+    crossed,
+    mutated,
+    read,
+    search_vocabulary,
+)
 from expunge.experiments.tuning.ranges import at, found, put
-from expunge.experiments.tuning.search_vocabulary import read, search_vocabulary
 from expunge.methods.sentences import as_method
 
 SHIPPED = search_vocabulary()

@@ -13,12 +13,18 @@ from tuning_tools import ended, experiment, verdicts
 from expunge.core.store import Store
 from expunge.errors import BadSentence
 from expunge.experiments.experiment import read, to_toml
-from expunge.experiments.tuning.evolve import Candidate, children_of
+from expunge.experiments.tuning.evaluate import Bench
 from expunge.experiments.tuning.held_out import held_out
-from expunge.experiments.tuning.held_out_answers import Bench
+from expunge.experiments.tuning.mutations import search_vocabulary
 from expunge.experiments.tuning.record import between, finding, keep, search_record
-from expunge.experiments.tuning.search import SearchBudget, SearchResult, scored, search
-from expunge.experiments.tuning.search_vocabulary import search_vocabulary
+from expunge.experiments.tuning.search import (
+    Candidate,
+    SearchBudget,
+    SearchResult,
+    children_of,
+    scored,
+    search,
+)
 from expunge.methods.cost import share_of_retraining
 from expunge.methods.sentences import as_method
 

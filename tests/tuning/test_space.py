@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tuning_tools import words
 
-from expunge import parse
 from expunge.core.method import Method
 from expunge.errors import BadSentence
+from expunge.experiments.experiment import parse
 from expunge.experiments.tuning.ranges import (
     Log,
     OneOf,

@@ -13,22 +13,22 @@ from tuning_tools import FEW, bench, ended, experiment, verdicts, words
 from expunge.core.store import Store
 from expunge.errors import BadSentence
 from expunge.experiments.experiment import Experiment, read
-from expunge.experiments.tuning.evaluate import Evaluation, evaluate
-from expunge.experiments.tuning.held_out_answers import Bench
+from expunge.experiments.tuning.evaluate import Bench, Evaluation, evaluate
 from expunge.experiments.tuning.record import curve, keep, tuning_record
 from expunge.experiments.tuning.space import search_space
-from expunge.experiments.tuning.trials import (
+from expunge.experiments.tuning.tune import (
     Budget,
     Finalist,
     Sampler,
     Trial,
     Tuned,
+    Tuning,
     best,
     fixed,
     limited,
+    tune,
     tuned,
 )
-from expunge.experiments.tuning.tune import Tuning, tune
 from expunge.methods.sentences import as_method
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from expunge.core.store import Store
 from expunge.experiments.experiment import Experiment, read
+from expunge.experiments.tuning.evaluate import Bench
 from expunge.experiments.tuning.held_out import held_out
-from expunge.experiments.tuning.held_out_answers import Bench
-from expunge.experiments.tuning.trials import Budget
+from expunge.experiments.tuning.tune import Budget
 
 TINY = """
 name = "tiny"

@@ -1,4 +1,4 @@
-"""The audits that an experiment asks for, read from sentences and written as sentences."""
+"""The standard audits of classifiers and of language models, and reading audits from sentences."""
 
 from __future__ import annotations
 
@@ -7,18 +7,34 @@ from functools import cache
 from typing import Any
 
 from expunge.audits import images, text
-from expunge.audits.images.answers import ForgetConfidence
-from expunge.audits.images.classifier_audit import ClassifierAudit
-from expunge.audits.images.neighbours import (
+from expunge.audits.images.answers import (
     AdversarialNeighbours,
     DamageNearBoundary,
+    ForgetConfidence,
     OverUnlearning,
 )
+from expunge.audits.images.classifier_audit import ClassifierAudit
 from expunge.audits.images.probe import IllusionGap, LinearProbe, NearestClassCentre
 from expunge.audits.images.relearn import PrototypeRelearn, Prune, Quantise, RecoveryArea, Relearn
-from expunge.audits.text.lens import ProbeFacts
-from expunge.audits.text.relearning import RelearnFacts
-from expunge.audits.text.transforms import PruneLayers, QuantiseLayers
+from expunge.audits.text.ablation import Ablated, Patched, SetDifference
+from expunge.audits.text.asking import (
+    Backwards,
+    FewShot,
+    Opened,
+    OtherLanguage,
+    Paraphrase,
+    Prefilled,
+    Prefix,
+    Question,
+    RolePlay,
+)
+from expunge.audits.text.facts import FactAudit
+from expunge.audits.text.relearning import OtherFacts, Related, RelearnFacts, Unrelated
+from expunge.audits.text.sampling import Sampled
+from expunge.audits.text.searched import SoftPrompt, Suffix
+from expunge.audits.text.states import LogitLens, ProbeFacts
+from expunge.audits.text.traces import Aligned, Detected, Fallen, Guessed
+from expunge.audits.text.transforms import Continued, Interpolated, PruneLayers, QuantiseLayers
 from expunge.core.sentence import OldWord, Words, parse, words_in
 from expunge.errors import BadSentence, did_you_mean
 from expunge.methods.sentences import method_words
@@ -126,3 +142,37 @@ def _read(sentence: str, origin: str) -> tuple[ClassifierAudit, ...]:
 
 def _short(text: str) -> str:
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
+
+
+# What is asked of every model. Budgets are those of a small model; the fields say them.
+STANDARD_TEXT: tuple[FactAudit, ...] = (
+    Question(),
+    Paraphrase(),
+    Prefix(),
+    Prefilled(),
+    Opened(),
+    RolePlay(),
+    FewShot(),
+    Backwards(),
+    OtherLanguage(),
+    RelearnFacts(OtherFacts()),
+    RelearnFacts(Related()),
+    RelearnFacts(Unrelated()),
+    QuantiseLayers(bits=8),
+    QuantiseLayers(bits=4),
+    PruneLayers(),
+    Continued(),
+    Interpolated(),
+    Suffix(),
+    SoftPrompt(),
+    LogitLens(),
+    ProbeFacts(),
+    Patched(),
+    Ablated(),
+    SetDifference(),
+    Sampled(),
+    Fallen(),
+    Guessed(),
+    Aligned(),
+    Detected(),
+)

@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from expunge.errors import BadEvidence
-from expunge.metrics.score import Unscored
-from expunge.statistics.checks import check_fraction
+from expunge.metrics.agreement import Unscored
 from expunge.statistics.decision import Family
 from expunge.statistics.power import larger_family
-from expunge.statistics.result import Effect
+from expunge.statistics.result import Effect, check_fraction
 
 Conclusion = Literal["removed", "suppressed", "not forgotten", "collapsed", "inconclusive"]
 

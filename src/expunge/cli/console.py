@@ -43,8 +43,8 @@ def forecast_experiment(experiment: Experiment, store: Path, jobs: int) -> None:
 
     from expunge.core.machine import cores
     from expunge.core.store import Store
-    from expunge.experiments.cost_forecast import print_cost
     from expunge.experiments.planning import outline
+    from expunge.experiments.progress import print_cost
 
     torch.set_num_threads(1)
     opened = Store(store)

@@ -15,7 +15,7 @@ from rich.text import Text
 from expunge.errors import BadData, BadSentence
 
 if TYPE_CHECKING:
-    from expunge.methods.exact.layout import Layout
+    from expunge.methods.exact.deletions import Layout
 
 LONGEST_LIST = 100_000
 
@@ -42,7 +42,7 @@ def deletions(
     """Forecast what deletions cost, for several shards and slices."""
     from expunge.experiments.experiment import load
     from expunge.experiments.planning import load_pool
-    from expunge.methods.exact.layout import NO_ROWS, Layout, requested
+    from expunge.methods.exact.deletions import NO_ROWS, Layout, requested
 
     chosen = load(experiment)
     n = len(load_pool(replace(chosen, data=data or chosen.data)).train)

@@ -1,12 +1,16 @@
-"""Methods in plain words: what each needs and costs, and what it does step by step."""
+"""The commands `methods` and `show`: published methods in tables, and one step by step."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
+from rich.console import Console
+from rich.text import Text
 from torch import nn
 
 from expunge.core import schedules
@@ -17,9 +21,8 @@ from expunge.core.run import ProblemProtocol
 from expunge.core.schedules import Schedule
 from expunge.core.selector import Everything, Selector
 from expunge.core.term import Sum, Term
-from expunge.engine.check import check_sets, doubts, unfit
+from expunge.engine.check import check_sets, doubts, needs, unfit
 from expunge.engine.loop import course
-from expunge.engine.requirements import needs
 from expunge.engine.run import Run, frozen
 from expunge.engine.training import Mixture, Negate, Repeat, Train
 from expunge.errors import BadSentence, ExpungeError
@@ -30,7 +33,9 @@ from expunge.methods.published import FAMILIES, NAMED, PUBLISHED
 # First words that keep their capital in the middle of a line, as abbreviations do.
 NAMES = ("Adam", "Gaussian", "Gumbel", "Kaiming")
 
+
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
 
 # What a field holds, where its own name would not say it.
 ROLES = {"lr": "learning rate", "where": "where", "optimiser": "optimiser"}
@@ -231,3 +236,87 @@ def _minibatches(step: Train, run: Run) -> str:
     lead, _, count = course(step, sizes)
     minibatches = f"{count} minibatch{'' if count == 1 else 'es'} of {step.batch} a set"
     return f"{minibatches}; an epoch is a pass over {lead} ({sizes[lead]} examples)"
+
+
+HEADS = ("method", "needs", "epochs", "guarantee", "source")
+
+
+NUMBER = HEADS.index("epochs")
+
+
+GAP = 2
+
+
+# A source in fewer columns than this is printed below its method.
+NARROWEST = 60
+
+
+def print_methods(plan: Plan, console: Console) -> None:
+    """Print the published methods, a table for each family."""
+    found = families(plan.retrain).items()
+    rows = {title: [row(m, plan.problem) for m in each] for title, each in found}
+    widths = _widths([line for each in rows.values() for line in each], console.width)
+    for title, lines in rows.items():
+        console.print(Text("\n".join(textwrap.wrap(title, console.width)), style="bold"))
+        console.print(Text(in_columns(HEADS[: len(widths)], widths), style="dim"))
+        for line in lines:
+            console.print(Text(in_columns(line[: len(widths)], widths)))
+            for source in line[len(widths) :]:
+                console.print(Text(indented(source, console.width)))
+        console.print()
+    sets = plan.problem.sets
+    legend = (
+        "needs: the sets that a method reads, whether with their labels, and its teachers; "
+        f"epochs: its cost on {plan.experiment.name} ({len(sets['retain']):,} retain and "
+        f"{len(sets['forget']):,} forget examples) in passes over the retain set, where a forward "
+        "pass alone counts as a third; <=: it may stop earlier; guarantee: what is known without "
+        "measuring. `expunge methods NAME` explains one."
+    )
+    console.print(Text(wrapped(legend, console.width)))
+
+
+def print_explanations(methods: Sequence[Method], plan: Plan, console: Console) -> None:
+    """Print methods step by step, lines wrapped below their own beginning."""
+    for number, method in enumerate(methods):
+        if number:
+            console.print()
+        for line in explanation(method, plan):
+            console.print(Text(wrapped(line, console.width)))
+
+
+def in_columns(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Return one row: each cell wrapped in its own column, numbers to the right."""
+    pairs = zip(cells, widths, strict=True)
+    columns = [textwrap.wrap(cell, width, break_on_hyphens=False) for cell, width in pairs]
+    lines = []
+    for pieces in zip_longest(*columns, fillvalue=""):
+        padded = [
+            piece.rjust(width) if i == NUMBER else piece.ljust(width)
+            for i, (piece, width) in enumerate(zip(pieces, widths, strict=True))
+        ]
+        lines.append((" " * GAP).join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def indented(text: str, width: int) -> str:
+    """Return a text wrapped, every line indented."""
+    indent = " " * 4
+    return textwrap.fill(
+        text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
+def wrapped(line: str, width: int) -> str:
+    """Return a line wrapped, all but its first piece indented by two more columns."""
+    lead = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(line, width, subsequent_indent=f"{lead}  ", break_on_hyphens=False)
+
+
+def _widths(lines: Sequence[Sequence[str]], width: int) -> list[int]:
+    """How wide each column is; without one for the source where it would be too narrow."""
+    needed = [max(len(line[i]) for line in (HEADS, *lines)) for i in range(len(HEADS))]
+    left = width - GAP * (len(HEADS) - 1) - needed[0] - needed[2] - needed[3]
+    if left - NARROWEST >= 20:
+        needs = min(needed[1], max(20, left // 3))
+        return [needed[0], needs, needed[2], needed[3], left - needs]
+    return [needed[0], max(10, left + GAP), needed[2], needed[3]]

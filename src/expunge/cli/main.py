@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from expunge.cli.advise import advise, answers
+from expunge.cli.advise import advise, answers, concept
 from expunge.cli.audit import audit as audit_command
-from expunge.cli.concept import concept
 from expunge.cli.console import (
     forecast_experiment,
     mistakes_as_sentences,
@@ -196,7 +195,7 @@ def methods(names: Asked = None, on: On = "digits", data: DataOption = "") -> No
 
     The list says what each needs and costs, what it guarantees, and where it is from.
     """
-    from expunge.cli.listing import print_explanations, print_methods
+    from expunge.cli.explain import print_explanations, print_methods
     from expunge.experiments.planning import outline
 
     wanted = [None if name == "retrain" else as_method(name) for name in names or ()]

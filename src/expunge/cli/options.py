@@ -150,7 +150,7 @@ def panel(only: str) -> tuple[FactAudit, ...]:
     Raises:
         BadSentence: a family that does not exist.
     """
-    from expunge.audits.text.panel import STANDARD_TEXT
+    from expunge.audits.panel import STANDARD_TEXT
 
     names = [name.strip() for name in only.split(",") if name.strip()]
     there = dict.fromkeys(str(one.family) for one in STANDARD_TEXT)

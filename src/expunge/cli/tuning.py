@@ -77,9 +77,8 @@ def tune(
     from expunge.core.store import Store
     from expunge.experiments.experiment import load, to_toml
     from expunge.experiments.tuning.record import keep, tuning_record
-    from expunge.experiments.tuning.trials import Budget
-    from expunge.experiments.tuning.tune import tune
-    from expunge.report.tuning_table import draw_tuning
+    from expunge.experiments.tuning.tune import Budget, tune
+    from expunge.report.terminal import draw_tuning
 
     changes = {"data": data or None, "seed": seed, "train_size": train_size}
     chosen = adjusted(load(experiment), only, method, forget=forget or None, **changes)
@@ -126,10 +125,10 @@ def search(
     from expunge.core.machine import cores
     from expunge.core.store import Store
     from expunge.experiments.experiment import load, to_toml
+    from expunge.experiments.tuning.mutations import search_vocabulary
     from expunge.experiments.tuning.record import keep, search_record
     from expunge.experiments.tuning.search import SearchBudget, scored, search
-    from expunge.experiments.tuning.search_vocabulary import search_vocabulary
-    from expunge.report.tuning_table import draw_search
+    from expunge.report.terminal import draw_search
 
     changes = {"data": data or None, "seed": seed, "train_size": train_size}
     chosen = adjusted(load(experiment), only, method, forget=forget or None, **changes)

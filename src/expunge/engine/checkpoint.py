@@ -28,13 +28,13 @@ from torch import Tensor, nn
 from expunge.core.batch import Batch, Data, Tokens
 from expunge.core.method import Method, Step
 from expunge.core.vocabulary import in_full
-from expunge.engine.group import TrainingSettings
+from expunge.engine.loop import TrainingSettings
 from expunge.engine.training import Plan, unrolled
 from expunge.errors import Diverged, StoreError
 
 if TYPE_CHECKING:
     from expunge.core.run import RunProtocol
-    from expunge.engine.group import ModelGroup
+    from expunge.engine.loop import ModelGroup
 
 
 LAYOUT = "expunge checkpoint, layout 1"

@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from expunge.core.batch import Batch, Data, chunk_of, holds_tokens, scored_in
 from expunge.core.term import Term
 from expunge.core.view import View
-from expunge.engine.group import known_to
+from expunge.engine.loop import known_to
 from expunge.errors import Unsupported
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from expunge.core.receipt import ReceiptCounts
 from expunge.core.run import ProblemProtocol, RunProtocol
 from expunge.core.seeds import stream
 from expunge.engine.curvature import CHUNK
-from expunge.engine.group import SingleModel
+from expunge.engine.loop import SingleModel
 from expunge.engine.run import Run, frozen, run_steps
 from expunge.engine.training import from_scratch, unrolled
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from expunge.core.batch import Data, Tokens
+from expunge.core.evidence import Answers, Ragged
 from expunge.core.machine import transformers
-from expunge.core.ragged import Answers, Ragged
 from expunge.core.texts import Texts, TokenRow, pad_of
 from expunge.errors import BadData, BadEvidence, Diverged
 

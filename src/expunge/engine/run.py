@@ -1,16 +1,21 @@
-"""A run: one seed of one method at work on a private model, with its sets, streams and counts."""
+"""One seed of one method at work, and what it keeps of the original."""
 
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from expunge.core.batch import Data
-from expunge.core.method import Step
+from expunge.core.method import Method, Step, words_of
 from expunge.core.problem import reinitialised
 from expunge.core.receipt import ReceiptCounts
 from expunge.core.run import ProblemProtocol
@@ -18,8 +23,7 @@ from expunge.core.seeds import stream
 from expunge.core.selector import Mask, Selector
 from expunge.core.term import Term
 from expunge.engine.curvature import importance, mean_gradient
-from expunge.engine.group import Epoch, ModelGroup, SingleModel
-from expunge.engine.loop import train_group
+from expunge.engine.loop import Epoch, ModelGroup, SingleModel, train_group
 from expunge.engine.training import Train, from_scratch, unrolled
 from expunge.errors import BadData, BadSentence
 
@@ -204,3 +208,84 @@ def run_steps(steps: tuple[Step, ...], group: ModelGroup) -> Iterator[Epoch]:
             continue
         for run in group.runs:
             step(run)
+
+
+Lookup = Callable[[str], Tensor]
+
+
+# Numbers compared at once: a whole vocabulary in double precision would set a run's peak memory.
+PIECE = 2**20
+
+
+def sharing(model: nn.Module) -> nn.Module:
+    """A twin in evaluation mode without gradients that shares the model's weights; no copy."""
+    memo: dict[int, Any] = {id(w): nn.Parameter(w.detach(), False) for w in model.parameters()}
+    memo |= {id(buffer): buffer.detach() for buffer in model.buffers()}
+    return copy.deepcopy(model, memo).eval()
+
+
+def compares(method: Method) -> bool:
+    """Whether a method looks at the original's weights or answers while the model changes.
+
+    What terms compute from the original before training (`facts`) does not count.
+    """
+    return any(
+        getattr(word, "sees_original", False) or "original" in getattr(word, "teachers", ())
+        for word in words_of(method.steps)
+    )
+
+
+def adapter_alone(method: Method) -> bool:
+    """Whether every step writes new weights, so that a run may share the original's."""
+    return bool(method.steps) and all(getattr(s, "writes_new_weights", False) for s in method.steps)
+
+
+def weights_of(model: nn.Module) -> Lookup:
+    """Name of a weight or buffer -> what it is now."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}.__getitem__
+
+
+@contextmanager
+def on_disk(model: nn.Module) -> Iterator[Lookup]:
+    """Keep a model's weights in a temporary file while the block runs; yield a lookup by name.
+
+    Buffers are small and are copied.
+    """
+    buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    with tempfile.TemporaryDirectory(prefix="expunge-") as folder:
+        file = Path(folder) / "before.safetensors"
+        save_file({n: w.detach().contiguous() for n, w in model.named_parameters()}, file)
+
+        def before(name: str) -> Tensor:
+            if name in buffers:
+                return buffers[name]
+            # opened each time, since what was read of an open file stays mapped into memory
+            with safe_open(file, "pt") as kept:
+                return kept.get_tensor(name)
+
+        yield before
+
+
+@torch.no_grad()
+def change(before: Lookup, after: nn.Module) -> tuple[float, float, float]:
+    """How far the weights moved: share of their norm, share of them, and the largest change.
+
+    The largest change counts running statistics too (not counters of minibatches); the other two
+    are of weights alone. Tensors are compared one after another, to save memory.
+    """
+    size, distance, largest, other, count = 0.0, 0.0, 0.0, 0, 0
+    for name, new in after.named_parameters():
+        pieces = zip(new.flatten().split(PIECE), before(name).flatten().split(PIECE), strict=True)
+        for now, was in pieces:
+            old = was.to(now.device)
+            step = now.double() - old.double()
+            size += float(old.double().square().sum())
+            distance += float(step.square().sum())
+            largest = max(largest, float(step.abs().max()) if step.numel() else 0.0)
+            other, count = other + int((now != old).sum()), count + now.numel()
+    for name, now in after.named_buffers():
+        if now.is_floating_point() and now.numel():
+            was = before(name).to(now.device)
+            largest = max(largest, float((now.double() - was.double()).abs().max()))
+    moved = (distance / size) ** 0.5 if size > 0 else float(distance > 0)
+    return moved, other / count, largest

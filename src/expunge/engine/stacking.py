@@ -23,8 +23,14 @@ from expunge.core.receipt import Spent, Unlearned
 from expunge.core.selector import Mask, Selector
 from expunge.core.term import Term, leaves
 from expunge.core.view import Known, View, last_linear
-from expunge.engine.group import Epoch, ModelGroup, SingleModel, has_dropout, known_to
-from expunge.engine.loop import minibatch_edges
+from expunge.engine.loop import (
+    Epoch,
+    ModelGroup,
+    SingleModel,
+    has_dropout,
+    known_to,
+    minibatch_edges,
+)
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Train, unrolled
 from expunge.engine.unlearning import finish, record_losses

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from expunge.core.init_rules import Draw, Own
 from expunge.core.method import Method, Step, renamed
-from expunge.core.optimisers import SGD, Optimiser, Slowed
-from expunge.core.schedules import Schedule
+from expunge.core.schedules import SGD, Optimiser, Schedule, Slowed
+from expunge.core.seeds import Draw, Own
 from expunge.core.selector import Everything, Selector
 from expunge.core.term import Term
 from expunge.core.vocabulary import word
 from expunge.engine import loop
-from expunge.engine.group import Epoch, ModelGroup, SingleModel
+from expunge.engine.loop import Epoch, ModelGroup, SingleModel
 from expunge.engine.memory import check_microbatches
 from expunge.errors import BadSentence, Unsupported
 

@@ -13,19 +13,20 @@ from torch import nn
 from expunge.core.method import Method
 from expunge.core.problem import Problem
 from expunge.core.receipt import Receipt, Spent, Unlearned
-from expunge.engine.check import check, explain_shapes, refuse_broken
-from expunge.engine.group import Epoch, SingleModel
-from expunge.engine.reference_model import (
+from expunge.engine.check import check, explain_shapes, refuse_broken, whole_set_terms
+from expunge.engine.loop import Epoch, SingleModel
+from expunge.engine.run import (
     Lookup,
+    Run,
     adapter_alone,
     change,
     compares,
+    frozen,
     on_disk,
+    run_steps,
     sharing,
     weights_of,
 )
-from expunge.engine.requirements import whole_set_terms
-from expunge.engine.run import Run, frozen, run_steps
 from expunge.engine.training import unrolled
 from expunge.errors import NothingChanged
 

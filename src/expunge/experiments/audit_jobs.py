@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from expunge.audits.audit import fingerprint
+from expunge.audits.finding import AuditQuestion, alarms, recorded
 from expunge.audits.images.classifier_audit import ClassifierAudit, ImageContext, measure
-from expunge.audits.record import AuditQuestion, alarms, recorded
-from expunge.audits.runner import fingerprint
 from expunge.core.method import Method
 from expunge.core.seeds import derived
 from expunge.core.store import Corrupt, Job, Store

@@ -13,16 +13,16 @@ from expunge.audits.panel import STANDARD
 from expunge.core.method import Method
 from expunge.core.store import Store
 from expunge.experiments import classifier_rows
+from expunge.experiments.attacking import correlations
 from expunge.experiments.audit_jobs import findings_of
 from expunge.experiments.classifier_rows import COLUMNS, ClassifierRow, ClassifierScores
 from expunge.experiments.collect import collect
-from expunge.experiments.memorised_sets import about_choice
 from expunge.experiments.plan import METRICS_VERSION, Plan, Product, Task
-from expunge.experiments.retrain_free import correlations
 from expunge.experiments.rows import AllScores, Column, Record, RowHead, TableRow, UnscoredRow
 from expunge.experiments.scoring import score
+from expunge.experiments.shadowing import about_choice
+from expunge.metrics.agreement import RESAMPLES, Unscored
 from expunge.metrics.row_label import ScoredRow, Spread, flags, gap_closed, row_label
-from expunge.metrics.score import RESAMPLES, Unscored
 
 NOT_SHOWN = (
     "That the information is gone: these numbers compare answers on the measured examples. "

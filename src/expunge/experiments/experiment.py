@@ -1,4 +1,4 @@
-"""An experiment file: a problem, members, and methods as sentences, in TOML; no code is run."""
+"""An experiment file: a problem, seeds, and methods as sentences, in TOML; no code is run."""
 
 from __future__ import annotations
 
@@ -8,22 +8,47 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from expunge.audits.images.classifier_audit import ClassifierAudit
-from expunge.audits.panel import asked, check_audits
+from expunge.audits.panel import asked, audit_words, check_audits
+from expunge.core import sentence
 from expunge.core.method import Method
+from expunge.core.sentence import Words, words_in
 from expunge.core.store import LONGEST_TITLE, is_title
 from expunge.engine.training import Train, unrolled
 from expunge.errors import BadData, BadSentence, did_you_mean
-from expunge.experiments.sentences import parse
 from expunge.methods.published.article import nothing
-from expunge.methods.sentences import as_method
+from expunge.methods.sentences import as_method, method_words
+from expunge.problems import forget_sets
 from expunge.problems.forget_sets import CoherentGroup, Given, Mislabelled, RandomShare, WholeClass
-from expunge.problems.images.canaries import Canaries, PatternCanaries
-from expunge.problems.images.memorised import Memorised, WorstCase
+from expunge.problems.images import canaries
+from expunge.problems.images import canaries as memorised
+from expunge.problems.images.canaries import Canaries, Memorised, PatternCanaries, WorstCase
+
+
+@cache
+def all_words() -> Words:
+    """Every word that a sentence may use, by name."""
+    return {
+        **method_words(),
+        **words_in(forget_sets, canaries, memorised),
+        **audit_words(),
+    }
+
+
+def parse(text: str) -> Any:
+    """Read a step, steps, a term, a selector, a whole Method, a forget set or an audit.
+
+    Raises:
+        BadSentence: a name that is not known (with the nearest one that is), an operation that is
+            not part of the grammar, or arguments that a word does not take.
+    """
+    return sentence.parse(text, all_words())
+
 
 PROTOCOLS = ("challenge", "paired")
 

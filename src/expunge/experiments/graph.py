@@ -26,10 +26,9 @@ from expunge.experiments.make import (
     missing,
     warm_up,
 )
-from expunge.experiments.memorised_sets import make_forget_set
 from expunge.experiments.plan import Plan
 from expunge.experiments.planning import outline, plan_for
-from expunge.experiments.shadowing import make_memorisation
+from expunge.experiments.shadowing import make_forget_set, make_memorisation
 
 ATTEMPTS = 5
 

@@ -21,10 +21,9 @@ from expunge.experiments.experiment import BY_SHADOWS, FEWEST_SHADOWS, Experimen
 from expunge.experiments.plan import Plan, problem_spec
 from expunge.experiments.text.task import Language
 from expunge.problems.forget_sets import ForgetSet
-from expunge.problems.images.canaries import planted
+from expunge.problems.images.canaries import planted, refuse_whole
 from expunge.problems.images.folder import image_folder
 from expunge.problems.images.loaders import cifar10, digits
-from expunge.problems.images.memorised import refuse_whole
 from expunge.problems.images.pool import Pool
 from expunge.problems.networks import classifiers
 from expunge.problems.text.by_name import setting

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Generic, Protocol, TypeVar
 
 from expunge.core.method import Method
+from expunge.metrics.agreement import Unscored
 from expunge.metrics.row_label import LARGEST_COST
-from expunge.metrics.score import Unscored
 
 # What JSON can hold.
 Record = Mapping[str, Any]

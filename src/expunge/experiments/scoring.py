@@ -12,16 +12,22 @@ from expunge.core.machine import hardware
 from expunge.core.method import Method
 from expunge.core.seeds import derived
 from expunge.core.store import Job, Store
-from expunge.experiments.attacking import attack_record, membership_record, shadows_of
+from expunge.experiments.attacking import attack_record, membership_record, retrain_free, shadows_of
 from expunge.experiments.classifier_rows import ClassifierScores, MetricScore
 from expunge.experiments.collect import gather
 from expunge.experiments.plan import Plan
-from expunge.experiments.retrain_free import retrain_free
 from expunge.experiments.rows import UnlearningCost
-from expunge.metrics.agreement import Accuracy, ActivationDistance, JensenShannon, ToW, accuracies
-from expunge.metrics.attacks.population import LossAttack
+from expunge.metrics.agreement import (
+    Accuracy,
+    ActivationDistance,
+    JensenShannon,
+    Metric,
+    Score,
+    ToW,
+    accuracies,
+)
+from expunge.metrics.attacks.signals import LossAttack
 from expunge.metrics.challenge import quality as challenge
-from expunge.metrics.score import Metric, Score
 
 GALLERY = 6
 

@@ -35,7 +35,7 @@ from expunge.experiments.make import (
 )
 from expunge.experiments.plan import Plan
 from expunge.experiments.planning import plan_for
-from expunge.metrics.score import Unscored
+from expunge.metrics.agreement import Unscored
 from expunge.statistics.result import Effect, Interval
 
 VERSION = 2

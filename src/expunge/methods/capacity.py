@@ -20,15 +20,13 @@ from torch import Tensor, nn
 
 from expunge.core.batch import Batch, Data, Joined, Subset
 from expunge.core.method import Method, words_of
-from expunge.core.optimisers import SGD
+from expunge.core.schedules import SGD
 from expunge.core.selector import Everything
 from expunge.core.term import Term
-from expunge.engine.group import SingleModel
-from expunge.engine.loop import course
+from expunge.engine.check import whole_set_terms
+from expunge.engine.loop import SingleModel, course
 from expunge.engine.memory import activation_checkpointing, apart, mixed_precision
-from expunge.engine.reference_model import adapter_alone, compares, sharing
-from expunge.engine.requirements import whole_set_terms
-from expunge.engine.run import Run
+from expunge.engine.run import Run, adapter_alone, compares, sharing
 from expunge.engine.training import Train
 from expunge.errors import TooLarge
 from expunge.methods.cost import FORWARD_ALONE, bytes_in_words, time_in_words

@@ -16,8 +16,8 @@ from expunge.core.method import Method, Step, words_of
 from expunge.core.run import ProblemProtocol
 from expunge.core.selector import Selector
 from expunge.core.term import Term
+from expunge.engine.check import teachers_of, whole_set_terms
 from expunge.engine.memory import ANSWERS, MADE
-from expunge.engine.requirements import teachers_of, whole_set_terms
 from expunge.engine.training import Train, from_scratch, unrolled
 
 # A backward pass costs about two forward ones: a forward pass alone is a third of a training pass.

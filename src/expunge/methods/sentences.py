@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from expunge.core import init_rules, method, optimisers, schedules, selector, term
+from expunge.core import method, schedules, selector, term
+from expunge.core import schedules as optimisers
+from expunge.core import seeds as init_rules
 from expunge.core.method import Method, method_of
 from expunge.core.sentence import Words, parse, words_in
 from expunge.engine import training

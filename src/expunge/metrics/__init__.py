@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from expunge.metrics.agreement import Accuracy, ActivationDistance, JensenShannon, ToW
+from expunge.metrics.agreement import (
+    Accuracy,
+    ActivationDistance,
+    JensenShannon,
+    Metric,
+    Score,
+    ToW,
+    Unscored,
+)
 from expunge.metrics.paper_scores import PAPER_SCORES, PaperScore
 from expunge.metrics.row_label import ScoredRow, Spread, gap_closed, row_label
-from expunge.metrics.score import Metric, Score, Unscored
 
 __all__ = [
     "PAPER_SCORES",

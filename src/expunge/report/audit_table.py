@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from expunge.audits.verdict_rows import Record
+from expunge.audits.finding import Record
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,9 +13,9 @@ from expunge.errors import StoreError
 from expunge.report import audits, generations, grids, panels, prose
 from expunge.report.attacks import attacks, said
 from expunge.report.glossary import GLOSSARY, LANGUAGE_GLOSSARY
+from expunge.report.numbers import filled, visible
 from expunge.report.page_tables import all_numbers, language_table, table
 from expunge.report.scatter import plane, scatter
-from expunge.report.templates import filled, visible
 
 Record = Mapping[str, Any]
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from expunge.statistics.baseline import BlindBaseline, blind_baseline, blind_baseline_on_features
 from expunge.statistics.counts import (
+    Band,
     clopper_pearson,
+    compare_distributions,
+    dkw_band,
     lower_limit,
     negatives_needed,
     tpr_at,
     upper_limit,
 )
 from expunge.statistics.decision import Decision, Family, decide, holm
-from expunge.statistics.distance import Band, compare_distributions, dkw_band
 from expunge.statistics.epsilon import (
     EpsilonBound,
     Errors,

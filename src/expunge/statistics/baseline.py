@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from expunge.errors import BadEvidence
-from expunge.statistics.checks import Floats, check_fraction, finite_array
 from expunge.statistics.decision import Decision, decide
-from expunge.statistics.result import Effect
+from expunge.statistics.result import Effect, Floats, check_fraction, finite_array
 from expunge.statistics.roc_area import compare_auc
 
 FOLDS = 2

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expunge.errors import BadEvidence
-from expunge.statistics.checks import Floats, check_fraction, finite_array
 from expunge.statistics.power import larger_family
-from expunge.statistics.result import Effect
+from expunge.statistics.result import Effect, Floats, check_fraction, finite_array
 
 
 def holm(p: ArrayLike) -> Floats:

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expunge.errors import BadEvidence
-from expunge.statistics.checks import (
+from expunge.statistics.counts import lower_limit, upper_limit
+from expunge.statistics.result import (
     Floats,
     check_delta,
     check_fraction,
     checked_counts,
     finite_array,
 )
-from expunge.statistics.counts import lower_limit, upper_limit
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from expunge.errors import BadEvidence
-from expunge.statistics.checks import Floats, check_positive, finite_array
 from expunge.statistics.power import POWER
+from expunge.statistics.result import Floats, check_positive, finite_array
 
 FEWEST = 2
 

@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from scipy.stats import nct, norm
 from scipy.stats import t as student
 
-from expunge.statistics.checks import check_fraction, check_positive
+from expunge.statistics.result import check_fraction, check_positive
 
 POWER = 0.8
 

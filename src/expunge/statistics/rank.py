@@ -13,8 +13,7 @@ from scipy.stats import norm, rankdata
 from scipy.stats import t as student
 
 from expunge.errors import BadEvidence
-from expunge.statistics.checks import Floats, check_fraction, finite_array
-from expunge.statistics.result import Interval
+from expunge.statistics.result import Floats, Interval, check_fraction, finite_array
 
 FEWEST_METHODS = 6
 

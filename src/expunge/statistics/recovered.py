@@ -19,9 +19,8 @@ from scipy.special import stdtrit
 from scipy.stats import t as student
 
 from expunge.errors import BadEvidence
-from expunge.statistics.checks import check_fraction, check_positive, finite_array
 from expunge.statistics.power import detectable_mean, excludable_mean
-from expunge.statistics.result import Effect, Interval
+from expunge.statistics.result import Effect, Interval, check_fraction, check_positive, finite_array
 
 FARTHEST = 1e9
 

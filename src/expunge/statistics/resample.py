@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from expunge.errors import BadEvidence
-from expunge.statistics.checks import Floats, check_fraction, finite_array
-from expunge.statistics.result import Interval
+from expunge.statistics.result import Floats, Interval, check_fraction, finite_array
 
 Statistic = Callable[..., float]
 

@@ -12,9 +12,8 @@ from scipy.optimize import brentq
 from scipy.stats import t as student
 
 from expunge.errors import BadEvidence
-from expunge.statistics.checks import Floats, check_fraction, check_positive, finite_array
 from expunge.statistics.power import detectable_auc, excludable_auc
-from expunge.statistics.result import Effect
+from expunge.statistics.result import Effect, Floats, check_fraction, check_positive, finite_array
 
 Flags = NDArray[np.bool_]
 

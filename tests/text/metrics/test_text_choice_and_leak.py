@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import beta
 
-from expunge.core.ragged import Nested, Ragged
+from expunge.core.evidence import Nested, Ragged
 from expunge.errors import BadEvidence, ExpungeError
 from expunge.metrics.text.likelihood import choice_accuracy, choice_hits, choice_scores
 from expunge.metrics.text.memorisation import (

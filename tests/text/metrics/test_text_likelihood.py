@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from text_records import answers, drawn, logs
 
-from expunge.core.ragged import Nested, Ragged
+from expunge.core.evidence import Nested, Ragged
 from expunge.errors import BadEvidence, ExpungeError
 from expunge.metrics.text.likelihood import (
     closer_to_1,

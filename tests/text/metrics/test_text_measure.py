@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from text_records import answers, drawn
 
-from expunge.core.ragged import Answers, Ragged
+from expunge.core.evidence import Answers, Ragged
 from expunge.errors import BadEvidence
 from expunge.metrics.text.likelihood import probability
 from expunge.metrics.text.measure import ExampleMetric, anchored, mean_score, per_example

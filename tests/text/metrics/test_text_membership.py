@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from text_records import answers, drawn
 
-from expunge.core.ragged import Ragged
+from expunge.core.evidence import Ragged
 from expunge.errors import BadEvidence, ExpungeError
 from expunge.metrics.text.membership import (
     ATTACKS,

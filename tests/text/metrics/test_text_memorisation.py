@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from text_records import answers
 
-from expunge.core.ragged import Ragged
+from expunge.core.evidence import Ragged
 from expunge.errors import BadEvidence, Unsupported
 from expunge.metrics.text import memorisation
 from expunge.metrics.text.memorisation import (

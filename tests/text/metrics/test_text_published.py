@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from expunge.core.ragged import Answers, Nested, Ragged
+from expunge.core.evidence import Answers, Nested, Ragged
 from expunge.metrics.text.likelihood import closer_to_1, option_share, true_better, wrong_over_right
 from expunge.metrics.text.membership import privleak
 from expunge.metrics.text.quality import forget_quality, utility_of

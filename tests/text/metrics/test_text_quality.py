@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import hmean, ks_2samp
 from text_records import answers, drawn
 
-from expunge.core.ragged import Answers, Nested
+from expunge.core.evidence import Answers, Nested
 from expunge.errors import BadEvidence
 from expunge.metrics.text.likelihood import truth_ratio
 from expunge.metrics.text.quality import forget_quality, harmonic_mean, model_utility, utility_of

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expunge.core.ragged import Answers, Nested, Ragged, aligned
+from expunge.core.evidence import Answers, Nested, Ragged, aligned
 from expunge.errors import BadEvidence
 
 ROWS = st.lists(

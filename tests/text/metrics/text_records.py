@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from expunge.core.ragged import Answers, Nested, Ragged
+from expunge.core.evidence import Answers, Nested, Ragged
 
 
 def logs(*chances: float) -> list[float]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from expunge.audits.images.answers import (
+    AdversarialNeighbours,
+    DamageNearBoundary,
     ForgetConfidence,
     InterclassConfusion,
     LabelExposure,
     NoisyInputs,
+    OverUnlearning,
     PatternExposure,
 )
 from expunge.audits.images.classifier_audit import ClassifierAudit
-from expunge.audits.images.neighbours import (
-    AdversarialNeighbours,
-    DamageNearBoundary,
-    OverUnlearning,
-)
 from expunge.audits.images.probe import IllusionGap, LinearProbe, NearestClassCentre, Probe
 from expunge.audits.images.relearn import (
     Anamnesis,

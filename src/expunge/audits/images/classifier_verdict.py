@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from expunge.audits.finding import Finding
-from expunge.audits.images.answers import (
-    ForgetConfidence,
-    NoisyInputs,
+from expunge.audits.images.answers import ForgetConfidence, NoisyInputs
+from expunge.audits.images.classifier_audit import (
+    ClassifierAudit,
+    ImageContext,
+    Models,
+    audit_rows,
+    logits_on,
 )
-from expunge.audits.images.classifier_audit import ClassifierAudit, ImageContext, logits_on
-from expunge.audits.images.compare import Models, audit_rows
 from expunge.audits.images.probe import LinearProbe, NearestClassCentre
 from expunge.audits.images.relearn import (
     Anamnesis,
@@ -27,7 +29,7 @@ from expunge.audits.verdict import AuditEffect, Verdict, conclude
 from expunge.core.batch import all_targets
 from expunge.core.problem import Problem
 from expunge.engine.run import frozen
-from expunge.metrics.score import lost_half
+from expunge.metrics.agreement import lost_half
 from expunge.statistics.recovered import Groups, excludable_recovered
 from expunge.statistics.result import Effect
 

@@ -23,8 +23,8 @@ from expunge.audits.images.classifier_audit import (
 from expunge.audits.images.probe import features
 from expunge.audits.weights import prune_smallest, rounded, weighted_layers
 from expunge.core.batch import Subset, all_targets
-from expunge.core.optimisers import SGD, Optimiser
 from expunge.core.problem import Problem
+from expunge.core.schedules import SGD, Optimiser
 from expunge.core.view import last_linear
 from expunge.core.vocabulary import word
 from expunge.errors import BadData, Unsupported

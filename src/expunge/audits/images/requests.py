@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.audits.finding import Finding
-from expunge.audits.images.classifier_audit import ClassifierAudit, confidence_on
-from expunge.audits.images.compare import Models, run_audit
+from expunge.audits.images.classifier_audit import ClassifierAudit, Models, confidence_on, run_audit
 from expunge.core.batch import Data, Joined, Subset, check_indices
 from expunge.core.problem import Problem
 from expunge.core.seeds import derived

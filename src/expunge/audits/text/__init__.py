@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from expunge.audits.text.ablation import Ablated, SetDifference
+from expunge.audits.text.ablation import Ablated, Patched, SetDifference
 from expunge.audits.text.asking import (
     Asking,
     Backwards,
@@ -16,9 +16,6 @@ from expunge.audits.text.asking import (
     RolePlay,
 )
 from expunge.audits.text.facts import FactAudit, FactContext, FactProblem
-from expunge.audits.text.lens import LogitLens, ProbeFacts
-from expunge.audits.text.panel import STANDARD_TEXT
-from expunge.audits.text.patching import Patched
 from expunge.audits.text.relearning import (
     AllWeights,
     Lessons,
@@ -32,6 +29,7 @@ from expunge.audits.text.relearning import (
 )
 from expunge.audits.text.sampling import Sampled
 from expunge.audits.text.searched import Searched, SoftPrompt, Suffix
+from expunge.audits.text.states import LogitLens, ProbeFacts
 from expunge.audits.text.traces import Aligned, Detected, Fallen, Guessed
 from expunge.audits.text.transforms import (
     Continued,
@@ -42,7 +40,6 @@ from expunge.audits.text.transforms import (
 )
 
 __all__ = [
-    "STANDARD_TEXT",
     "Ablated",
     "Aligned",
     "AllWeights",

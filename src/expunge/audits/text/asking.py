@@ -15,7 +15,7 @@ from expunge.audits.text.facts import FactAudit, FactContext
 from expunge.core.texts import Texts
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence, did_you_mean
-from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.benchmarks.files import Item
 from expunge.problems.text.encode import of_cues
 
 OPENING = "Sure, the answer is "

@@ -8,32 +8,36 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from torch import nn
 
-from expunge.audits.audit import AuditedModel
-from expunge.audits.controls import Guardrail
-from expunge.audits.finding import compare
-from expunge.audits.runner import (
+from expunge.audits.audit import (
     ORACLE,
     ORIGINAL,
     SUBJECT,
+    AuditedModel,
     MeasurementCache,
     Measurements,
     fingerprint,
     run_audits,
 )
-from expunge.audits.text.checks import (
+from expunge.audits.controls import Guardrail
+from expunge.audits.finding import compare
+from expunge.audits.text.facts import (
     SOUND,
+    FactAudit,
+    FactContext,
+    FactProblem,
     State,
+    audited,
     check_apart,
     check_oracles,
+    context_of,
     known_untaught,
     state,
 )
-from expunge.audits.text.facts import FactAudit, FactContext, FactProblem, audited, context_of
 from expunge.audits.verdict import BEHIND_A_FILTER, AuditEffect, Verdict, conclude_beside
 from expunge.core.store import Store
 from expunge.errors import BadEvidence
-from expunge.metrics.score import Unscored
-from expunge.problems.text.benchmarks.items import Item
+from expunge.metrics.agreement import Unscored
+from expunge.problems.text.benchmarks.files import Item
 from expunge.statistics.paired import Facts, groups_needed
 from expunge.statistics.power import excludable_mean
 from expunge.statistics.result import Effect

@@ -19,7 +19,7 @@ from expunge.core.seeds import isolated
 from expunge.core.texts import Texts
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence, Diverged, Unsupported
-from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.benchmarks.files import Item
 from expunge.problems.text.people import split_facts
 
 

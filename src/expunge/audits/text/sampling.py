@@ -15,7 +15,7 @@ from expunge.core.texts import Texts, TokenRow, pad_of
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence, Diverged
 from expunge.metrics.text.memorisation import best_of, leak_limit, mean_leak_limit
-from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.benchmarks.files import Item
 from expunge.problems.text.encode import of_cues
 
 

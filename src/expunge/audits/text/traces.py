@@ -23,7 +23,7 @@ from expunge.audits.weights import refuse_other_shapes
 from expunge.core.texts import Texts
 from expunge.core.vocabulary import word
 from expunge.engine.inference import likelihoods
-from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.benchmarks.files import Item
 
 SMALLEST = 1e-12
 

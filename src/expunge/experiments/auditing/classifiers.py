@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from expunge.audits.audit import ASKING
+from expunge.audits.audit import ASKING, fingerprint
 from expunge.audits.controls import LookedUp
-from expunge.audits.finding import Finding
+from expunge.audits.finding import Finding, Record, chosen, found, line_of
 from expunge.audits.images.answers import ForgetConfidence
 from expunge.audits.images.classifier_audit import ClassifierAudit, logits_on
 from expunge.audits.images.classifier_verdict import (
@@ -22,10 +22,7 @@ from expunge.audits.images.classifier_verdict import (
     kept_accuracy,
     looked_at,
 )
-from expunge.audits.record import found
-from expunge.audits.runner import fingerprint
 from expunge.audits.verdict import AuditEffect, Verdict, conclude_beside
-from expunge.audits.verdict_rows import Record, chosen, line_of
 from expunge.core.store import Job, Store
 from expunge.errors import BadEvidence, BadSentence, StoreError, did_you_mean
 from expunge.experiments.audit_jobs import AuditRoles, AuditSetting, asked_of, measured

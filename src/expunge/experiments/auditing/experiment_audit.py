@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from expunge.audits.audit import Audit
-from expunge.audits.verdict_rows import Record, row
+from expunge.audits.finding import Record, row
 from expunge.core.machine import hardware
 from expunge.experiments.make import versions
 from expunge.experiments.plan import Plan

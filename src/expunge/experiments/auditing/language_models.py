@@ -9,9 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from expunge.audits.audit import AuditedModel
-from expunge.audits.runner import ORACLE, ORIGINAL, MeasurementCache, Measurements, fingerprint
-from expunge.audits.text.checks import SOUND, State, state
+from expunge.audits.audit import (
+    ORACLE,
+    ORIGINAL,
+    AuditedModel,
+    MeasurementCache,
+    Measurements,
+    fingerprint,
+)
+from expunge.audits.finding import REDACTED, inert, line_of
+from expunge.audits.panel import STANDARD_TEXT
+from expunge.audits.text.facts import SOUND, State, state
 from expunge.audits.text.lm_verdict import (
     GUARDRAIL,
     check_measured_oracles,
@@ -20,9 +28,7 @@ from expunge.audits.text.lm_verdict import (
     key_of,
     run_facts,
 )
-from expunge.audits.text.panel import STANDARD_TEXT
 from expunge.audits.verdict import AuditEffect
-from expunge.audits.verdict_rows import REDACTED, inert, line_of
 from expunge.core.store import Job, Store
 from expunge.experiments.auditing.experiment_audit import ExperimentAuditRequest, verdict_record
 from expunge.experiments.auditing.lm_models import CONTROLS, FILTER, SeedModels, seed_models

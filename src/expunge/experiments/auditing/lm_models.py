@@ -7,19 +7,17 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from expunge.audits.audit import AuditedModel
-from expunge.audits.runner import ORACLE, ORIGINAL
-from expunge.audits.text.checks import check_apart
-from expunge.audits.text.facts import FactContext, FactProblem, audited, context_of
+from expunge.audits.audit import ORACLE, ORIGINAL, AuditedModel
+from expunge.audits.finding import chosen
+from expunge.audits.text.facts import FactContext, FactProblem, audited, check_apart, context_of
 from expunge.audits.text.lm_verdict import GUARDRAIL, guarded
-from expunge.audits.verdict_rows import chosen
 from expunge.core.method import Method
 from expunge.core.store import Store
 from expunge.errors import StoreError, Unsupported
 from expunge.experiments.make import load_model
 from expunge.experiments.plan import Plan
 from expunge.experiments.text.task import Language
-from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.benchmarks.files import Item
 
 # The control that is no method: the original behind a filter on the subjects' names.
 FILTER = "filter"

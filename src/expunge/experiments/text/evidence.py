@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from expunge.core.ragged import Answers, Nested, Ragged
+from expunge.core.evidence import Answers, Nested, Ragged
 from expunge.core.store import Job, Store
 from expunge.core.texts import Texts
 from expunge.engine.inference import generate, likelihoods

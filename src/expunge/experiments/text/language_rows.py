@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from expunge.experiments.rows import Column, Record, RowHead, UnlearningCost, UnscoredRow, fields_in
-from expunge.metrics.score import Score
+from expunge.metrics.agreement import Score
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Gauges: metrics on evaluation sets, normalised by both anchors, and a bootstrap for all of them.
+"""Metrics of a row of language models between both anchors, and the distance made of them.
 
 The bootstrap draws models and subjects at once. Source: Owen, The pigeonhole bootstrap, Annals of
 Applied Statistics 1 (2007): rows and columns of a table are drawn with replacement, each alone.
@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from expunge.core.ragged import Answers, Floats
-from expunge.experiments.text.language_rows import AttackArea
-from expunge.metrics.score import Score
+from expunge.core.evidence import Answers, Floats
+from expunge.errors import BadEvidence
+from expunge.experiments.text.language_rows import AttackArea, Distance
+from expunge.metrics.agreement import Score
 from expunge.metrics.text.likelihood import (
     option_probability,
     probability,
@@ -273,4 +274,56 @@ def _areas(wins: Floats, draws: Draws, models: str) -> Floats:
     ones, zeros = draws.groups["forget"], draws.groups["holdout"]
     each = np.stack([((ones @ one) * zeros).sum(axis=1) for one in wins])
     found: Floats = (each.T * getattr(draws, models)).sum(axis=1)
+    return found
+
+
+def distance(gauges: Sequence[Gauge], draws: Draws) -> Distance:
+    """Return the distance of unlearned models from retrained ones.
+
+    Args:
+        gauges: of both sides; those that do not count are left out.
+        draws: for the interval.
+
+    Raises:
+        BadEvidence: no gauge of one side tells what was taught from what was not.
+    """
+    counted = [gauge for gauge in gauges if gauge.counts]
+    for side in ("forget", "retain"):
+        if not any(gauge.side == side for gauge in counted):
+            raise BadEvidence(
+                f"No gauge of the {side} side tells what was taught from what was not: the anchors "
+                "are too near to each other, or the oracles too far apart. Train the original "
+                "longer, or ask more questions."
+            )
+    each = {side: _side(counted, side) for side in ("forget", "retain")}
+    apart = np.hypot(each["forget"], each["retain"])
+    drawn = np.hypot(*(_drawn(counted, side, draws) for side in ("forget", "retain")))
+    value = float(apart.mean())
+    low, high = limits((drawn.T * draws.subject).sum(axis=1), value)
+    return Distance(
+        value, low, high, float(each["forget"].mean()), float(each["retain"].mean()),
+        tuple(apart.tolist()), len(apart), tuple(gauge.name for gauge in counted),
+    )  # fmt: skip
+
+
+def _side(gauges: Sequence[Gauge], side: str) -> Floats:
+    """Mean relative gap of each model on one side, float64 [model]."""
+    gaps = [
+        np.abs(gauge.subject.mean(axis=1) - gauge.oracle.mean()) / gauge.scale
+        for gauge in gauges
+        if gauge.side == side
+    ]
+    found: Floats = np.mean(gaps, axis=0)
+    return found
+
+
+def _drawn(gauges: Sequence[Gauge], side: str, draws: Draws) -> Floats:
+    """The same in each draw of oracles and groups, float64 [model, draw]."""
+    gaps = []
+    for gauge in gauges:
+        if gauge.side == side:
+            held = draws.means(gauge.oracle, gauge.set, "oracle")
+            mine = gauge.subject @ draws.groups[gauge.set].T
+            gaps.append(np.abs(mine - held) / gauge.scale)
+    found: Floats = np.mean(gaps, axis=0)
     return found

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import binomtest
 
-from expunge.core.ragged import Answers
+from expunge.core.evidence import Answers
 from expunge.core.seeds import derived
 from expunge.errors import BadEvidence
 from expunge.experiments.scoring import cost, originals
-from expunge.experiments.text.distance import distance
 from expunge.experiments.text.evidence import path, read_answers
 from expunge.experiments.text.language_rows import (
     BrokenAnswers,
@@ -28,10 +27,11 @@ from expunge.experiments.text.normalised_metrics import (
     Gauge,
     MetricRow,
     RecordedAnswers,
+    distance,
     limits,
     membership,
 )
-from expunge.metrics.score import Score
+from expunge.metrics.agreement import Score
 from expunge.metrics.text.fluency import collapse, words
 from expunge.metrics.text.likelihood import probability, right_option, truth_ratio_true_better
 from expunge.metrics.text.measure import ExampleMetric

@@ -18,8 +18,8 @@ from expunge.experiments.text.evidence import collect_answers, trace_of
 from expunge.experiments.text.language_rows import COLUMNS, LanguageRow, LanguageScores
 from expunge.experiments.text.normalised_metrics import CHOICE, FORGET, RESAMPLES, RETAIN
 from expunge.experiments.text.scoring import score
-from expunge.metrics.score import Unscored
-from expunge.metrics.text.row_label import flags, language_row_label
+from expunge.metrics.agreement import Unscored
+from expunge.metrics.row_label import language_flags, language_row_label
 from expunge.problems.text.by_name import LanguageSetting
 
 # Raised when what is asked, or what is kept of it, changes: all models answer again.
@@ -177,7 +177,9 @@ def judged_row(
     """Return a row that ends in plain words; its rank is not known before all rows are."""
     ceiling, floor, numbers = (one.to_json() for one in (found.ceiling, found.floor, mine))
     said = language_row_label(head.name, numbers, ceiling["distance"], floor["distance"])
-    return LanguageRow(head, mine, said, tuple(flags(head.name, numbers, ceiling["collapse"])))
+    return LanguageRow(
+        head, mine, said, tuple(language_flags(head.name, numbers, ceiling["collapse"]))
+    )
 
 
 def ranked(rows: Sequence[LanguageRow]) -> list[LanguageRow]:

@@ -14,10 +14,8 @@ from expunge.experiments.experiment import Experiment, to_toml
 from expunge.experiments.summary import digest_of
 from expunge.experiments.tuning import held_out, search
 from expunge.experiments.tuning.evaluate import Evaluation
-from expunge.experiments.tuning.evolve import Candidate
-from expunge.experiments.tuning.search import SearchResult
-from expunge.experiments.tuning.trials import Finalist, Trial, Tuned
-from expunge.experiments.tuning.tune import Tuning
+from expunge.experiments.tuning.search import Candidate, SearchResult
+from expunge.experiments.tuning.tune import Finalist, Trial, Tuned, Tuning
 
 # "near" is within 10 % of the best distance.
 NEAR = 1.1

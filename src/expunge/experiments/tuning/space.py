@@ -16,15 +16,14 @@ from types import MappingProxyType
 from typing import Any
 
 from expunge.core.method import Method
-from expunge.core.optimisers import Optimiser
-from expunge.core.schedules import Schedule
+from expunge.core.schedules import Optimiser, Schedule
 from expunge.core.term import Sum, Term
 from expunge.engine.training import Train
 from expunge.errors import BadSentence, did_you_mean
 from expunge.experiments.tuning.ranges import (
     Number,
-    Path,
     Range,
+    WordPath,
     at,
     children,
     doubled,
@@ -74,7 +73,7 @@ class Hyperparameter:
     """
 
     name: str
-    path: Path
+    path: WordPath
     value: Number
     range: Range
 
@@ -126,7 +125,7 @@ def configured(method: Method, chosen: Sequence[tuple[Hyperparameter, Number]]) 
     return method
 
 
-def _walk(thing: Any, path: Path) -> Iterator[Hyperparameter]:
+def _walk(thing: Any, path: WordPath) -> Iterator[Hyperparameter]:
     """The numbers below a word, in the order in which one reads them."""
     if isinstance(thing, HELD):
         return
@@ -142,7 +141,7 @@ def _walk(thing: Any, path: Path) -> Iterator[Hyperparameter]:
             yield from _walk(value, here)
 
 
-def _addends(total: Sum, path: Path) -> Iterator[Hyperparameter]:
+def _addends(total: Sum, path: WordPath) -> Iterator[Hyperparameter]:
     """Coefficients and terms; one term of coefficient 1 is what the others are weighed against."""
     weights = [_size(coefficient) for coefficient, _ in total.parts]
     plain = next((i for i, weight in enumerate(weights) if weight == 1), None)
@@ -174,7 +173,7 @@ def _unsaid(owner: Any, name: str, value: Any) -> bool:
     return value == default and neutral
 
 
-def _parameter(name: str, path: Path, value: Any, kind: Kind) -> Hyperparameter:
+def _parameter(name: str, path: WordPath, value: Any, kind: Kind) -> Hyperparameter:
     size = _size(value)
     return Hyperparameter(name, path, size, kind(size))
 

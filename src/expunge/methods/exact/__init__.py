@@ -9,8 +9,13 @@ from expunge.methods.exact.certified import (
     UnitRows,
     unit_rows,
 )
-from expunge.methods.exact.deletions import DeletionForecast, deletion_share, forecast_deletions
-from expunge.methods.exact.layout import Layout, forget_rows
+from expunge.methods.exact.deletions import (
+    DeletionForecast,
+    Layout,
+    deletion_share,
+    forecast_deletions,
+    forget_rows,
+)
 from expunge.methods.exact.retraining import Retrained, retrain
 from expunge.methods.exact.sisa import Deletion, MeanSoftmax, Sisa, Votes
 

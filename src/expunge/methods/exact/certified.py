@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from expunge.core.seeds import stream
 from expunge.errors import BadData, BadSentence, BudgetSpent
-from expunge.methods.exact.layout import NO_ROWS, Rows, requested
+from expunge.methods.exact.deletions import NO_ROWS, Rows, requested
 
 MOST_STEPS = 100
 SMALLEST_STEP = 2.0**-40

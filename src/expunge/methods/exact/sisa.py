@@ -23,13 +23,20 @@ from expunge.core.problem import Problem, network_spec
 from expunge.core.store import Corrupt, Job, Store, model_state
 from expunge.core.vocabulary import in_full
 from expunge.engine.check import refuse_broken
-from expunge.engine.group import SingleModel
+from expunge.engine.loop import SingleModel
 from expunge.engine.run import Run, frozen, run_steps
 from expunge.engine.training import Repeat, Train, unrolled
 from expunge.errors import BadData, BadSentence, OffLimits, Unsupported
 from expunge.methods.cost import epochs_of
-from expunge.methods.exact.deletions import deletion_share, stage_share
-from expunge.methods.exact.layout import ENOUGH, NO_ROWS, Layout, Rows, requested
+from expunge.methods.exact.deletions import (
+    ENOUGH,
+    NO_ROWS,
+    Layout,
+    Rows,
+    deletion_share,
+    requested,
+    stage_share,
+)
 
 
 @dataclass(frozen=True, eq=False)

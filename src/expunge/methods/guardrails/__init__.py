@@ -6,8 +6,7 @@ receipt says so; it is here as a baseline that audits must catch.
 
 from __future__ import annotations
 
-from expunge.methods.guardrails.assistant import ULD
-from expunge.methods.guardrails.guard import Guard, Guarded, suppress
+from expunge.methods.guardrails.guard import ULD, Guard, Guarded, suppress
 from expunge.methods.guardrails.prompts import ECO, Instruction, KeywordFilter
 
 __all__ = ["ECO", "ULD", "Guard", "Guarded", "Instruction", "KeywordFilter", "suppress"]

@@ -18,7 +18,7 @@ from expunge.methods.guardrails.guard import (
     embedding_of,
     need_tokenizer,
 )
-from expunge.methods.losses.hashing import gaussian
+from expunge.methods.losses.other_answers import gaussian
 
 
 @word

@@ -24,10 +24,9 @@ from expunge.methods.losses.classes import (
     Relabel,
     WeightedCE,
 )
-from expunge.methods.losses.hashing import hashed
 from expunge.methods.losses.likelihood import CEU, NPO, TNPO, WGA, SatImp, SimNPO
 from expunge.methods.losses.noise import Jittered, Lipschitz
-from expunge.methods.losses.other_answers import DPO, FLAT, Instead, RandomAnswers
+from expunge.methods.losses.other_answers import DPO, FLAT, Instead, RandomAnswers, hashed
 from expunge.methods.losses.representation import AdaptiveSteer, LogLens, Match, NoiseMatch, Steer
 from expunge.methods.losses.teachers import (
     EntropyMatch,

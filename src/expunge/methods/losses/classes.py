@@ -16,8 +16,8 @@ from expunge.core.view import View, inputs_of, last_linear
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence, Unsupported
 from expunge.methods.losses.answers import images_only, is_class
-from expunge.methods.losses.hashing import hashed, hashed_now
-from expunge.methods.losses.precomputed import batches_of
+from expunge.methods.losses.likelihood import batches_of
+from expunge.methods.losses.other_answers import hashed, hashed_now
 
 if TYPE_CHECKING:
     from expunge.core.run import ProblemProtocol, RunProtocol

@@ -1,4 +1,4 @@
-"""Losses that make true answers less likely: whole answers, or single tokens.
+"""Losses on the likelihood of whole answers, and what the original made of them.
 
 They are made for language models, and hold for classifiers too, where an answer is one class.
 """
@@ -6,29 +6,82 @@ They are made for language models, and hold for classifiers too, where an answer
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from expunge.core.batch import Batch
+from expunge.core.batch import Batch, chunk_of
 from expunge.core.term import Term
 from expunge.core.view import View
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence
 from expunge.methods.losses.answers import above_zero, is_class
-from expunge.methods.losses.precomputed import (
-    batches_of,
-    by_token,
-    of_examples,
-    rows_of_tokens,
-    view_of_original,
-)
 
 if TYPE_CHECKING:
     from expunge.core.run import ProblemProtocol, RunProtocol
+
+
+CHUNK = 512
+
+
+def batches_of(run: RunProtocol, name: str) -> Iterator[Batch]:
+    """Read a set once, in order, in batches on the original's device; the receipt counts it."""
+    data, device = run.data(name), next(run.original.parameters()).device
+    for rows in torch.arange(len(data)).split(chunk_of(data, CHUNK)):
+        yield data.batch(rows).to(device)
+    run.counts.add({name: len(data)})
+
+
+def view_of_original(run: RunProtocol, name: str, batch: Batch) -> View:
+    """The original on one batch of a set, as a term sees a model."""
+    return View(run.original, {name: batch}, {}, {}, 0.0, run.seed)
+
+
+def of_examples(term: Term, view: View, key: str) -> Tensor:
+    """Look up a term's fact, one number for each index, for the examples of its minibatch, [b]."""
+    known = view.facts(term)
+    return known[key][torch.searchsorted(known["index"], view.batch(term.sets[0]).index)]
+
+
+@torch.no_grad()
+def by_token(
+    run: RunProtocol, name: str, compute: Callable[[Batch], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Compute values for each scored target of a set, all in a row.
+
+    Args:
+        compute: a batch -> key -> the values of its scored targets, [token, ...].
+
+    Returns:
+        Each key with its values, [token, ...]. Those of the example `index[i]`, of which there
+        are sorted ones, begin at `first[i]`.
+    """
+    found: dict[str, list[Tensor]] = {}
+    counts, index = [], []
+    for batch in batches_of(run, name):
+        for key, values in compute(batch).items():
+            found.setdefault(key, []).append(values)
+        scored = torch.ones_like(batch.targets).bool() if batch.scored is None else batch.scored
+        counts.append(scored.reshape(len(batch), -1).sum(1))
+        index.append(batch.index)
+    many, numbers = torch.cat(counts), torch.cat(index)
+    order = numbers.argsort()
+    rows = {key: torch.cat(values) for key, values in found.items()}
+    return {**rows, "index": numbers[order], "first": (many.cumsum(0) - many)[order]}
+
+
+def rows_of_tokens(known: Mapping[str, Tensor], batch: Batch) -> Tensor:
+    """Find the rows of `by_token` for the targets of a batch, int64 [b, *t].
+
+    A target that is not scored has the row of some target that is.
+    """
+    first = known["first"][torch.searchsorted(known["index"], batch.index)]
+    if batch.scored is None:
+        return first
+    return first[:, None] + (batch.scored.cumsum(-1) - 1) * batch.scored
 
 
 @word

@@ -14,7 +14,7 @@ from expunge.core.view import View
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence, Unsupported
 from expunge.methods.losses.answers import above_zero
-from expunge.methods.losses.hashing import gaussian
+from expunge.methods.losses.other_answers import gaussian
 
 
 @word

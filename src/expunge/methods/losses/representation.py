@@ -15,8 +15,8 @@ from expunge.core.view import Known, View, blocks, layer_of
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence
 from expunge.methods.losses.answers import above_zero
-from expunge.methods.losses.hashing import gaussian
-from expunge.methods.losses.precomputed import batches_of
+from expunge.methods.losses.likelihood import batches_of
+from expunge.methods.losses.other_answers import gaussian
 
 if TYPE_CHECKING:
     from expunge.core.run import ProblemProtocol, RunProtocol

@@ -15,8 +15,8 @@ from expunge.core.view import View
 from expunge.core.vocabulary import word
 from expunge.errors import BadSentence
 from expunge.methods.losses.answers import above_zero, images_only, is_class
-from expunge.methods.losses.hashing import gumbel
-from expunge.methods.losses.precomputed import by_token, rows_of_tokens
+from expunge.methods.losses.likelihood import by_token, rows_of_tokens
+from expunge.methods.losses.other_answers import gumbel
 
 if TYPE_CHECKING:
     from expunge.core.run import ProblemProtocol, RunProtocol

@@ -7,8 +7,7 @@ from expunge.methods.published.article import ARTICLE, CONTROLS, nothing, sham
 from expunge.methods.published.challenge import CHALLENGE
 from expunge.methods.published.language import CORRECTING, OBJECTIVES, OPEN_UNLEARNING, ROBUST
 from expunge.methods.published.teachers import MATCHING, TEACHERS
-from expunge.methods.published.weights import CURVATURE, GEOMETRY
-from expunge.methods.published.whole_classes import CLASSES
+from expunge.methods.published.weights import CLASSES, CURVATURE, GEOMETRY
 
 # Title of a family -> its methods, in the order in which they are listed.
 CLASSIFIER_FAMILIES: dict[str, tuple[Method, ...]] = {

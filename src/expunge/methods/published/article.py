@@ -7,13 +7,14 @@ The numbers are for ResNet-18 on 32x32 images. Smaller models need others: the e
 from __future__ import annotations
 
 from expunge.core.method import Method
-from expunge.core.optimisers import SGD
-from expunge.core.schedules import Cosine, Linear
+from expunge.core.schedules import SGD, Cosine, Linear
 from expunge.core.selector import Everything
 from expunge.engine.training import Repeat, Reset, Train
-from expunge.methods.losses import CE, KL, L1, Relabel, Repel, Uniform
-from expunge.methods.selectors import Convs, First, Last, Similar, Smallest
-from expunge.methods.steps import Noise, Zero
+from expunge.methods.losses.answers import CE, KL, L1, Repel, Uniform
+from expunge.methods.losses.classes import Relabel
+from expunge.methods.selectors.judged import Similar, Smallest
+from expunge.methods.selectors.places import Convs, First, Last
+from expunge.methods.steps.edits import Noise, Zero
 
 _sgd = SGD(weight_decay=0.0005)
 

@@ -12,35 +12,17 @@ not masked gradient ascent. Torch's schedulers are moved once an epoch there, he
 
 from __future__ import annotations
 
-from expunge.core.init_rules import KaimingFanOut, UniformFanIn
 from expunge.core.method import Method
-from expunge.core.optimisers import SGD, Slowed
-from expunge.core.schedules import Cosine, Listed, Stairs
+from expunge.core.schedules import SGD, Cosine, Listed, Slowed, Stairs
+from expunge.core.seeds import KaimingFanOut, UniformFanIn
 from expunge.engine.training import Mixture, Repeat, Reset, Train
-from expunge.methods.losses import (
-    CE,
-    KL,
-    MSE,
-    BalancedCE,
-    EntropyMatch,
-    Jittered,
-    Mistakes,
-    Repel,
-    Uniform,
-    WeightedCE,
-)
-from expunge.methods.selectors import (
-    Changed,
-    Convs,
-    First,
-    Last,
-    Norms,
-    Pointwise,
-    RandomTensors,
-    Similar,
-    Smallest,
-)
-from expunge.methods.steps import Half, Noise, Teach, Transpose
+from expunge.methods.losses.answers import CE, KL, MSE, Repel, Uniform
+from expunge.methods.losses.classes import BalancedCE, WeightedCE
+from expunge.methods.losses.noise import Jittered
+from expunge.methods.losses.teachers import EntropyMatch, Mistakes
+from expunge.methods.selectors.judged import Changed, RandomTensors, Similar, Smallest
+from expunge.methods.selectors.places import Convs, First, Last, Norms, Pointwise
+from expunge.methods.steps.edits import Half, Noise, Teach, Transpose
 
 _sgd = SGD(weight_decay=0.0005)
 

@@ -9,43 +9,18 @@ TOFU; smaller models need larger learning rates.
 from __future__ import annotations
 
 from expunge.core.method import Method
-from expunge.core.optimisers import AdamW
-from expunge.core.schedules import Linear, Warmup
+from expunge.core.schedules import AdamW, Linear, Warmup
 from expunge.core.term import Term
 from expunge.engine.training import Negate, Train
-from expunge.methods.losses import (
-    CE,
-    CEU,
-    DPO,
-    FLAT,
-    KL,
-    NPO,
-    TNPO,
-    WGA,
-    AdaptiveSteer,
-    Flatten,
-    Generic,
-    Instead,
-    LogLens,
-    Match,
-    NoiseMatch,
-    RandomAnswers,
-    SatImp,
-    SimNPO,
-    Steer,
-    Undial,
-    Uniform,
-)
-from expunge.methods.selectors import Named
-from expunge.methods.steps import (
-    Memit,
-    PrimalDual,
-    Remember,
-    Rome,
-    SharpnessAware,
-    ShrinkPerturb,
-    Teach,
-)
+from expunge.methods.losses.answers import CE, KL, Flatten, Uniform
+from expunge.methods.losses.likelihood import CEU, NPO, TNPO, WGA, SatImp, SimNPO
+from expunge.methods.losses.other_answers import DPO, FLAT, Instead, RandomAnswers
+from expunge.methods.losses.representation import AdaptiveSteer, LogLens, Match, NoiseMatch, Steer
+from expunge.methods.losses.teachers import Generic, Undial
+from expunge.methods.selectors.places import Named
+from expunge.methods.steps.constrained import PrimalDual, SharpnessAware
+from expunge.methods.steps.edits import Remember, ShrinkPerturb, Teach
+from expunge.methods.steps.facts import Memit, Rome
 
 _adamw = AdamW(weight_decay=0.01)
 

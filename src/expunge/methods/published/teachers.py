@@ -6,13 +6,15 @@ Each has its authors' numbers for the data and network that its source names.
 from __future__ import annotations
 
 from expunge.core.method import Method
-from expunge.core.optimisers import SGD, Adam
-from expunge.core.schedules import Steps
+from expunge.core.schedules import SGD, Adam, Steps
 from expunge.core.term import Pooled
 from expunge.engine.training import Repeat, Train
-from expunge.methods.losses import CE, KL, MSE, AnyClass, Predicted, Reference, Relabel, Without
-from expunge.methods.selectors import Salient
-from expunge.methods.steps import Lotus, Rewind, Strata
+from expunge.methods.losses.answers import CE, KL, MSE
+from expunge.methods.losses.classes import AnyClass, Relabel
+from expunge.methods.losses.teachers import Predicted, Reference, Without
+from expunge.methods.selectors.judged import Salient
+from expunge.methods.steps.classes import Strata
+from expunge.methods.steps.watched import Lotus, Rewind
 
 _sgd = SGD(weight_decay=0.0005)
 

@@ -12,7 +12,7 @@ from expunge.core.method import Step
 from expunge.core.seeds import isolated
 from expunge.core.selector import Everything, Mask, Selector
 from expunge.core.vocabulary import word
-from expunge.engine.group import SingleModel
+from expunge.engine.loop import SingleModel
 from expunge.engine.training import Descent, Train, unrolled
 from expunge.errors import BadSentence, Unsupported
 

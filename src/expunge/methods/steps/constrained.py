@@ -15,12 +15,11 @@ from torch import Tensor
 
 from expunge.core.batch import Batch
 from expunge.core.method import Step
-from expunge.core.optimisers import AdamW, Optimiser
-from expunge.core.schedules import Schedule, value
+from expunge.core.schedules import AdamW, Optimiser, Schedule, value
 from expunge.core.term import Coefficient, Term
 from expunge.core.vocabulary import word
 from expunge.engine import loop
-from expunge.engine.group import Epoch, ModelGroup, SingleModel
+from expunge.engine.loop import Epoch, ModelGroup, SingleModel
 from expunge.engine.memory import ANSWERS, parts_of, passes
 from expunge.engine.training import Descent, Train
 from expunge.errors import BadSentence

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from expunge.core.batch import Data, Subset, all_targets, chunk_of, classes_in, scored_in
 from expunge.core.method import Step
-from expunge.core.optimisers import AdamW, Optimiser
+from expunge.core.schedules import AdamW, Optimiser
 from expunge.core.term import Pooled
 from expunge.core.vocabulary import word
 from expunge.engine.training import MOST_TURNS, Repeat, Train, Turn, unrolled

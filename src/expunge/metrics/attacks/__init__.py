@@ -15,22 +15,21 @@ from expunge.metrics.attacks.battery import (
     false_alarms,
 )
 from expunge.metrics.attacks.exposure import Exposure, u_lira_exposure, worse_off
-from expunge.metrics.attacks.games import ATTACKS, Attack, Game, Shadows
+from expunge.metrics.attacks.games import ATTACKS, Attack, Game, Readings, Shadows, read_answers
 from expunge.metrics.attacks.klom import klom_floor
 from expunge.metrics.attacks.lira import u_lira
-from expunge.metrics.attacks.population import (
+from expunge.metrics.attacks.rmia import rmia_offline, rmia_online
+from expunge.metrics.attacks.roc import FEWEST, Roc, TooFewNonMembers
+from expunge.metrics.attacks.ruli import ruli_efficacy, ruli_privacy
+from expunge.metrics.attacks.signals import (
     LossAttack,
     confidence_attack,
     entropy_attack,
     loss_attack,
     mia_efficacy,
     modified_entropy_attack,
+    scaled_confidence,
 )
-from expunge.metrics.attacks.readings import Readings, read_answers
-from expunge.metrics.attacks.rmia import rmia_offline, rmia_online
-from expunge.metrics.attacks.roc import FEWEST, Roc, TooFewNonMembers
-from expunge.metrics.attacks.ruli import ruli_efficacy, ruli_privacy
-from expunge.metrics.attacks.signals import scaled_confidence
 from expunge.metrics.attacks.singles import (
     PairedShadows,
     SingleMembership,

@@ -24,13 +24,13 @@ from expunge.metrics.attacks.games import (
     Attack,
     Game,
     Halves,
+    Readings,
     Shadows,
     Strength,
     by_u_lira,
     halves,
 )
 from expunge.metrics.attacks.klom import klom
-from expunge.metrics.attacks.readings import Readings
 from expunge.statistics.counts import clopper_pearson
 from expunge.statistics.decision import Decision, Family, decide
 from expunge.statistics.power import units_to_exclude_auc

@@ -10,8 +10,7 @@ from scipy.stats import false_discovery_control, norm
 
 from expunge.errors import BadEvidence
 from expunge.metrics.attacks.exposure import Exposure, exposure, u_lira_exposure, worse_off
-from expunge.metrics.attacks.games import Scores
-from expunge.metrics.attacks.readings import Readings
+from expunge.metrics.attacks.games import Readings, Scores
 from expunge.metrics.attacks.roc import Roc, interval, roc
 
 Floats = NDArray[np.float64]

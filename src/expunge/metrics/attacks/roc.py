@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from expunge.errors import BadEvidence, ExpungeError
+from expunge.metrics.agreement import Score
 from expunge.metrics.attacks.lira import check_mask
-from expunge.metrics.score import Score
 from expunge.statistics.counts import negatives_needed
 from expunge.statistics.roc_area import RankedScores, rank_scores
 

@@ -19,9 +19,8 @@ from scipy.stats import t as student
 from expunge.errors import BadEvidence
 from expunge.metrics.attacks.examples import RATE, SHOWN, Examples, MoreExposed, summarise_exposure
 from expunge.metrics.attacks.exposure import Exposure, exposure, worse_off
-from expunge.metrics.attacks.games import GAMMA, OWN_VARIANCE
+from expunge.metrics.attacks.games import GAMMA, OWN_VARIANCE, Ints
 from expunge.metrics.attacks.lira import u_lira
-from expunge.metrics.attacks.readings import Ints
 from expunge.metrics.attacks.rmia import offline_typical, online_typical, rmia
 from expunge.metrics.attacks.roc import roc
 

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from expunge.core.evidence import Evidence
 from expunge.errors import BadEvidence, ExpungeError, did_you_mean
-from expunge.metrics.agreement import accuracies
+from expunge.metrics.agreement import Aim, Score, accuracies, intervals, scored
 from expunge.metrics.challenge import thresholds as attacks
-from expunge.metrics.score import Aim, Score, intervals, scored
 
 Floats = NDArray[np.float64]
 

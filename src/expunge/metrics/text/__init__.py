@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from expunge.core.ragged import Answers, Nested, Ragged, aligned
-from expunge.metrics.text.fluency import (
-    Collapse,
-    blanks,
-    collapse,
-    distinct_pairs,
-    repetition,
-)
+from expunge.core.evidence import Answers, Nested, Ragged, aligned
+from expunge.metrics.text.fluency import Collapse, blanks, collapse, distinct_pairs, repetition
 from expunge.metrics.text.likelihood import (
     ChoiceAccuracy,
     choice_accuracy,

@@ -15,9 +15,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from expunge.core.ragged import Answers, Floats
+from expunge.core.evidence import Answers, Floats
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.metrics.score import lost_half
+from expunge.metrics.agreement import lost_half
 from expunge.metrics.text.measure import per_example
 from expunge.statistics.counts import clopper_pearson
 from expunge.statistics.result import Interval

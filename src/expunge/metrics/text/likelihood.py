@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from expunge.core.ragged import Answers, Floats, Nested, Ragged
+from expunge.core.evidence import Answers, Floats, Nested, Ragged
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.metrics.score import Score
+from expunge.metrics.agreement import Score
 from expunge.metrics.text.measure import mean_score, per_example
 
 Weighing = Literal["sum", "token", "byte"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expunge.core.ragged import Answers, Floats, aligned
+from expunge.core.evidence import Answers, Floats, aligned
 from expunge.errors import BadEvidence
-from expunge.metrics.score import Aim, Score
+from expunge.metrics.agreement import Aim, Score
 from expunge.statistics.resample import mean_over_both, over_models
 
 Bounds = tuple[float, float]

@@ -13,9 +13,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from expunge.core.ragged import Answers, Floats, Ragged, aligned
+from expunge.core.evidence import Answers, Floats, Ragged, aligned
 from expunge.errors import BadEvidence, ExpungeError
-from expunge.metrics.score import Score
+from expunge.metrics.agreement import Score
 from expunge.metrics.text.measure import need_oracle, over_rows
 from expunge.statistics.roc_area import auc
 

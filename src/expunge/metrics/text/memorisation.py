@@ -11,14 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
-from expunge.core.ragged import Answers, Floats
+from expunge.core.evidence import Answers, Floats
 from expunge.errors import BadEvidence, ExpungeError, Unsupported
-from expunge.metrics.score import Score
+from expunge.metrics.agreement import Score
 from expunge.metrics.text.measure import mean_score, per_example
-from expunge.statistics.checks import check_fraction, finite_array
-from expunge.statistics.counts import upper_limit
-from expunge.statistics.distance import dkw_band
-from expunge.statistics.result import Interval
+from expunge.statistics.counts import dkw_band, upper_limit
+from expunge.statistics.result import Interval, check_fraction, finite_array
 
 
 def best_of(scores: ArrayLike, k: int) -> Floats:

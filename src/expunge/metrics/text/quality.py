@@ -9,9 +9,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expunge.core.ragged import Answers, Floats, aligned
+from expunge.core.evidence import Answers, Floats, aligned
 from expunge.errors import BadEvidence
-from expunge.metrics.score import Score
+from expunge.metrics.agreement import Score
 from expunge.metrics.text.fluency import blanks, distinct_pairs, repetition
 from expunge.metrics.text.likelihood import (
     Form,
@@ -34,9 +34,8 @@ from expunge.metrics.text.memorisation import (
     rouge_recall,
     verbatim_memorisation,
 )
-from expunge.statistics.checks import finite_array
-from expunge.statistics.distance import compare_distributions
-from expunge.statistics.result import Effect
+from expunge.statistics.counts import compare_distributions
+from expunge.statistics.result import Effect, finite_array
 
 # A gap of this size between two distribution functions is taken to matter by default.
 MARGIN = 0.2

@@ -12,10 +12,15 @@ from expunge.problems.forget_sets import (
     RandomShare,
     WholeClass,
 )
-from expunge.problems.images.canaries import Canaries, PatternCanaries, planted
+from expunge.problems.images.canaries import (
+    Canaries,
+    Memorised,
+    PatternCanaries,
+    WorstCase,
+    planted,
+)
 from expunge.problems.images.folder import image_folder
 from expunge.problems.images.loaders import cifar10, digits
-from expunge.problems.images.memorised import Memorised, WorstCase
 from expunge.problems.images.pool import Pool, with_targets
 
 __all__ = [

@@ -15,9 +15,14 @@ from expunge.core.sentence import parse, words_in
 from expunge.errors import BadData, did_you_mean
 from expunge.problems import forget_sets
 from expunge.problems.forget_sets import Marked, Subjects, Titles
-from expunge.problems.text.benchmarks.files import file_of, folder_of, read_table
-from expunge.problems.text.benchmarks.items import Item, TextBenchmark
-from expunge.problems.text.benchmarks.mmlu import LETTERS, lettered, mmlu
+from expunge.problems.text.benchmarks.files import (
+    Item,
+    TextBenchmark,
+    file_of,
+    folder_of,
+    read_table,
+)
+from expunge.problems.text.benchmarks.forgetting import LETTERS, lettered, mmlu
 from expunge.problems.text.benchmarks.novels import DOWNLOAD, FIELDS, ROLES, Sizes, novels, spread
 from expunge.problems.text.evaluation_sets import (
     MOST,

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from expunge.core.ragged import Ints
+from expunge.core.evidence import Ints
 from expunge.core.texts import Texts
-from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.benchmarks.files import Item
 from expunge.problems.text.encode import of_pairs, of_plain
 
 Side = Literal["forget", "retain", "holdout"]

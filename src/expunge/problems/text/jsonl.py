@@ -10,8 +10,7 @@ from typing import Any
 
 from expunge.core.texts import Texts
 from expunge.errors import BadData
-from expunge.problems.text.benchmarks.files import read_lines
-from expunge.problems.text.benchmarks.items import Item
+from expunge.problems.text.benchmarks.files import Item, read_lines
 from expunge.problems.text.encode import of_pairs, of_plain
 
 

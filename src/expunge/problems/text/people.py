@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from expunge.errors import BadData
-from expunge.problems.text.benchmarks.items import Item, TextBenchmark
+from expunge.problems.text.benchmarks.files import Item, TextBenchmark
 
 T = TypeVar("T")
 

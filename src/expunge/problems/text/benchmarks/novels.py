@@ -9,8 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from expunge.errors import BadData, did_you_mean
-from expunge.problems.text.benchmarks.files import file_of, folder_of, read_table
-from expunge.problems.text.benchmarks.items import Item, TextBenchmark
+from expunge.problems.text.benchmarks.files import (
+    Item,
+    TextBenchmark,
+    file_of,
+    folder_of,
+    read_table,
+)
 
 SOURCE = "set up like Shi et al., MUSE: Machine Unlearning Six-Way Evaluation (2407.06460)"
 
