@@ -100,7 +100,7 @@ def test_a_store_is_kept_and_used_again(tmp_path: Path, monkeypatch: pytest.Monk
         raise AssertionError("made twice")
 
     monkeypatch.setattr("expunge.experiments.make.unlearn_runs", never)
-    monkeypatch.setattr("expunge.experiments.scoring.score", never)
+    monkeypatch.setattr("expunge.experiments.classification.score", never)
     again = compare(problem(), METHODS, members=2, store=tmp_path / "s")
     assert again.summary == first.summary
 

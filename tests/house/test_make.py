@@ -357,7 +357,7 @@ def test_controls_without_evidence_stop_everything(
     def never(*_: object) -> Callable[..., Any]:
         raise BadEvidence("no ratio")
 
-    monkeypatch.setattr("expunge.experiments.scoring.score", never)
+    monkeypatch.setattr("expunge.experiments.classification.score", never)
     made, store = plan(members=2), Store(tmp_path / "s")
     timed(made, store)
     with pytest.raises(BadEvidence, match="no ratio"):
