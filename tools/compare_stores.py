@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 # What two runs of the same code do not share.
-CLOCKS = ("seconds", "processor_seconds", "hardware", "versions", "time_share", "digests")
+CLOCKS = (
+    "seconds",
+    "processor_seconds",
+    "retraining_seconds",
+    "time_share",
+    "hardware",
+    "versions",
+    "digests",
+)
 # Kinds of products that hold times alone, or are addressed by what they say.
 LEFT_OUT = ("timing", "summary", "experiment")
 
