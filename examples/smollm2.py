@@ -91,4 +91,6 @@ def write(folder: str | Path) -> Path:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("Usage: python examples/smollm2.py FOLDER, where the model is written.")
     write(sys.argv[1])
