@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from expunge.errors import BadEvidence
-from expunge.metrics.attacks import signals as population
 from expunge.metrics.attacks.roc import roc
 from expunge.metrics.attacks.signals import (
     confidence_attack,
