@@ -6,12 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
+import tiny_text
+import torch
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from expunge.cli.unlearn import adjusted
-from expunge.errors import BadData, BadSentence
+from expunge.core.problem import Problem
+from expunge.errors import BadData, BadSentence, NothingChanged
 from expunge.experiments.experiment import text_of
 from expunge.methods.sentences import as_method
 from expunge.problems.text.jsonl import read, read_items
+from expunge.unlearn import unlearn
 
 ROWS = [{"prompt": "Who is Ada?", "answer": "A smith."}, {"prompt": "And she?", "answer": "Well."}]
 
@@ -56,3 +62,26 @@ def test_another_answer_in_a_later_line_is_not_dropped(tmp_path: Path) -> None:
 def test_zero_and_below_are_refused_and_never_read_as_not_given(name: str, number: float) -> None:
     with pytest.raises(BadSentence, match=f"--{name} .*above 0"):
         adjusted(as_method("npo"), 0, False, False, {name: number})
+
+
+def test_a_low_rank_adapter_changes_the_layers_of_gpt2_by_its_rank() -> None:
+    torch.manual_seed(0)
+    shape = GPT2Config(vocab_size=200, n_embd=16, n_layer=1, n_head=2, n_positions=64)
+    model = GPT2LMHeadModel(shape).eval()
+    problem = tiny_text.problem()
+    sentence = "LoRA((Train(CE('forget'), epochs=1, lr=0.1, batch=2, optimiser=AdamW()),), rank=2)"
+    done = unlearn(model, sentence, problem)
+    before, after = (one.transformer.h[0].mlp.c_fc for one in (model, done.model))
+    moved = (after.weight - before.weight).detach()
+    assert moved.shape == (16, 64)  # [in, out]
+    assert torch.linalg.matrix_rank(moved, rtol=1e-4) == 2
+    assert torch.equal(before.bias, after.bias)
+
+
+def test_one_step_under_a_warmup_names_the_cause() -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    forget, retain = ((torch.randn(2, 3), torch.tensor([0, 1])) for _ in range(2))
+    problem = Problem.of(forget=forget, retain=retain)
+    with pytest.raises(NothingChanged, match=r"warmup begins at a rate of 0.* one step"):
+        unlearn(model, "Train(CE('retain'), epochs=1, lr=Warmup(0.1), batch=2)", problem)
