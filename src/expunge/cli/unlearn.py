@@ -81,7 +81,7 @@ def unlearn_command(
         processes,
     )
     typer.echo(_run(request))
-    typer.echo(f"Written: {out}")
+    typer.echo(f"Written: {out} (its weights are float32, whatever the model's folder held)")
 
 
 def adjusted(
