@@ -85,3 +85,9 @@ def test_one_step_under_a_warmup_names_the_cause() -> None:
     problem = Problem.of(forget=forget, retain=retain)
     with pytest.raises(NothingChanged, match=r"warmup begins at a rate of 0.* one step"):
         unlearn(model, "Train(CE('retain'), epochs=1, lr=Warmup(0.1), batch=2)", problem)
+
+
+@pytest.mark.parametrize("rate", ["-0.1", "Linear(0.1, -0.1)"])
+def test_a_negative_learning_rate_is_refused(rate: str) -> None:
+    with pytest.raises(BadSentence, match="lr must be 0 or more"):
+        as_method(f"Train(CE('retain'), lr={rate})")
