@@ -41,6 +41,9 @@ def test_published_methods_read_back(name: str) -> None:
 
 numbers = st.floats(allow_nan=False, allow_infinity=False).filter(lambda x: abs(x) < 1e300)
 rates = st.floats(1e-12, 1.0)
+falling = (
+    st.builds(Linear, rates, rates) | st.builds(Cosine, rates, rates) | st.builds(Warmup, rates)
+)
 shares = st.floats(0.001, 1.0)
 sets = st.sampled_from(["forget", "retain", "val", "it's", 'a "quoted"', "ü\n"])
 courses = st.one_of(
@@ -104,7 +107,7 @@ trains = st.builds(
     Train,
     objectives,
     epochs=st.floats(0.01, 99.0) | st.integers(1, 9),
-    lr=rates | courses,
+    lr=rates | falling,
     batch=st.integers(1, 512),
     optimiser=optimisers,
     where=parts,

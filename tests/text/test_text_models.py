@@ -184,7 +184,7 @@ def test_the_command_refuses_before_it_works(folder: Path, tmp_path: Path) -> No
 
 
 def test_numbers_from_the_command_reach_every_train() -> None:
-    named: dict[str, float] = {"epochs": 3, "lr": 0.5, "batch": 2, "accumulate": 0}
+    named: dict[str, float | None] = {"epochs": 3, "lr": 0.5, "batch": 2, "accumulate": None}
     changed = adjusted(as_method("npo"), 0, True, False, named)
     (step,) = changed.steps
     assert isinstance(step, Train)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -42,10 +43,10 @@ def unlearn_command(
     retain: File,
     out: Out,
     method: Named = "npo",
-    epochs: Annotated[float, typer.Option(min=0, help="Instead of the method's own.")] = 0,
-    lr: Annotated[float, typer.Option(min=0, help="Highest learning rate, instead.")] = 0,
-    batch: Annotated[int, typer.Option(min=0, help="Examples a step, instead.")] = 0,
-    accumulate: Annotated[int, typer.Option(min=0, help="Pieces of a batch, instead.")] = 0,
+    epochs: Annotated[float | None, typer.Option(help="Instead of the method's own.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate, instead.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Examples a step, instead.")] = None,
+    accumulate: Annotated[int | None, typer.Option(help="Pieces of a batch, instead.")] = None,
     lora: Annotated[int, typer.Option(min=0, help="Rank of an adapter; 0: all weights.")] = 0,
     bf16: Annotated[bool, typer.Option(help="Mixed precision.")] = False,
     checkpointing: Annotated[bool, typer.Option(help="Less memory, more time.")] = False,
@@ -80,11 +81,11 @@ def unlearn_command(
         processes,
     )
     typer.echo(_run(request))
-    typer.echo(f"Written: {out}")
+    typer.echo(f"Written: {out} (its weights are float32, whatever the model's folder held)")
 
 
 def adjusted(
-    method: Method, lora: int, bf16: bool, checkpointing: bool, named: dict[str, float]
+    method: Method, lora: int, bf16: bool, checkpointing: bool, named: dict[str, float | None]
 ) -> Method:
     """Return the method with every `Train` changed as the command line says.
 
@@ -92,14 +93,21 @@ def adjusted(
         method: any.
         lora: rank of an adapter that all steps train; 0 for none.
         bf16, checkpointing: whether to train in mixed precision, and to save memory.
-        named: field of `Train` -> number; 0 leaves the method's own.
+        named: field of `Train` -> number above 0; None leaves the method's own.
 
     Raises:
-        BadSentence: an adapter for steps that change weights in another way.
+        BadSentence: a number that is not above 0, or an adapter for steps that change weights in
+            another way.
     """
     from expunge.methods.steps.adapter import LoRA
 
-    changes: dict[str, Any] = {name: number for name, number in named.items() if number}
+    changes: dict[str, Any] = {name: n for name, n in named.items() if n is not None}
+    for name, number in changes.items():
+        if not 0 < number < math.inf:
+            raise BadSentence(
+                f"--{name} {number:g}: expected a number above 0. Leave --{name} out for the "
+                "method's own."
+            )
     changes |= {"precision": "bf16"} if bf16 else {}
     changes |= {"checkpointing": True} if checkpointing else {}
     steps = tuple(_changed(step, changes) for step in method.steps)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from expunge.core.method import Method, Step, renamed
-from expunge.core.schedules import SGD, Optimiser, Schedule, Slowed
+from expunge.core.schedules import SGD, Optimiser, Schedule, Slowed, value
 from expunge.core.seeds import Draw, Own
 from expunge.core.selector import Everything, Selector
 from expunge.core.term import Term
@@ -88,6 +88,10 @@ class Train(Descent):
     def check(self) -> None:
         if self.epochs <= 0 or self.batch < 1 or self.clip < 0:
             raise BadSentence("Train: epochs and batch must be above 0, and clip 0 or more.")
+        if any(value(self.lr, place / 100) < 0 for place in range(101)):
+            raise BadSentence(
+                f"Train: lr must be 0 or more, got {self.lr!r}; to go uphill, negate the objective."
+            )
         check_microbatches(self.objective, self.accumulate)
         if self.precision not in ("", "bf16"):
             raise BadSentence(f"Train: precision must be 'bf16' or empty, got {self.precision!r}.")

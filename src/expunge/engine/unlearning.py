@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from expunge.core.method import Method
+from expunge.core.method import Method, words_of
 from expunge.core.problem import Problem
 from expunge.core.receipt import Receipt, Spent, Unlearned
+from expunge.core.schedules import Schedule
 from expunge.engine.check import check, explain_shapes, refuse_broken, whole_set_terms
 from expunge.engine.loop import Epoch, SingleModel
 from expunge.engine.run import (
@@ -112,9 +113,14 @@ def finish(
     refuse_broken(run.model, f"After {method.name}, seed {run.seed}: the model")
     moved, touched, largest = change(before or weights_of(run.original), run.model)
     if method.steps and touched == 0:
+        unmoved = any(isinstance(one, Schedule) and one(0.0) == 0 for one in words_of(method.steps))
+        cause = (
+            "Its warmup begins at a rate of 0, so a training of one step moves nothing: ask for "
+            "more epochs or a smaller batch. Otherwise, raise"
+        )
         raise NothingChanged(
             f"{method.name} left every weight as it was: {method.sentence}. "
-            "Raise its learning rate or epochs, or loosen its threshold."
+            f"{cause if unmoved else 'Raise'} its learning rate or epochs, or loosen its threshold."
         )
     run.model.eval().requires_grad_(False)
     receipt = Receipt(

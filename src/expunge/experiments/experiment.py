@@ -239,7 +239,7 @@ def text_of(source: str) -> str:
     if path.stat().st_size > LARGEST_FILE:
         raise BadSentence(f"{source} is larger than {LARGEST_FILE} bytes; no experiment file is.")
     try:
-        return path.read_text("utf-8", errors="replace")
+        return path.read_text("utf-8-sig", errors="replace")
     except OSError as fault:
         raise BadData(f"{source} could not be read: {fault.strerror}.") from None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
-from expunge.core.machine import peft
+from expunge.core.machine import peft, transformers
 from expunge.core.method import Step
 from expunge.core.seeds import isolated
 from expunge.core.selector import Everything, Mask, Selector
@@ -83,7 +83,14 @@ class LoRA(Step):
     def _adapted(self, run: RunProtocol) -> Any:
         """Put the adapter into the run's model, initialised from the seed's own stream."""
         library, chosen = peft(), self._layers(run)
-        config = library.LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=chosen)
+        conv1d = transformers().pytorch_utils.Conv1D  # GPT-2's linear layer, weights [in, out]
+        modules = dict(run.model.named_modules())
+        config = library.LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,
+            target_modules=chosen,
+            fan_in_fan_out=any(isinstance(modules[name], conv1d) for name in chosen),
+        )
         with isolated(run.role, run.seed, run.place, run.turn, "adapter"):
             return library.LoraModel(run.model, config, "default")
 
@@ -93,11 +100,16 @@ class LoRA(Step):
     def _layers(self, run: RunProtocol) -> list[str]:
         """Name the linear layers that are adapted."""
         mask = run.mask(self.where)
-        linear = [n for n, module in run.model.named_modules() if isinstance(module, nn.Linear)]
+        kinds = (nn.Linear, transformers().pytorch_utils.Conv1D)
+        linear = [n for n, module in run.model.named_modules() if isinstance(module, kinds)]
         # tied to the embedding, the last layer's weight has another name, or none
         chosen = [n for n in linear[:-1] if f"{n}.weight" in mask and mask[f"{n}.weight"].any()]
         if not chosen:
-            raise Unsupported(f"No linear layer but the last lies in {self.where!r}.")
+            found = ", ".join(sorted({type(m).__name__ for m in run.model.modules()}))
+            raise Unsupported(
+                f"No linear layer (Linear or Conv1D) but the last lies in {self.where!r}; the "
+                f"model's kinds of layers are {found}."
+            )
         return chosen
 
 

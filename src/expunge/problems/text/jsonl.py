@@ -29,7 +29,12 @@ class Lines:
         """As token sequences; the options are those of `of_pairs` and `of_plain`."""
         if self.plain:
             return of_plain(self.plain, tokenizer, context=context, chunk=chunk)
-        other, about = self.instead, self.subjects
+        other = self.instead
+        # only Rome and Memit need a subject; they refuse a prompt that does not name its own
+        about = tuple(
+            subject if subject in prompt else ""
+            for (prompt, _), subject in zip(self.pairs, self.subjects, strict=bool(self.subjects))
+        )
         return of_pairs(
             self.pairs, tokenizer, chat=chat, context=context, instead=other, subjects=about
         )
@@ -39,10 +44,11 @@ def read(path: str | Path, prompt: str = "prompt", answer: str = "answer") -> Li
     """Read a file of {"prompt", "answer"} or of {"text"} objects, one a line.
 
     An object with a prompt may have another answer under "instead", and what the prompt is about
-    under "subject"; if the first has it, each must. Further keys are passed over.
+    under "subject"; if one has another answer, each must. A subject that is missing, or that its
+    prompt does not name, matters to `Rome` and `Memit` alone. Further keys are passed over.
 
     Args:
-        path: of the file, UTF-8.
+        path: of the file, UTF-8, with or without a byte order mark.
         prompt, answer: the keys, where they have other names, such as "question".
 
     Raises:
@@ -58,20 +64,41 @@ def read(path: str | Path, prompt: str = "prompt", answer: str = "answer") -> Li
         (_text(path, number, one, prompt), _text(path, number, one, answer))
         for number, one in found
     )
-    instead, subjects = (
-        tuple(_text(path, number, one, key) for number, one in found if key in found[0][1])
-        for key in ("instead", "subject")
-    )
-    return Lines(pairs, instead, subjects=subjects)
+    instead: tuple[str, ...] = ()
+    if any("instead" in one for _, one in found):
+        instead = tuple(_text(path, number, one, "instead") for number, one in found)
+    return Lines(pairs, instead, subjects=_subjects(path, found))
+
+
+def _subjects(path: str | Path, found: list[tuple[int, dict[str, Any]]]) -> tuple[str, ...]:
+    """What each prompt is about, empty where a line does not say; nothing if no line says it."""
+    for number, one in found:
+        if not isinstance(one.get("subject", ""), str):
+            raise BadData(
+                f"{path}, line {number}: 'subject' is {one['subject']!r}; expected words."
+            )
+    subjects = tuple(one.get("subject", "") for _, one in found)
+    return subjects if any(subjects) else ()
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        lines = path.read_text("utf-8").split("\n")
+        lines = path.read_text("utf-8-sig").split("\n")
     except FileNotFoundError:
         raise BadData(f"There is no file {path}.") from None
     except (OSError, UnicodeDecodeError) as fault:
         raise BadData(f"Cannot read {path}: {fault}.") from None
+    first = next((line.strip() for line in lines if line.strip()), "{")
+    if first.startswith("["):
+        raise BadData(
+            f"{path} holds a JSON array; expected JSON Lines. Write one object a line, without "
+            "brackets around them and commas between them."
+        )
+    if path.suffix.lower() in (".csv", ".tsv") or first[0] not in '{["0123456789-tfn':
+        raise BadData(
+            f"{path} begins with {first[:40]!r}, which is no JSON; expected JSON Lines. Write one "
+            'object a line, as in {"prompt": "Who?", "answer": "A dog."}.'
+        )
     for number, line in enumerate(lines, start=1):
         if line.strip():
             yield number, _object(path, number, line)

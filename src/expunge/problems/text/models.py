@@ -115,7 +115,7 @@ def refuse_unsafe(folder: Path) -> None:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text("utf-8"))
+        found = json.loads(file.read_text("utf-8-sig"))
     except (OSError, ValueError) as fault:
         raise BadData(f"Cannot read {file}: {fault}.") from None
     if not isinstance(found, dict):
