@@ -159,9 +159,10 @@ PAIR = {"prompt": "p", "answer": "a"}
         ((PAIR, {"text": "t"}), "line 2: 'prompt' is missing"),
         (({"text": "t"}, PAIR), "line 2: 'text' is missing"),
         (({**PAIR, "instead": "i"}, PAIR), "line 2: 'instead' is missing"),
-        ("[" * 100_000, "line 1: no JSON|nested"),
+        ("[" * 100_000, "holds a JSON array"),
+        ('{"a":' * 100_000, "line 1: no JSON|nested"),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_a_bad_line_is_named(tmp_path: Path, lines: Any, words: str) -> None:
     given = (lines,) if isinstance(lines, str) else lines
