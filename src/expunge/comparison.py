@@ -12,7 +12,7 @@ from expunge.audits.panel import asked
 from expunge.core.method import Method, Step
 from expunge.core.problem import Problem
 from expunge.core.store import Store
-from expunge.errors import Unsupported
+from expunge.errors import BadData, Unsupported, did_you_mean
 from expunge.experiments.classification import CLASSIFICATION
 from expunge.experiments.experiment import Experiment
 from expunge.experiments.graph import make
@@ -34,14 +34,32 @@ class Comparison:
         return plain(self.summary)
 
     def __getitem__(self, name: str) -> dict[str, Any]:
-        """One method's row."""
+        """One method's row.
+
+        Raises:
+            BadData: no row has that name.
+        """
         rows: dict[str, dict[str, Any]] = {row["name"]: row for row in self.summary["rows"]}
+        if name not in rows:
+            raise BadData(
+                f"No row is called {name!r}; there are {', '.join(rows)}.{did_you_mean(name, rows)}"
+            )
         return rows[name]
 
     def write(self, path: Path | str) -> Path:
-        """Write the report, one HTML file."""
+        """Write the report, one HTML file.
+
+        Raises:
+            BadData: the name ends otherwise than in .html.
+            StoreError: the file cannot be written.
+        """
         from expunge.report.page import write
 
+        if Path(path).suffix.lower() not in (".html", ".htm"):
+            raise BadData(
+                f"The report is one HTML file, and {Path(path).name!r} does not end in .html. The "
+                "numbers are in `summary`, which JSON can hold."
+            )
         return write(self.summary, Path(path))
 
 

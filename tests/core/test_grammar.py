@@ -206,7 +206,9 @@ def test_a_misspelt_word_is_told_with_the_nearest() -> None:
         parse("Zero(Smalest(0.9))")
     with pytest.raises(BadSentence, match="Did you mean finetune"):
         parse_steps("finetun")
-    with pytest.raises(BadSentence, match=r"No method is called 'zzz'\. The methods are nothing"):
+    with pytest.raises(
+        BadSentence, match=r"No method is called 'zzz'\. `expunge methods` lists all \d+\.$"
+    ):
         as_method("zzz")
     with pytest.raises(BadSentence, match=r"epoch.*It takes objective, epochs, lr"):
         parse("Train(CE('a'), epoch=3)")
@@ -252,3 +254,24 @@ def test_a_set_renamed_all_the_way_down() -> None:
     )
     assert renamed(before, "train", "retain") == after
     assert renamed(Method("train", (before,)), "train", "retain") == Method("train", (after,))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("RandomShare", r"'RandomShare' is a word without its brackets; write RandomShare\(share"),
+        ("Train", r"without its brackets; write Train\(objective, epochs, lr"),
+        ("Train(CE)", r"'CE' is a word without its brackets; write CE\(set\)"),
+        ("Trian", r"No word 'Trian' in the grammar\. Did you mean Train\?"),
+    ],
+)
+def test_a_word_without_brackets_says_how_it_is_written(text: str, words: str) -> None:
+    with pytest.raises(BadSentence, match=words):
+        parse(text)
+
+
+def test_a_misspelt_method_is_answered_with_the_nearest_few() -> None:
+    with pytest.raises(BadSentence) as fault:
+        as_method("scrubb")
+    assert str(fault.value).startswith("No method is called 'scrubb'. Did you mean scrub or ")
+    assert len(str(fault.value)) < 160

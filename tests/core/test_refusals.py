@@ -134,3 +134,17 @@ def test_every_question_is_asked_once_before_training(monkeypatch: pytest.Monkey
 def test_a_model_and_a_method_that_changed_places() -> None:
     with pytest.raises(BadData, match="Got a str as the model"):
         unlearn("scrub", tiny.made(), tiny.problem())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("tets", "Did you mean test?"), ("holdouts", "holdout?"), ("recipee", "recipe?"), ("q", "")],
+)
+def test_a_problem_says_what_it_takes(name: str, near: str) -> None:
+    made = pictures(3, 1, 2, 2), pictures(9, 1, 3, 3)
+    with pytest.raises(BadData) as fault:
+        Problem.of(forget=made[0], retain=made[1], **{name: made[1]})
+    assert str(fault.value).startswith(f"A problem takes no '{name}'; it takes forget, retain, val")
+    assert str(fault.value).endswith(near or "classes.")
+    with pytest.raises(BadData, match="takes no"):
+        Problem.split(made[1], [0], **{name: made[1]})

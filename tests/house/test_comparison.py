@@ -14,7 +14,7 @@ from torch import nn
 
 from expunge.comparison import Comparison, compare, named
 from expunge.core.problem import Problem
-from expunge.errors import BadSentence, Diverged, Unsupported
+from expunge.errors import BadData, BadSentence, Diverged, Unsupported
 from expunge.methods.published import PUBLISHED
 from expunge.methods.sentences import as_method
 from expunge.methods.steps.edits import Noise
@@ -64,11 +64,6 @@ def test_ones_own_network_is_compared(own: Comparison) -> None:
 def test_the_report_of_vectors_can_be_written(own: Comparison, tmp_path: Path) -> None:
     path = own.write(tmp_path / "report.html")
     assert "mine" in path.read_text()
-
-
-def test_an_unknown_row_is_a_key_error(own: Comparison) -> None:
-    with pytest.raises(KeyError):
-        own["yours"]
 
 
 def left_in(folder: Path) -> list[str]:
@@ -166,3 +161,19 @@ def test_a_data_set_of_pictures_and_a_network_that_is_a_function() -> None:
     )
     found = compare(task, {"noise": Noise(0.1)}, members=2)
     assert [row["name"] for row in found.summary["rows"]] == ["retrain", "nothing", "noise"]
+
+
+def test_a_row_that_is_not_there_is_a_sentence_with_the_nearest() -> None:
+    found = Comparison({"rows": [{"name": "finetune"}, {"name": "scrub"}]})
+    assert found["scrub"] == {"name": "scrub"}
+    with pytest.raises(
+        BadData, match=r"No row is called 'scrubb'; there are finetune, scrub\. Did"
+    ):
+        _ = found["scrubb"]
+
+
+@pytest.mark.parametrize("name", ["own.csv", "own", "own.html.json"])
+def test_a_report_under_another_ending_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"does not end in \.html"):
+        Comparison({"rows": []}).write(tmp_path / name)
+    assert not any(tmp_path.iterdir())

@@ -72,10 +72,7 @@ class Problem:
         """
         sets = {"forget": as_data(forget), "retain": as_data(retain)}
         sets["train"] = Joined(sets["retain"], sets["forget"])
-        for known in ("val", *CLOSED_SETS):
-            if (given := rest.pop(known, None)) is not None:
-                sets[known] = as_data(given)
-        return cls(name, sets, **rest)
+        return cls(name, sets | _further_sets(rest), **rest)
 
     @classmethod
     def split(cls, train: Any, forget: Any, *, name: str = "mine", **rest: Any) -> Problem:
@@ -86,10 +83,7 @@ class Problem:
         kept[rows] = False
         sets: dict[str, Data] = {"train": data, "forget": Subset(data, rows)}
         sets["retain"] = Subset(data, kept.nonzero().flatten())
-        for known in ("val", *CLOSED_SETS):
-            if (given := rest.pop(known, None)) is not None:
-                sets[known] = as_data(given)
-        return cls(name, sets, **rest)
+        return cls(name, sets | _further_sets(rest), **rest)
 
     def data(self, name: str) -> Data:
         """A set that methods may see.
@@ -132,6 +126,23 @@ class Problem:
             )
         with isolated(*names):
             return self.architecture()
+
+
+def _further_sets(rest: dict[str, Any]) -> dict[str, Data]:
+    """The sets for measuring among some keywords; what is left are fields of a `Problem`."""
+    sets = {}
+    for known in ("val", *CLOSED_SETS):
+        if (given := rest.pop(known, None)) is not None:
+            sets[known] = as_data(given)
+    fields = ("architecture", "recipe", "classes")
+    for name in rest:
+        if name not in fields:
+            known_names = ("forget", "retain", "val", *CLOSED_SETS, *fields)
+            raise BadData(
+                f"A problem takes no {name!r}; it takes {', '.join(known_names)}."
+                f"{did_you_mean(name, known_names)}"
+            )
+    return sets
 
 
 def reinitialised(model: nn.Module, *names: object) -> nn.Module:

@@ -160,6 +160,10 @@ class _Reader:
         )
 
     def _unknown(self, name: str) -> str:
+        known = self.words.get(name)
+        if isinstance(known, type):
+            fields = ", ".join(field.name for field in dataclasses.fields(known))
+            return f"{name!r} is a word without its brackets; write {name}({fields})."
         return f"No word {name!r} in the grammar.{did_you_mean(name, self.words)}"
 
 
