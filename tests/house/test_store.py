@@ -6,9 +6,11 @@ import errno
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from house_tools import torn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expunge.core.store import Corrupt, Job, Store
+from expunge.core.store import LEASE, Corrupt, Job, Store
 from expunge.errors import StoreError
 
 JOB = Job("original", "Train()", 3)
@@ -288,12 +290,76 @@ def _dead_process() -> int:
 
 
 def test_only_what_the_dead_left_is_swept(store: Store) -> None:
-    dead, tmp = _dead_process(), store.root / "tmp"
-    for name in (f"{dead}-folder", f"{os.getpid()}-mine", "no-number"):
+    dead, tmp, mine = _dead_process(), store.root / "tmp", store._draft().name
+    machine, token = mine.partition("-")[0], "0" * 32
+    kept = [mine, f"{os.getpid()}-{token}", f"{'f' * 12}-{dead}-{token}", "no-draft", f"{dead}-my"]
+    gone = [f"{machine}-{dead}-{token}", f"{dead}-{token}", f"{'e' * 12}-{os.getpid()}-{token}"]
+    for name in kept + gone:
         (tmp / name).mkdir()
         (tmp / name / "model.safetensors").write_text("half")
-    (tmp / f"{dead}-file").write_text("half")
-    (tmp / f"{os.getpid()}-file").write_text("half")
+    long_ago = time.time() - 2 * LEASE
+    os.utime(tmp / gone[2], (long_ago, long_ago))  # another machine's, past its lease
+    (tmp / f"{machine}-{dead}-{'1' * 32}").write_text("half")
     store.sweep()
-    left = sorted(each.name for each in tmp.iterdir())
-    assert left == sorted([f"{os.getpid()}-mine", f"{os.getpid()}-file"])
+    assert sorted(each.name for each in tmp.iterdir()) == sorted(kept)
+
+
+@pytest.mark.parametrize("name", ["tmp", "locks", "reports", "corrupt"])
+def test_a_store_removes_and_writes_nothing_through_a_link(tmp_path: Path, name: str) -> None:
+    store, mine = Store(tmp_path / "store"), tmp_path / "mine"
+    mine.mkdir()
+    (mine / f"{_dead_process()}-{'0' * 32}").write_text("thesis")
+    if (store.root / name).exists():
+        (store.root / name).rmdir() if name != "locks" else shutil.rmtree(store.root / name)
+    (store.root / name).symlink_to(mine)
+    with pytest.raises(StoreError, match=f"{name} is a link, and a store writes and removes"):
+        Store(store.root)
+    assert [file.read_text() for file in mine.iterdir()] == ["thesis"]
+
+
+def test_a_draft_that_is_a_link_and_a_lock_that_is_a_link_are_left_alone(store: Store) -> None:
+    mine = store.root.parent / "mine"
+    mine.write_text("thesis")
+    (store.root / "tmp" / f"{_dead_process()}-{'0' * 32}").symlink_to(mine)
+    (store.root / "locks" / "work").symlink_to(mine)
+    store.sweep()
+    with pytest.raises(StoreError), store.claim("work"):
+        pass
+    assert mine.read_text() == "thesis"
+
+
+def test_a_product_is_not_written_through_a_link(store: Store) -> None:
+    elsewhere = store.root.parent / "elsewhere"
+    elsewhere.mkdir()
+    (store.root / JOB.kind).symlink_to(elsewhere)
+    with pytest.raises(StoreError, match="is a link"):
+        store.write(JOB, WEIGHTS, ABOUT)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_no_flipped_byte_of_a_record_is_used_in_silence(store: Store) -> None:
+    store.write(JOB, WEIGHTS, ABOUT)
+    path = store.folder(JOB) / "job.json"
+    text = path.read_bytes()
+    for place in range(len(text)):
+        store.folder(JOB).mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text[:place] + bytes([text[place] ^ 1]) + text[place + 1 :])
+        (store.folder(JOB) / "model.safetensors").write_bytes(b"")
+        # of the digest of another file, reading that file tells
+        try:
+            assert store.about(JOB) == ABOUT
+        except Corrupt:
+            continue
+        with pytest.raises(Corrupt):
+            store.tensors(JOB, "model")
+
+
+def test_a_product_of_another_job_is_set_aside_and_made_again(store: Store) -> None:
+    other = Job("original", "Train(epochs=9)", 3)
+    store.write(other, WEIGHTS, {"of": "another"})
+    store.folder(JOB).parent.mkdir(parents=True, exist_ok=True)
+    os.rename(store.folder(other), store.folder(JOB))
+    with pytest.raises(Corrupt, match="moved to"):
+        store.about(JOB)
+    store.write(JOB, WEIGHTS, ABOUT)
+    assert store.about(JOB) == ABOUT

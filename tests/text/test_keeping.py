@@ -287,3 +287,27 @@ def test_the_old_name_of_the_argument_still_works_and_names_the_new_one(tmp_path
         done = unlearn(model, train(), tiny_text.problem(), seed=3, in_place=True, keeper=old)
     assert any((tmp_path / "kept").glob("at-*"))
     alike(done, carried_out(train(), None))
+
+
+@pytest.mark.parametrize("name", ["tensors", "place.json"])
+def test_no_flipped_byte_of_a_checkpoint_is_used_in_silence(name: str, tmp_path: Path) -> None:
+    tensors = {"model:a": torch.arange(4.0)}
+    place = {"layout": keeping.LAYOUT, "step": 1, "done": 3, "spent": [0.5, 0.25]}
+    keeping.write(tmp_path, tensors, place)
+    (there,) = tmp_path.glob("at-*")
+    read, back = keeping.read(there)
+    assert read == place
+    assert torch.equal(back["model:a"], tensors["model:a"])
+    whole = (there / name).read_bytes()
+    for at in range(len(whole)):
+        (there / name).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(StoreError, match="cannot be read"):
+            keeping.read(there)
+
+
+def test_a_checkpoint_of_the_first_edition_is_read(tmp_path: Path) -> None:
+    place = {"layout": keeping.FIRST_LAYOUT, "step": 1}
+    keeping.write(tmp_path, {"a": torch.ones(2)}, place)
+    (there,) = tmp_path.glob("at-*")
+    (there / "place.json").write_text(json.dumps(place))
+    assert keeping.read(there)[0] == place

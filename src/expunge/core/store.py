@@ -2,7 +2,8 @@
 
 A product is written beside its place and renamed into it, with a digest of each file. The rename
 alone keeps processes apart, so many may share a store; a kill leaves a leftover and nothing torn.
-There is no fsync: a power cut can tear a file, and then its digest tells.
+There is no fsync: a power cut can tear a file, and then its digest tells. Nothing is removed or
+written through a link, and nothing is removed that a store did not make.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
+import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,14 @@ LAYOUT = "expunge store, layout 1"
 
 # What reading a torn product raises; any other refusal, as of too many open files, may pass.
 TORN = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+# Seconds after which a draft of another machine or container counts as left behind.
+LEASE = 24 * 3600.0
+
+
+# A draft: the machine's mark, the process and a token; drafts of the first edition have no mark.
+DRAFT = re.compile(r"(?:(?P<machine>[0-9a-f]{12})-)?(?P<process>[0-9]+)-[0-9a-f]{32}")
 
 
 # In bytes: most file systems allow 255, and a report adds its ending.
@@ -78,6 +90,8 @@ class Store:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
         with explain_disk(self.root):
+            for name in ("tmp", "locks", "reports", "corrupt"):
+                _refuse_link(self.root / name)
             marked = self.root / "STORE"
             if not marked.exists() and self.root.exists() and any(self.root.iterdir()):
                 raise StoreError(
@@ -140,13 +154,26 @@ class Store:
             Corrupt: the record cannot be read or was changed.
         """
         try:
-            with explain_disk(self.root, *TORN):
-                record = json.loads((self.folder(job) / "job.json").read_bytes())
-            if record["digests"]["about"] != _digest(_json(record["about"])):
-                raise ValueError("the record was changed after it was written")
+            return self._record(job)["about"]
         except (ValueError, KeyError, TypeError, RecursionError, *TORN) as fault:
             raise self._set_aside(job, str(fault)) from None
-        return record["about"]
+
+    def _record(self, job: Job) -> Any:
+        """The record of a product, checked to the last byte; the errors are those of `about`.
+
+        Its text must be the one that `write` makes of what it says, its key must follow from its
+        kind, spec, seed and inputs, and the rest has digests. This holds for stores of the first
+        edition, too, whose records were written alike.
+        """
+        with explain_disk(self.root, *TORN):
+            text = (self.folder(job) / "job.json").read_bytes()
+        record = json.loads(text)
+        said = [record["kind"], record["spec"], record["seed"], record["inputs"]]
+        if _json(record) != text or _digest(json.dumps(said).encode()) != job.key:
+            raise ValueError("the record was changed after it was written")
+        if record["digests"]["about"] != _digest(_json(record["about"])):
+            raise ValueError("the record was changed after it was written")
+        return record
 
     def tensors(self, job: Job, name: str) -> dict[str, Tensor]:
         """The tensors of one file of a product, checked against the digest.
@@ -158,7 +185,7 @@ class Store:
         try:
             with explain_disk(self.root, *TORN):
                 data = (folder / f"{name}.safetensors").read_bytes()
-                digests = json.loads((folder / "job.json").read_bytes())["digests"]
+            digests = self._record(job)["digests"]
             if digests[f"{name}.safetensors"] != _digest(data):
                 raise ValueError("its bytes are not those that were written")
             return load_tensors(data)
@@ -202,7 +229,8 @@ class Store:
         The lock is the kernel's: it is gone when its process is, however that ended.
         """
         with explain_disk(self.root):
-            handle = open(self.root / "locks" / name, "w")  # noqa: SIM115
+            flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
+            handle = os.fdopen(os.open(self.root / "locks" / name, flags, 0o666), "w")
         with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -212,15 +240,24 @@ class Store:
             yield ours
 
     def sweep(self) -> None:
-        """Remove what processes that are no longer there left half-written."""
+        """Remove the drafts of processes that are no longer there.
+
+        Of a process on this machine the machine knows whether it runs; a draft of another machine
+        or container is left for `LEASE` seconds.
+        """
         for leftover in (self.root / "tmp").iterdir():
-            owner = leftover.name.partition("-")[0]
-            if owner.isdecimal() and _alive(int(owner)):
-                continue
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
+            made = DRAFT.fullmatch(leftover.name)
+            if made is None or leftover.is_symlink():
+                continue  # a store did not make it
+            with suppress(FileNotFoundError):
+                waited = time.time() - leftover.stat().st_mtime
+                ours = made["machine"] in (None, _machine())
+                if _alive(int(made["process"])) if ours else waited < LEASE:
+                    continue
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
 
     def _set_aside(self, job: Job, why: str) -> Corrupt:
         aside = self.root / "corrupt" / f"{job.kind}-{job.key}-{uuid.uuid4().hex[:8]}"
@@ -233,7 +270,9 @@ class Store:
         return Corrupt(f"The {job.kind} {job.key} was corrupt ({why}); it was moved to {aside}.")
 
     def _place_folder(self, place: Path, files: Mapping[str, bytes]) -> None:
-        draft = self.root / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex}"
+        for folder in (place.parent.parent, place.parent, place):
+            _refuse_link(folder)
+        draft = self._draft()
         draft.mkdir()
         try:
             for name, data in files.items():
@@ -245,8 +284,11 @@ class Store:
             if fault.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
 
+    def _draft(self) -> Path:
+        return self.root / "tmp" / f"{_machine()}-{os.getpid()}-{uuid.uuid4().hex}"
+
     def _place_file(self, place: Path, data: bytes) -> None:
-        draft = self.root / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex}"
+        draft = self._draft()
         try:
             draft.write_bytes(data)
             os.replace(draft, place)
@@ -293,6 +335,25 @@ def _json(thing: Any) -> bytes:
 
 def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _refuse_link(folder: Path) -> None:
+    if folder.is_symlink():
+        raise StoreError(
+            f"{folder} is a link, and a store writes and removes nothing through a link. Put a "
+            "folder in its place, or give --store another folder."
+        )
+
+
+@cache
+def _machine() -> str:
+    """A mark of this machine, boot and container: process numbers mean something within it."""
+    said = [socket.gethostname()]
+    for source in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        with suppress(OSError):
+            linked = os.path.islink(source)
+            said.append(os.readlink(source) if linked else Path(source).read_text("utf-8"))
+    return hashlib.blake2b("\n".join(said).encode(), digest_size=6).hexdigest()
 
 
 def _alive(process: int) -> bool:

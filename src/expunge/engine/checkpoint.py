@@ -37,7 +37,11 @@ if TYPE_CHECKING:
     from expunge.engine.loop import ModelGroup
 
 
-LAYOUT = "expunge checkpoint, layout 1"
+LAYOUT = "expunge checkpoint, layout 2"
+
+
+# Of the first edition, without digests: read as it is.
+FIRST_LAYOUT = "expunge checkpoint, layout 1"
 
 
 Identity = dict[str, str]
@@ -260,7 +264,8 @@ def write(folder: Path, tensors: Mapping[str, Tensor], place: Mapping[str, Any])
     try:
         draft.mkdir()
         save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, draft / "tensors")
-        (draft / "place.json").write_text(json.dumps(place, allow_nan=False), "utf-8")
+        digest = _digest(draft / "tensors", place)
+        (draft / "place.json").write_text(_json({**place, "digest": digest}), "utf-8")
         for name in ("tensors", "place.json"):
             with open(draft / name, "rb") as file:
                 os.fsync(file.fileno())
@@ -278,15 +283,32 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         StoreError: it cannot be read.
     """
     try:
-        place = json.loads((path / "place.json").read_text("utf-8"))
-        if place["layout"] != LAYOUT:
+        text = (path / "place.json").read_text("utf-8")
+        place = json.loads(text)
+        digest, first = place.pop("digest", None), place["layout"] == FIRST_LAYOUT
+        if place["layout"] != LAYOUT and not (first and digest is None):
             raise ValueError(f"it is of layout {place['layout']!r}")
+        same = text == _json({**place, "digest": digest})
+        if not first and not (same and digest == _digest(path / "tensors", place)):
+            raise ValueError("its bytes are not those that were written")
         with safe_open(path / "tensors", "pt") as file:
             return place, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as fault:
         raise StoreError(
             f"The checkpoint {path} cannot be read ({fault}). Remove {path.parent} to start again."
         ) from None
+
+
+def _json(place: Mapping[str, Any]) -> str:
+    return json.dumps(place, allow_nan=False)
+
+
+def _digest(tensors: Path, place: Mapping[str, Any]) -> str:
+    """A hash of both files of a checkpoint; the larger one is read in pieces."""
+    with open(tensors, "rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+    found.update(_json(place).encode())
+    return found.hexdigest()
 
 
 def identity(run: RunProtocol, method: Method, processes: int) -> Identity:
