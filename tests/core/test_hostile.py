@@ -209,3 +209,23 @@ def test_any_heap_of_pieces_is_read_or_refused(pieces: list[str]) -> None:
     except BadSentence:
         return
     assert parse(repr(thing)) == thing
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Repeat((Repeat((Noise(0.1),), times=1000),), times=1000)",
+        "Repeat((Noise(0.1),), times=9), Repeat((Repeat((Noise(0.1),), times=9999),), times=99)",
+        "Given(('a',))", "PixelPCA('x')", "Canaries('x')", "Mislabelled('a', 1, 0.5)",
+        "WholeClass('cat')", "WholeClass(-1)", "WholeClass(1.5)", f"WholeClass({10**30})",
+    ],
+)  # fmt: skip
+def test_what_would_run_for_ever_or_name_no_class_is_refused(sentence: str) -> None:
+    with pytest.raises(
+        BadSentence, match=r"steps; at most|expected the number of a class|a whole number, got"
+    ):
+        parse(sentence)
+
+
+def test_a_long_sentence_within_the_cap_is_read() -> None:
+    assert parse("Repeat((Repeat((Noise(0.1),), times=100),), times=100)").times == 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,27 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="no file"):
         read(tmp_path / "none.jsonl")
     (tmp_path / "bytes.jsonl").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(BadData, match="Cannot read"):
+    with pytest.raises(BadData, match=r"bytes.jsonl, line 1 is not UTF-8"):
         read(tmp_path / "bytes.jsonl")
-    with pytest.raises(BadData, match="Cannot read"):
-        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b'{"prompt": "p", "answer": "a", "n": ' + b"9" * 5000 + b"}", "line 1: no JSON"),
+        (b'{"prompt": "p\\ud800", "answer": "a"}', "half a surrogate pair"),
+        (b'{"prompt": "p", "answer": "' + b"a" * 17_000_000 + b'"}', "line 1 is longer than"),
+    ],
+    ids=["digits", "surrogate", "length"],
+)
+def test_a_hostile_line_is_a_sentence(line: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / "file.jsonl").write_bytes(line)
+    with pytest.raises(BadData, match=words):
+        read(tmp_path / "file.jsonl")
+
+
+def test_a_pipe_or_a_folder_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    for path in (tmp_path / "pipe.jsonl", tmp_path):
+        with pytest.raises(BadData, match="no file that can be read"):
+            read(path)

@@ -21,8 +21,7 @@ def word(cls: type[T]) -> type[T]:
     """
 
     def post_init(self: Any) -> None:
-        for name, hint in _hints(type(self)).items():  # type: ignore[arg-type]
-            _expect(type(self).__name__, name, getattr(self, name), hint)
+        check_fields(self)
         if hasattr(self, "check"):
             self.check()
 
@@ -30,6 +29,17 @@ def word(cls: type[T]) -> type[T]:
     if "__repr__" not in cls.__dict__:
         cls.__repr__ = spoken  # type: ignore[method-assign]
     return dataclasses.dataclass(frozen=True, repr=False)(cls)
+
+
+def check_fields(thing: Any, *names: str) -> None:
+    """Refuse fields of a dataclass that are not what its annotations say; all, or those named.
+
+    Raises:
+        BadSentence: naming the field, what was expected and what it is.
+    """
+    for name, hint in _hints(type(thing)).items():  # type: ignore[arg-type]
+        if not names or name in names:
+            _expect(type(thing).__name__, name, getattr(thing, name), hint)
 
 
 def spoken(thing: Any) -> str:

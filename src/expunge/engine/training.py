@@ -47,6 +47,10 @@ class Descent(Step):
 MOST_TURNS = 10_000
 
 
+# Steps of a sentence, written out.
+MOST_STEPS = 100_000
+
+
 @word
 class Train(Descent):
     """Minimise an objective by gradient descent.
@@ -163,6 +167,10 @@ class Repeat(Step):
     def check(self) -> None:
         if not 1 <= self.times <= MOST_TURNS or not self.steps:
             raise BadSentence(f"Repeat: expected steps, and times between 1 and {MOST_TURNS}.")
+        if (length := _length(self)) > MOST_STEPS:
+            raise BadSentence(
+                f"Repeat: written out, it has {length:,} steps; at most {MOST_STEPS:,} are run."
+            )
 
     def reads(self, problem: ProblemProtocol) -> Counter[str]:
         turns = (step.reads(problem) for _, _, step in unrolled((self,)))
@@ -226,6 +234,14 @@ class Mixture(Step):
         for place, turn, step in unrolled(self.ways[way], f"{run.place}/{way}", run.turn, run.seed):
             run.place, run.turn = place, turn
             step(run)
+
+
+def _length(step: Step) -> int:
+    """How many steps a step is, written out."""
+    inner = getattr(step, "steps", None)
+    if not isinstance(inner, tuple):
+        return 1
+    return getattr(step, "times", 1) * sum(_length(each) for each in inner)
 
 
 def unrolled(

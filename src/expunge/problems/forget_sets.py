@@ -11,6 +11,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from expunge.core.batch import Data, check_indices
 from expunge.core.seeds import stream
+from expunge.core.vocabulary import check_fields
 from expunge.errors import BadData, BadSentence
 
 # Large enough to amortise the call, small enough that 224x224 photographs fit in memory.
@@ -57,6 +58,7 @@ class RandomShare:
     share: float
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_share("RandomShare", self.share)
 
     def __call__(self, train: Data, targets: Tensor, *, seed: int) -> ForgetSet:
@@ -68,9 +70,20 @@ class RandomShare:
 
 @dataclass(frozen=True)
 class WholeClass:
-    """Every training example of one class."""
+    """Every training example of one class.
+
+    Raises:
+        BadSentence: the label is no whole number from 0 on, of the size that a target may have.
+    """
 
     label: int
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not 0 <= self.label < 2**63:
+            raise BadSentence(
+                f"WholeClass got label={self.label:.3g}; expected the number of a class, from 0 on."
+            )
 
     def __call__(self, train: Data, targets: Tensor, *, seed: int) -> ForgetSet:
         """Take the whole class; nothing is drawn, so the seed changes nothing."""
@@ -82,6 +95,9 @@ class Given:
     """The rows that the user names."""
 
     indices: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def __call__(self, train: Data, targets: Tensor, *, seed: int) -> ForgetSet:
         """Take the named rows; nothing is drawn, so the seed changes nothing."""
@@ -98,6 +114,9 @@ class PixelPCA:
     """
 
     components: int = 32
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def __call__(self, train: Data) -> Tensor:
         """Return float32 [n, min(components, n, pixels)]."""
@@ -122,6 +141,7 @@ class CoherentGroup:
     features: Features = PixelPCA()
 
     def __post_init__(self) -> None:
+        check_fields(self, "size", "example")
         if self.size < 1:
             raise BadSentence(f"CoherentGroup got size={self.size}; expected 1 or more.")
 
@@ -153,6 +173,7 @@ class Mislabelled:
     share: float
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_share("Mislabelled", self.share, highest=1.0)
         if self.a == self.b:
             raise BadSentence(f"Mislabelled got class {self.a} twice; expected two classes.")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from expunge.core.batch import Data, Subset, Tensors, check_indices
 from expunge.core.seeds import stream
-from expunge.core.vocabulary import word
+from expunge.core.vocabulary import check_fields, word
 from expunge.errors import BadData, BadSentence, Unsupported
 from expunge.problems.forget_sets import ForgetSet
 from expunge.problems.images.pool import with_targets
@@ -36,6 +36,7 @@ class Canaries:
     count: int
 
     def __post_init__(self) -> None:
+        check_fields(self, "count")
         _at_least_one("Canaries", self.count)
 
     def __call__(self, train: Data, targets: Tensor, *, seed: int) -> ForgetSet:

@@ -10,7 +10,7 @@ from typing import Any
 
 from expunge.core.texts import Texts
 from expunge.errors import BadData
-from expunge.problems.text.benchmarks.files import Item, read_lines
+from expunge.problems.text.benchmarks.files import Item, lines_of, read_lines
 from expunge.problems.text.encode import of_pairs, of_plain
 
 
@@ -82,13 +82,13 @@ def _subjects(path: str | Path, found: list[tuple[int, dict[str, Any]]]) -> tupl
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    if not path.exists():
+        raise BadData(f"There is no file {path}.")
     try:
-        lines = path.read_text("utf-8-sig").split("\n")
-    except FileNotFoundError:
-        raise BadData(f"There is no file {path}.") from None
-    except (OSError, UnicodeDecodeError) as fault:
-        raise BadData(f"Cannot read {path}: {fault}.") from None
-    first = next((line.strip() for line in lines if line.strip()), "{")
+        lines = [(int(place.rpartition(" ")[2]), line) for place, line in lines_of(path)]
+    except OSError as fault:
+        raise BadData(f"Cannot read {path}: {fault.strerror}.") from None
+    first = next((line.strip() for _, line in lines), "{")
     if first.startswith("["):
         raise BadData(
             f"{path} holds a JSON array; expected JSON Lines. Write one object a line, without "
@@ -99,16 +99,18 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             f"{path} begins with {first[:40]!r}, which is no JSON; expected JSON Lines. Write one "
             'object a line, as in {"prompt": "Who?", "answer": "A dog."}.'
         )
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield number, _object(path, number, line)
+    for number, line in lines:
+        yield number, _object(path, number, line)
 
 
 def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         found = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as fault:
-        raise BadData(f"{path}, line {number}: no JSON ({fault}).") from None
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise BadData(f"{path}, line {number} holds half a surrogate pair; remove it.") from None
+    except (ValueError, RecursionError) as fault:
+        raise BadData(f"{path}, line {number}: no JSON ({str(fault)[:200]}).") from None
     if not isinstance(found, dict):
         raise BadData(f"{path}, line {number}: expected an object, got {type(found).__name__}.")
     return found

@@ -76,10 +76,8 @@ def read_lines(file: Path, fields: Mapping[str, type | tuple[type, ...]]) -> lis
         BadData: a file too large, not UTF-8 or empty, a line that is no JSON object, a field that
             is missing, of another type or an empty string.
     """
-    if file.stat().st_size > MAX_BYTES:
-        raise BadData(f"{file.name} has {file.stat().st_size} bytes; at most {MAX_BYTES} are read.")
     rows: list[Row] = []
-    for place, line in _lines(file):
+    for place, line in lines_of(file):
         row = _object(line, place)
         for name, kind in fields.items():
             _expect(row, name, kind, place)
@@ -89,8 +87,17 @@ def read_lines(file: Path, fields: Mapping[str, type | tuple[type, ...]]) -> lis
     return rows
 
 
-def _lines(file: Path) -> Iterator[tuple[str, str]]:
-    """The lines that are not blank, with where each stands."""
+def lines_of(file: Path) -> Iterator[tuple[str, str]]:
+    """Read the lines of a text file that are not blank, each with the file's name and its number.
+
+    Raises:
+        BadData: no regular file (a pipe would be waited for without end), a file or a line too
+            large, or not UTF-8.
+    """
+    if not file.is_file():
+        raise BadData(f"{file} is no file that can be read; expected a file of lines of JSON.")
+    if file.stat().st_size > MAX_BYTES:
+        raise BadData(f"{file.name} has {file.stat().st_size} bytes; at most {MAX_BYTES} are read.")
     with file.open("rb") as stream:
         number = 0
         while raw := stream.readline(MAX_LINE + 1):
