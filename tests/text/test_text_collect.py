@@ -13,9 +13,9 @@ import torch
 
 import tiny
 from expunge.core.texts import Texts
-from expunge.engine.inference import generate, likelihoods
+from expunge.engine.inference import end_tokens, generate, likelihoods
 from expunge.errors import BadData, BadEvidence, Diverged
-from expunge.problems.text.encode import of_plain
+from expunge.problems.text.encode import of_pairs, of_plain
 
 TEXTS = [
     "Ada lives in Rome.",
@@ -136,3 +136,34 @@ def test_prompts_of_several_lengths_do_not_see_each_other() -> None:
 def test_a_text_without_a_prompt_is_not_gone_on_with() -> None:
     with pytest.raises(BadData, match="no prompt"):
         generate(tiny_text.taught(), tiny_text.tokenizer(), plain())
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"repetition_penalty": 1.8},
+        {"no_repeat_ngram_size": 1},
+        {"min_new_tokens": 12},
+        {"suppress_tokens": [5, 6, 7, 8, 9]},
+        {"forced_eos_token_id": 7},
+        {"begin_suppress_tokens": list(range(3, 30))},
+    ],
+    ids=lambda own: next(iter(own)),
+)
+def test_greedy_is_the_likeliest_token_whatever_the_folder_says(own: dict[str, Any]) -> None:
+    model, tokenizer = copy.deepcopy(tiny_text.fresh()), tiny_text.tokenizer()
+    data = of_pairs([("Who is Ada?", "x"), ("Where does Bo live?", "y")], tokenizer)
+    plain = generate(model, tokenizer, data, tokens=10)
+    for name, value in own.items():
+        setattr(model.generation_config, name, value)
+    assert generate(model, tokenizer, data, tokens=10) == plain
+    assert all(getattr(model.generation_config, name) == value for name, value in own.items())
+
+
+def test_every_special_token_that_the_model_names_ends_an_answer() -> None:
+    model, tokenizer = copy.deepcopy(tiny_text.fresh()), tiny_text.tokenizer()
+    assert end_tokens(model, tokenizer) == [tokenizer.eos_token_id]
+    other = next(one for one in tokenizer.all_special_ids if one != tokenizer.eos_token_id)
+    word = next(one for one in range(len(tokenizer)) if one not in tokenizer.all_special_ids)
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, other, word]
+    assert end_tokens(model, tokenizer) == sorted([tokenizer.eos_token_id, other])

@@ -5,7 +5,8 @@ All metrics on likelihoods are computed from the arrays of `likelihoods`; no exa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,18 +145,50 @@ def generate(
         do_sample=False,
         num_beams=1,
         pad_token_id=pad_of(tokenizer),
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=end_tokens(model, tokenizer),
     )
     said: list[str] = []
     for first in range(0, len(data.made), batch):
         inputs, mask = prompts_of(data.made[first : first + batch], pad_of(tokenizer), model.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), no_own_generation(model):
             written = model.generate(
                 input_ids=inputs, attention_mask=mask, generation_config=config
             )
         fresh = written[:, inputs.shape[1] :]
         said += [text.strip() for text in tokenizer.batch_decode(fresh, skip_special_tokens=True)]
     return tuple(said)
+
+
+def end_tokens(model: nn.Module, tokenizer: Any) -> list[int]:
+    """Return every token that ends an answer or a turn: the tokenizer's, and the model's own.
+
+    Of the model's own, those that are special to the tokenizer: a config that nobody filled in
+    names a word.
+    """
+    special, found = set(tokenizer.all_special_ids), {tokenizer.eos_token_id}
+    for module in model.modules():
+        named = getattr(getattr(module, "generation_config", None), "eos_token_id", None)
+        found |= special & set(named if isinstance(named, list | tuple) else [named])
+    return sorted(found)
+
+
+@contextmanager
+def no_own_generation(model: nn.Module) -> Iterator[None]:
+    """Set aside how a model's folder wants it to write while the block runs.
+
+    transformers takes from a model's own generation settings what a request leaves open: a
+    repetition penalty, forbidden or forced tokens, a least length. None is the likeliest token.
+    """
+    plain = transformers().GenerationConfig
+    own = [module for module in model.modules() if hasattr(module, "generation_config")]
+    before = [module.generation_config for module in own]
+    for module in own:
+        module.generation_config = plain()
+    try:
+        yield
+    finally:
+        for module, config in zip(own, before, strict=True):
+            module.generation_config = config
 
 
 def prompts_of(rows: Sequence[TokenRow], fill: int, device: torch.device) -> tuple[Tensor, Tensor]:

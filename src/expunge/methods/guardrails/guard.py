@@ -157,14 +157,15 @@ class Guarded(nn.Module):
         """
         if generation_config.do_sample or (generation_config.num_beams or 1) > 1:
             raise Unsupported("A guarded model writes greedily; leave out sampling and beams.")
-        end, fill = generation_config.eos_token_id, generation_config.pad_token_id
+        fill = generation_config.pad_token_id
+        ends = torch.as_tensor(generation_config.eos_token_id, device=input_ids.device)
         ids, mask = input_ids, attention_mask
         open_ = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
         for _ in range(generation_config.max_new_tokens):
             said = self(ids, mask).logits[:, -1].argmax(-1)
             ids = torch.cat([ids, torch.where(open_, said, fill)[:, None]], 1)
             mask = torch.cat([mask, open_[:, None].to(mask)], 1)
-            open_ = open_ & (said != end)
+            open_ = open_ & ~torch.isin(said, ends)
             if not bool(open_.any()):
                 break
         return ids
