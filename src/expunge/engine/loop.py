@@ -85,7 +85,7 @@ class ModelGroup(ABC):
     weights: dict[str, Tensor]
     optimisers: dict[str, torch.optim.Optimizer]
     frozen: dict[str, tuple[Tensor, Tensor]]
-    slowed: dict[str, Tensor]
+    factors: dict[str, Tensor]
 
     @abstractmethod
     def gather(self, name: str, positions: Tensor) -> Batch:
@@ -135,7 +135,7 @@ class ModelGroup(ABC):
 
     def begin(self, train: TrainingSettings) -> None:
         """Set training mode and what may move; weights outside `where` stay, bit for bit."""
-        self.frozen, self.slowed = {}, {}
+        self.frozen, self.factors = {}, {}
         self.modules().train()
         for weight in self.weights.values():
             weight.requires_grad_(True)
@@ -144,7 +144,9 @@ class ModelGroup(ABC):
             self._freeze(self.masks(train.where))
         if train.slowed:
             marks, less = self.marked(train.slowed.where), train.slowed.factor - 1
-            self.slowed = {name: 1 + less * mark for name, mark in marks.items() if mark.any()}
+            self.factors = {name: 1 + less * mark for name, mark in marks.items() if mark.any()}
+        for name, (inside, _) in self.frozen.items():
+            self.factors[name] = self.factors.get(name, 1) * inside
 
     def _freeze(self, masks: Mask) -> None:
         for name, weight in self.weights.items():
@@ -162,9 +164,12 @@ class ModelGroup(ABC):
             if state and not own & free:
                 module.training = False
 
-    def scale_slowed(self) -> None:
-        """Scale down the gradients of slowed weights."""
-        for name, factor in self.slowed.items():
+    def scale_gradients(self) -> None:
+        """Scale down the gradients of slowed weights; those outside `where` become 0.
+
+        Neither the norm that `clip` bounds nor an optimiser that steps share then sees them.
+        """
+        for name, factor in self.factors.items():
             if (slope := self.weights[name].grad) is not None:
                 slope.mul_(factor)
 
@@ -288,7 +293,7 @@ def train_group(
                 losses = gradients(batches, progress)
                 if run.team:
                     losses = run.team.gather(group.weights.values(), losses)
-                group.scale_slowed()
+                group.scale_gradients()
                 if train.clip:
                     group.clip(train.clip)
                 optimiser.step()

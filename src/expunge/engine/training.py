@@ -64,7 +64,8 @@ class Train(Descent):
         where: the weights that may move; all others stay as they are, bit for bit, and a module
             with no weight among them works in evaluation mode.
         over: the set that an epoch is a pass over; the largest when empty.
-        clip: largest L2 norm of the gradient; 0 for none.
+        clip: largest L2 norm of the gradient of the weights that may move, `slowed` ones at their
+            slowed size; 0 for none.
         slowed: weights whose gradients are made smaller, chosen when the step begins.
         accumulate: micro-batches that a minibatch is cut into, to save memory. Each term is weighed
             by the share of its scored targets that lie in one, so that the gradient is that of the
