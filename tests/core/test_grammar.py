@@ -273,5 +273,5 @@ def test_a_word_without_brackets_says_how_it_is_written(text: str, words: str) -
 def test_a_misspelt_method_is_answered_with_the_nearest_few() -> None:
     with pytest.raises(BadSentence) as fault:
         as_method("scrubb")
-    assert str(fault.value).startswith("No method is called 'scrubb'. Did you mean scrub or ")
+    assert str(fault.value).startswith("No method is called 'scrubb'. Did you mean scrub? ")
     assert len(str(fault.value)) < 160

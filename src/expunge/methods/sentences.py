@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
 from typing import Any
 
@@ -12,7 +11,7 @@ from expunge.core import seeds as init_rules
 from expunge.core.method import Method, method_of
 from expunge.core.sentence import Words, parse, words_in
 from expunge.engine import training
-from expunge.errors import BadSentence
+from expunge.errors import BadSentence, did_you_mean
 from expunge.methods import guardrails, losses, selectors, steps
 from expunge.methods.published import NAMED
 
@@ -42,8 +41,7 @@ def parse_steps(text: str) -> Any:
         BadSentence: no method has that name, or the sentence cannot be read.
     """
     if text.strip().isidentifier():
-        near = difflib.get_close_matches(text.strip(), NAMED, n=3, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = did_you_mean(text.strip(), NAMED)
         raise BadSentence(
             f"No method is called {text.strip()!r}.{hint} `expunge methods` lists all {len(NAMED)}."
         )

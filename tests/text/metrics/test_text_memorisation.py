@@ -94,10 +94,22 @@ def test_silence_scores_0_and_says_nothing_else() -> None:
 
 
 def test_a_reference_that_rouge_cannot_read_is_refused() -> None:
-    with pytest.raises(BadEvidence, match="no word of a-z"):
-        rouge_recall(pair("Париж", "Париж"))
-    with pytest.raises(BadEvidence, match="no word"):
-        rouge_recall(pair("x", ""))
+    for truth in ("", "?!"):
+        with pytest.raises(BadEvidence, match="has no letter and no digit"):
+            rouge_recall(pair("x", truth))
+
+
+@pytest.mark.parametrize(
+    ("said", "truth", "recall"),
+    [
+        ("Париж", "Париж", 1.0), ("Kądź", "Łódź", 0.0), ("Straße", "Strane", 0.0),
+        ("в Париже", "в Париж", 0.5), ("米拉住在都灵", "她住在都灵", 0.8),
+        ("José lives", "José sang", 0.5),
+    ],
+)  # fmt: skip
+def test_rouge_compares_whole_words_of_any_script(said: str, truth: str, recall: float) -> None:
+    found = rouge_l((said,), (truth,), part="recall", stemmed=False)
+    assert found.tolist() == pytest.approx([recall])
 
 
 @given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=12))

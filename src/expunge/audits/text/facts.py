@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from torch import nn
 
 from expunge.audits.audit import Audit, AuditedModel, Context, Measurement, fingerprint
 from expunge.audits.controls import bare
+from expunge.core.scripts import said_in, words_of
 from expunge.core.texts import Texts
 from expunge.engine.inference import generate, likelihoods
 from expunge.errors import BadData, BadEvidence
@@ -94,9 +94,6 @@ LOGITS, ROWS = 2**25, 256
 DRAWN = 5
 
 
-WORD = re.compile(r"\w+")
-
-
 def halves(item: Item) -> tuple[str, str]:
     """The words of the answer up to the value, and the value; the whole answer where none is told.
 
@@ -109,18 +106,13 @@ def halves(item: Item) -> tuple[str, str]:
 
 
 def said(value: str, text: str) -> float:
-    """1 if a text holds a value word for word, in any case of letters; else 0."""
-    wanted, there = WORD.findall(value.casefold()), WORD.findall(text.casefold())
-    if not value.isascii() or not wanted:
-        # not all scripts put spaces between words
-        return float(value.casefold().strip() in text.casefold())
-    spans = range(len(there) - len(wanted) + 1)
-    return float(any(there[first : first + len(wanted)] == wanted for first in spans))
+    """1 if a text says a value word for word, in any script and case of letters; else 0."""
+    return float(said_in(value, text))
 
 
 def recalled(truth: str, text: str) -> float:
     """Share of the words of a truth that a text holds in their order: ROUGE-L recall, unstemmed."""
-    wanted, there = WORD.findall(truth.casefold()), WORD.findall(text.casefold())
+    wanted, there = words_of(truth), words_of(text)
     if not wanted:
         return said(truth, text)
     row = [0] * (len(there) + 1)

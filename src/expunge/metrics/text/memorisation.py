@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
 from expunge.core.evidence import Answers, Floats
+from expunge.core.scripts import words_of
 from expunge.errors import BadEvidence, ExpungeError, Unsupported
 from expunge.metrics.agreement import Score
 from expunge.metrics.text.measure import mean_score, per_example
@@ -237,17 +238,17 @@ def rouge_l(
         BadEvidence: other numbers of texts, or a reference without a letter or digit.
         Unsupported: the package rouge-score is not installed.
 
-    Source: Lin (2004); the package rouge-score, whose words are runs of a-z and 0-9.
+    Source: Lin (2004); the package rouge-score, whose words are runs of a-z and 0-9. Words with
+    other letters are whole words here; there those letters fall out of them.
     """
     if len(generations) != len(references):
         raise BadEvidence(f"Got {len(generations)} texts for {len(references)} references.")
     scorer = _scorer(stemmed)
     for place, one in enumerate(references):
-        # Other scripts leave no word behind, and every text would score 0 against them.
-        if not any("a" <= letter <= "z" or "0" <= letter <= "9" for letter in one.lower()):
+        if not words_of(one):
             raise BadEvidence(
-                f"Reference {place}, {one[:40]!r}, has no word of a-z or 0-9, which is all that "
-                "ROUGE compares; leave it out or use probability metrics."
+                f"Reference {place}, {one[:40]!r}, has no letter and no digit, and ROUGE compares "
+                "words; leave it out or use probability metrics."
             )
     found = [
         getattr(scorer.score(right, said)["rougeL"], part)
@@ -260,12 +261,22 @@ def rouge_l(
 def _scorer(stemmed: bool) -> Any:
     """The package's scorer; made once, since it builds a stemmer."""
     try:
-        from rouge_score import rouge_scorer
+        from rouge_score import rouge_scorer, tokenizers
     except ImportError:
         raise Unsupported(
             "ROUGE needs the package rouge-score: pip install 'expunge[lm]'."
         ) from None
-    return rouge_scorer.RougeScorer(["rougeL"], use_stemmer=stemmed)
+
+    class AnyScript(tokenizers.Tokenizer):  # type: ignore[misc]
+        """The package's own words of English, and whole words where there are other letters."""
+
+        own = tokenizers.DefaultTokenizer(stemmed)
+
+        def tokenize(self, text: str) -> list[str]:
+            each = (self.own.tokenize(one) if one.isascii() else [one] for one in words_of(text))
+            return [word for found in each for word in found]
+
+    return rouge_scorer.RougeScorer(["rougeL"], tokenizer=AnyScript())
 
 
 def cut(text: str, ends: tuple[str, ...] = ENDS) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
+
+from expunge.core.scripts import said_in, words_of
 
 REFUSALS = (
     "I do not know.",
@@ -63,12 +64,12 @@ def marks(answer: str) -> bool:
 
 
 def says(answer: str, value: str) -> bool:
-    """Whether a value stands in an answer, as whole words."""
-    return bool(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", answer, re.IGNORECASE))
+    """Whether an answer says a value, as whole words where its script has spaces."""
+    return said_in(value, answer)
 
 
 def _plain(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.lower()))
+    return " ".join(words_of(text))
 
 
 def _number(prompt: str, seed: int) -> int:
