@@ -105,6 +105,13 @@ def test_what_was_killed_goes_on_as_if_nothing_had_been(steps: Any, tmp_path: Pa
     alike(disturbed(steps, tmp_path / "kept", 2), plain)
 
 
+@pytest.mark.parametrize("every", [3, 5])
+def test_a_step_goes_on_with_the_optimiser_of_its_turn_before(every: int, tmp_path: Path) -> None:
+    """Though the run was killed in the step before it, and not in itself."""
+    two = Repeat((train(epochs=1), train(CE("retain"), epochs=1, over="retain")), 2)
+    alike(disturbed(two, tmp_path / "kept", every), carried_out(two, None))
+
+
 def dropping() -> nn.Module:
     model = copy.deepcopy(tiny_text.taught())
     for layer in model.model.layers:  # type: ignore[union-attr]

@@ -97,12 +97,15 @@ class Checkpointer:
         """Minibatches done before the checkpoint, and their epoch's summed losses, [1]."""
         self.number += 1
         fresh = torch.zeros(1)
-        if not self.place or not self.able or self.step > self.place["step"]:
+        if not self.place:
             return 0, fresh
         if not self.place.get("weights are back"):
             copy_weights(group.runs[0].model, self.tensors)
             self.place["weights are back"] = True
+        # a later step of a `Repeat` goes on with the optimiser of its turn before
         self._optimiser(group, train)
+        if not self.able or self.step > self.place["step"]:
+            return 0, fresh
         if self.number != self.place["number"]:
             return (total if self.number < self.place["number"] else 0), fresh
         return self.place["done"], self.tensors["summed"].clone()
