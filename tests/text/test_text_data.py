@@ -77,6 +77,45 @@ def test_a_chat_is_split_where_the_template_lets_the_model_speak() -> None:
         of_pairs([("Where?", "Rome.")], tokenizer, chat=True)
 
 
+CHATML = (
+    "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+)
+THINKING = CHATML.replace(
+    "\n{{ m['content']", "\n{% if m['role'] == 'assistant' %}think: \n{% endif %}{{ m['content']"
+)
+DATED = "{{ strftime_now('%d %b %Y') }}\n" + CHATML
+
+
+def chatting(template: str) -> Any:
+    made = word_tokenizer(["user assistant think Where? Rome. lives 26 Jul 2024 </s> <s> \n:"])
+    made.chat_template = template
+    return made
+
+
+def test_nothing_of_a_template_is_scored_but_the_end_of_the_turn() -> None:
+    for template in (CHATML, THINKING):
+        tokenizer = chatting(template)
+        row = of_pairs([("Where?", "Rome.")], tokenizer, chat=True).made[0]
+        assert tokenizer.decode(row.ids[row.start :]).replace(" ", "") == "Rome.</s>"
+    assert "think" in tokenizer.decode(row.ids[: row.start])
+
+
+def test_a_template_with_today_s_date_gives_the_same_rows_every_day() -> None:
+    tokenizer = chatting(DATED)
+    row = of_pairs([("Where?", "Rome.")], tokenizer, chat=True).made[0]
+    assert "26 Jul 2024" in " ".join(tokenizer.decode(row.ids[: row.start]).split())
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ raise_exception('no users here') }}", "{{ messages[7]['role'] }}", "{{ 1 / 0 }}", "{% if"],
+)
+def test_a_template_that_fails_is_one_sentence(template: str) -> None:
+    with pytest.raises(BadData, match="chat template fails: "):
+        of_pairs([("Where?", "Rome.")], chatting(template), chat=True)
+
+
 def test_plain_text_is_scored_but_for_its_first_token() -> None:
     batch = of_plain(["Ada lives in Rome."], tiny_text.tokenizer()).batch(torch.arange(1))
     assert batch.targets.tolist() == [batch.inputs[0, 1:].tolist()]

@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 
 from expunge.core.texts import Texts, TokenRow, pad_of
-from expunge.errors import BadData
+from expunge.errors import BadData, printable
 
 # What transformers says of a tokenizer whose longest text is not known.
 UNBOUNDED = 10**12
+
+# Put before a chat template that writes today's date: the same texts are the same rows on every
+# day, and a run can be resumed after midnight. It is the day that Llama 3's template names itself.
+PINNED_DATE = "{%- macro strftime_now(form) -%}26 Jul 2024{%- endmacro -%}"
 
 
 def of_pairs(
@@ -144,17 +149,51 @@ def _pair(prompt: str, answer: str, tokenizer: Any, between: str, subject: str) 
 
 
 def _chat(prompt: str, answer: str, tokenizer: Any, between: str, subject: str) -> TokenRow:
-    """Prompt and answer as the turns of a user and an assistant."""
+    """Prompt and answer as the turns of a user and an assistant.
+
+    Of what the template writes, the sign that ends the turn alone is scored with the answer: not an
+    empty thought before it, and not white space behind that sign.
+    """
     head = _head(prompt, tokenizer)
     turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-    whole = tokenizer.apply_chat_template(turns, tokenize=False)
+    whole = _templated(turns, tokenizer)
     if not whole.startswith(head):
         raise BadData(
             "The chat template writes a question differently once it is answered, so that one "
             "cannot tell where the answer begins; leave out chat."
         )
+    first = max(len(head), whole.rfind(answer.strip()))
+    if whole[first:].rstrip() != answer.strip():
+        whole = whole.rstrip()
+    if whole[len(head) : first].strip():
+        head = whole[:first]
     ids, start, span = _split(head, whole, tokenizer, subject, special=False)
     return TokenRow(torch.tensor(ids), start, prompt, answer, span)
+
+
+def _templated(turns: list[dict[str, str]], tokenizer: Any, **more: Any) -> str:
+    """Some turns as the chat template writes them, with one date (`PINNED_DATE`) on every day.
+
+    Raises:
+        BadData: the template fails.
+    """
+    try:
+        template = tokenizer.get_chat_template()
+        if "strftime_now" in template:
+            more["chat_template"] = PINNED_DATE + template
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, **more))
+    except (
+        TemplateError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as fault:
+        raise BadData(
+            f"The tokenizer's chat template fails: {printable(str(fault))[:200]}. Leave out chat, "
+            "or mend the template."
+        ) from None
 
 
 def _head(prompt: str, tokenizer: Any) -> str:
@@ -162,7 +201,7 @@ def _head(prompt: str, tokenizer: Any) -> str:
     if not getattr(tokenizer, "chat_template", None):
         raise BadData("This tokenizer has no chat template; leave out chat.")
     turns = [{"role": "user", "content": prompt}]
-    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    return _templated(turns, tokenizer, add_generation_prompt=True)
 
 
 def _split(
