@@ -7,7 +7,7 @@ from typing import Any
 
 from expunge.core.method import Method, Step
 from expunge.core.term import Sum, Term
-from expunge.engine.training import Mixture, Negate, Repeat, Train
+from expunge.engine.training import Mixture, Negate, OneOptimiser, Repeat, Train
 from expunge.methods.losses.representation import AdaptiveSteer, LogLens, Match, NoiseMatch, Steer
 from expunge.methods.losses.teachers import Predicted
 from expunge.methods.selectors.places import Named
@@ -52,6 +52,8 @@ def _short(step: Step, changes: dict[str, Any]) -> Step:
         return replace(step, ways=ways)
     if isinstance(step, Negate | Expand):
         return replace(step, train=_short(step.train, changes))
+    if isinstance(step, OneOptimiser):
+        return OneOptimiser(tuple(_short(inner, changes) for inner in step.steps))
     if isinstance(step, Repeat):
         return Repeat(tuple(_short(inner, changes) for inner in step.steps), min(step.times, 2))
     return step

@@ -27,7 +27,7 @@ from expunge.core.schedules import AdamW, Cosine, Warmup
 from expunge.core.selector import Everything, Selector
 from expunge.core.term import Pooled, Term
 from expunge.core.vocabulary import in_full
-from expunge.engine.training import Mixture, Negate, Repeat, Reset, Train
+from expunge.engine.training import Mixture, Negate, OneOptimiser, Repeat, Reset, Train
 from expunge.experiments.experiment import parse
 from expunge.methods.guardrails.guard import ULD, Guard
 from expunge.methods.guardrails.prompts import ECO, Instruction, KeywordFilter
@@ -114,6 +114,7 @@ STEPS: tuple[Step, ...] = (
     Negate(Train(CE("forget"), batch=8, lr=0.001)),
     Train(CE("retain"), batch=24, lr=Warmup(0.01)),
     Repeat((Train(-CE("forget"), lr=0.001), Train(CE("retain"), batch=24)), 2),
+    OneOptimiser((Repeat((Train(-CE("forget"), lr=0.001), Train(CE("retain"), batch=24)), 2),)),
     Until((Train(-CE("forget"), lr=0.001),), times=2),
     Rewind((Repeat((Train(-CE("forget"), lr=0.001), Train(CE("retain"), batch=24)), 2),)),
     Lotus(epochs=2, batch=8, margin=2.0),

@@ -120,7 +120,7 @@ def test_an_example_that_is_fit_perfectly_takes_all_the_weight_and_breaks_nothin
 
 
 def test_sfron_forgets_at_every_fifth_minibatch_inside_the_mask() -> None:
-    (repeat,) = PUBLISHED["sfron"].steps
+    ((repeat,),) = (step.steps for step in PUBLISHED["sfron"].steps)
     assert isinstance(repeat, Repeat)
     plan = unrolled((replace(repeat, times=3),))
     said = ["forget" if step.objective.sets == ("forget",) else "retain" for _, _, step in plan]

@@ -209,8 +209,8 @@ def test_the_student_changes_and_the_teacher_does_not(name: str) -> None:
 
 def test_scrub_maximises_first_and_minimises_last() -> None:
     for name in ("scrub", "scrub_small", "scrub_r"):
-        steps = PUBLISHED[name].steps
-        inner = steps[0].steps if name == "scrub_r" else steps
+        (one,) = PUBLISHED[name].steps
+        inner = one.steps[0].steps if name == "scrub_r" else one.steps
         plan = [step for _, _, step in unrolled(inner)]
         assert [s.objective.sets for s in plan[:2]] == [("forget",), ("retain",)]
         assert plan[-1].objective.sets == ("retain",)
@@ -234,7 +234,7 @@ def test_the_bad_teacher_is_of_the_problem_s_own_architecture() -> None:
 def test_salun_leaves_masked_weights_alone_over_ten_epochs() -> None:
     run = tiny.run()
     salun = PUBLISHED["salun"]
-    (repeat,) = salun.steps
+    ((repeat,),) = (step.steps for step in salun.steps)
     assert repeat.times == 10
     assert all(s.optimiser.momentum == 0.9 and s.optimiser.weight_decay > 0 for s in repeat.steps)
     mask, before = run.mask(repeat.steps[0].where), tiny.state(run.model)
@@ -249,7 +249,10 @@ def test_salun_leaves_masked_weights_alone_over_ten_epochs() -> None:
 
 def test_random_labels_come_in_a_pass_of_their_own() -> None:
     done = unlearn(tiny.made(), PUBLISHED["random_label_sequential"], tiny.problem())
-    assert [place for place, _, _ in done.receipt.curve] == ["/0/0", "/0/1"] * 10
+    assert [place for place, _, _ in done.receipt.curve] == [
+        "/0/shared/0/0",
+        "/0/shared/0/1",
+    ] * 10
     assert done.receipt.examples == {"forget": 120, "retain": 480}
 
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from expunge.core.batch import Batch, Data, Tokens
 from expunge.core.method import Method, Step
 from expunge.core.vocabulary import in_full
-from expunge.engine.loop import TrainingSettings
+from expunge.engine.loop import TrainingSettings, optimiser_place
 from expunge.engine.training import Plan, unrolled
 from expunge.errors import Diverged, StoreError
 
@@ -120,7 +120,7 @@ class Checkpointer:
 
     def _optimiser(self, group: ModelGroup, train: TrainingSettings) -> None:
         """Make the optimiser of this place with the state that it had."""
-        place = group.runs[0].place
+        place = optimiser_place(group.runs[0].place)
         prefix = f"optimiser{place}:"
         mine = {n[len(prefix) :]: t for n, t in self.tensors.items() if n.startswith(prefix)}
         if place in group.optimisers or not mine:

@@ -28,7 +28,7 @@ from expunge.engine.memory import (
     mixed_precision,
     more_than_one,
 )
-from expunge.errors import BadData, Diverged
+from expunge.errors import BadData, Diverged, Unsupported
 
 if TYPE_CHECKING:
     from expunge.core.method import Step
@@ -63,6 +63,15 @@ class TrainingSettings(Protocol):
     def precision(self) -> str: ...
     @property
     def checkpointing(self) -> bool: ...
+
+
+# In the place of a step: all steps behind it share the optimiser of the place before it.
+SHARED = "/shared"
+
+
+def optimiser_place(place: str) -> str:
+    """The place whose optimiser a step takes: its own, or that of the `OneOptimiser` around it."""
+    return place.partition(SHARED)[0]
 
 
 @dataclass(frozen=True)
@@ -180,10 +189,20 @@ class ModelGroup(ABC):
             weight.data.copy_(torch.where(inside, weight.data, before))
 
     def optimiser(self, train: TrainingSettings) -> torch.optim.Optimizer:
-        """The optimiser of this place in the sentence; all turns of a `Repeat` share it."""
-        place = self.runs[0].place
+        """The optimiser of this place in the sentence; all turns of a `Repeat` share it.
+
+        Raises:
+            Unsupported: steps that share an optimiser train other weights than one before them.
+        """
+        place = optimiser_place(self.runs[0].place)
         if place not in self.optimisers:
             self.optimisers[place] = train.optimiser.over(self.weights.values())
+        held = self.optimisers[place].param_groups[0]["params"]
+        if [id(weight) for weight in held] != [id(weight) for weight in self.weights.values()]:
+            raise Unsupported(
+                f"Step {self.runs[0].place} trains other weights than a step before it, so "
+                "OneOptimiser cannot serve both; take it out of the OneOptimiser."
+            )
         return self.optimisers[place]
 
     def randomness(self, number: int) -> AbstractContextManager[None]:

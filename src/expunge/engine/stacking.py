@@ -24,12 +24,14 @@ from expunge.core.selector import Mask, Selector
 from expunge.core.term import Term, leaves
 from expunge.core.view import Known, View, last_linear
 from expunge.engine.loop import (
+    SHARED,
     Epoch,
     ModelGroup,
     SingleModel,
     has_dropout,
     known_to,
     minibatch_edges,
+    optimiser_place,
 )
 from expunge.engine.run import Run, run_steps
 from expunge.engine.training import Train, unrolled
@@ -244,6 +246,11 @@ def stackable(runs: Sequence[Run], method: Method) -> str:
     trains = [step for _, _, step in plan if isinstance(step, Train)]
     if not trains:
         return "the method trains nothing"
+    shared_by = {
+        (optimiser_place(p), isinstance(step, Train)) for p, _, step in plan if SHARED in p
+    }
+    if len({place for place, _ in shared_by}) < len(shared_by):
+        return "one optimiser serves training and steps that go one model at a time"
     if has_dropout(runs[0].model):
         return "dropout draws other numbers when models are stacked"
     for train in trains:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from expunge.core.method import Method, Step, renamed
+from expunge.core.method import Method, Step, renamed, words_of
 from expunge.core.schedules import SGD, Optimiser, Schedule, Slowed, value
 from expunge.core.seeds import Draw, Own
 from expunge.core.selector import Everything, Selector
 from expunge.core.term import Term
 from expunge.core.vocabulary import word
 from expunge.engine import loop
-from expunge.engine.loop import Epoch, ModelGroup, SingleModel
+from expunge.engine.loop import SHARED, Epoch, ModelGroup, SingleModel
 from expunge.engine.memory import check_microbatches
 from expunge.errors import BadSentence, Unsupported
 
@@ -158,7 +158,7 @@ class Repeat(Step):
     """Run all steps in order, `times` times.
 
     A `Train` inside is one training cut into turns: it keeps its optimiser's state, and its
-    schedule spans all turns.
+    schedule spans all turns. Two of them have an optimiser each; `OneOptimiser` gives them one.
     """
 
     sees_original: ClassVar[bool] = False
@@ -179,6 +179,42 @@ class Repeat(Step):
 
     def __call__(self, run: RunProtocol) -> None:
         for place, turn, step in unrolled((self,), seed=run.seed):
+            run.place, run.turn = place, turn
+            step(run)
+
+
+@word
+class OneOptimiser(Step):
+    """Run all steps in order, with one optimiser for all of them.
+
+    The momentum of one `Train` (and Adam's averages) is carried over into the next, as in code that
+    makes its optimiser once and then takes turns between a loss on the forget set and one on the
+    retain set. Without it each `Train` has an optimiser of its own. The learning rate is each
+    one's own.
+
+    Args:
+        steps: each `Train` among them, or within them, has the same `optimiser`.
+    """
+
+    sees_original: ClassVar[bool] = False
+    steps: tuple[Step, ...]
+
+    def check(self) -> None:
+        trains = [step for step in words_of(self.steps) if isinstance(step, Train)]
+        if not trains:
+            raise BadSentence("OneOptimiser: expected a Train among the steps.")
+        kinds = [train.optimiser for train in trains]
+        if other := next((kind for kind in kinds if kind != kinds[0]), None):
+            raise BadSentence(
+                f"OneOptimiser: all its steps share one optimiser, got {kinds[0]!r} and {other!r}; "
+                "give each Train the same."
+            )
+
+    def reads(self, problem: ProblemProtocol) -> Counter[str]:
+        return sum((step.reads(problem) for _, _, step in unrolled((self,))), start=Counter())
+
+    def __call__(self, run: RunProtocol) -> None:
+        for place, turn, step in unrolled((self,), run.place, run.turn, run.seed):
             run.place, run.turn = place, turn
             step(run)
 
@@ -251,7 +287,9 @@ def unrolled(
     turn: Turn = (0, 1),
     seed: int | None = None,
 ) -> Plan:
-    """List the steps one by one, without `Repeat`: each with its place and (turn, of how many).
+    """List the steps one by one, each with its place and (turn, of how many).
+
+    `Repeat` and `OneOptimiser` are gone; the place of a step inside the latter holds `SHARED`.
 
     With a seed, without `Mixture` too: the steps of the way that this seed goes.
     """
@@ -265,6 +303,8 @@ def unrolled(
             for again in range(step.times):
                 inner = (turn[0] * step.times + again, turn[1] * step.times)
                 plan.extend(unrolled(step.steps, here, inner, seed))
+        elif isinstance(step, OneOptimiser):
+            plan.extend(unrolled(step.steps, f"{here}{SHARED}", turn, seed))
         else:
             plan.append((here, turn, step))
     return plan

@@ -5,10 +5,12 @@ Each has its authors' numbers for the data and network that its source names.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from expunge.core.method import Method
 from expunge.core.schedules import SGD, Adam, Steps
 from expunge.core.term import Pooled
-from expunge.engine.training import Repeat, Train
+from expunge.engine.training import OneOptimiser, Repeat, Train
 from expunge.methods.losses.answers import CE, KL, MSE
 from expunge.methods.losses.classes import AnyClass, Relabel
 from expunge.methods.losses.teachers import Predicted, Reference, Without
@@ -112,93 +114,58 @@ neggrad_plus = Method(
 _slow = Adam(weight_decay=0.1)
 
 
+_scrub_retain = Train(
+    0.99 * CE("retain") + 0.001 * KL("retain", temperature=4.0),
+    lr=0.0005,
+    batch=128,
+    optimiser=_sgd,
+)
+_scrub_turns = Repeat(
+    (Train(-KL("forget", temperature=4.0), lr=0.0005, batch=32, optimiser=_sgd), _scrub_retain),
+    times=2,
+)
+
+
 scrub = Method(
     "scrub",
-    (
-        Repeat(
-            (
-                Train(-KL("forget", temperature=4.0), lr=0.0005, batch=32, optimiser=_sgd),
-                Train(
-                    0.99 * CE("retain") + 0.001 * KL("retain", temperature=4.0),
-                    lr=0.0005,
-                    batch=128,
-                    optimiser=_sgd,
-                ),
-            ),
-            times=2,
-        ),
-        Train(
-            0.99 * CE("retain") + 0.001 * KL("retain", temperature=4.0),
-            lr=0.0005,
-            batch=128,
-            optimiser=_sgd,
-        ),
-    ),
+    (OneOptimiser((_scrub_turns, _scrub_retain)),),
     "SCRUB, Kurmanji et al., arXiv 2302.09880, algorithm 1; meghdadk/SCRUB@98ffb11, "
     "large_scale_unlearning.ipynb (All-CNN, CIFAR-10)",
 )
 
 
+_small_retain = Train(
+    CE("retain") + 0.5 * KL("retain", temperature=2.0), lr=0.0005, batch=32, optimiser=_slow
+)
+_small_turns = Repeat(
+    (Train(-KL("forget", temperature=2.0), lr=0.0005, batch=64, optimiser=_slow), _small_retain),
+    times=3,
+)
+# of 10 epochs, those after the 5th, 8th and 9th are ten times slower each
+_small_slower = replace(_small_retain, epochs=7, lr=Steps(0.0005, (2 / 7, 5 / 7, 6 / 7)))
+
+
 scrub_small = Method(
     "scrub_small",
-    (
-        Repeat(
-            (
-                Train(-KL("forget", temperature=2.0), lr=0.0005, batch=64, optimiser=_slow),
-                Train(
-                    CE("retain") + 0.5 * KL("retain", temperature=2.0),
-                    lr=0.0005,
-                    batch=32,
-                    optimiser=_slow,
-                ),
-            ),
-            times=3,
-        ),
-        # of 10 epochs, those after the 5th, 8th and 9th are ten times slower each
-        Train(
-            CE("retain") + 0.5 * KL("retain", temperature=2.0),
-            epochs=7,
-            lr=Steps(0.0005, (2 / 7, 5 / 7, 6 / 7)),
-            batch=32,
-            optimiser=_slow,
-        ),
-    ),
+    (OneOptimiser((_small_turns, _small_slower)),),
     "SCRUB, Kurmanji et al., arXiv 2302.09880, algorithm 1; meghdadk/SCRUB@98ffb11, "
     "small_scale_unlearning.ipynb (ResNet and All-CNN, CIFAR-5 and Lacuna-5)",
 )
 
 
+_rewound_retain = Train(
+    CE("retain") + 0.5 * KL("retain", temperature=4.0), lr=0.0005, batch=32, optimiser=_sgd
+)
+_rewound_turns = Repeat(
+    (Train(-KL("forget", temperature=4.0), lr=0.0005, batch=16, optimiser=_sgd), _rewound_retain),
+    times=3,
+)
+_rewound_slower = Repeat((replace(_rewound_retain, lr=0.00005),), times=2)
+
+
 scrub_r = Method(
     "scrub_r",
-    (
-        Rewind(
-            (
-                Repeat(
-                    (
-                        Train(-KL("forget", temperature=4.0), lr=0.0005, batch=16, optimiser=_sgd),
-                        Train(
-                            CE("retain") + 0.5 * KL("retain", temperature=4.0),
-                            lr=0.0005,
-                            batch=32,
-                            optimiser=_sgd,
-                        ),
-                    ),
-                    times=3,
-                ),
-                Repeat(
-                    (
-                        Train(
-                            CE("retain") + 0.5 * KL("retain", temperature=4.0),
-                            lr=0.00005,
-                            batch=32,
-                            optimiser=_sgd,
-                        ),
-                    ),
-                    times=2,
-                ),
-            )
-        ),
-    ),
+    (OneOptimiser((Rewind((_rewound_turns, _rewound_slower)),)),),
     "SCRUB+R, Kurmanji et al., arXiv 2302.09880; meghdadk/SCRUB@98ffb11, "
     "MIA_experiments.ipynb (ResNet and All-CNN, CIFAR-10)",
 )
@@ -238,35 +205,36 @@ amnesiac = Method(
 )
 
 
+_relabel_turns = Repeat(
+    (
+        Train(AnyClass("forget"), lr=0.013, batch=256, optimiser=_sgd),
+        Train(CE("retain"), lr=0.013, batch=256, optimiser=_sgd),
+    ),
+    times=10,
+)
+
+
 random_label_sequential = Method(
     "random_label_sequential",
-    (
-        Repeat(
-            (
-                Train(AnyClass("forget"), lr=0.013, batch=256, optimiser=_sgd),
-                Train(CE("retain"), lr=0.013, batch=256, optimiser=_sgd),
-            ),
-            times=10,
-        ),
-    ),
+    (OneOptimiser((_relabel_turns,)),),
     "RL of Golatkar et al., arXiv 1911.04933, as in OPTML-Group/Unlearn-Saliency@a6e89fd, RL.py: a "
     "pass over the forget set, then one over the retain set (ResNet-18, CIFAR-10)",
 )
 
 
+_salient_part = Salient("forget")
+_salient_turns = Repeat(
+    (
+        Train(AnyClass("forget"), lr=0.013, batch=256, optimiser=_sgd, where=_salient_part),
+        Train(CE("retain"), lr=0.013, batch=256, optimiser=_sgd, where=_salient_part),
+    ),
+    times=10,
+)
+
+
 salun = Method(
     "salun",
-    (
-        Repeat(
-            (
-                Train(
-                    AnyClass("forget"), lr=0.013, batch=256, optimiser=_sgd, where=Salient("forget")
-                ),
-                Train(CE("retain"), lr=0.013, batch=256, optimiser=_sgd, where=Salient("forget")),
-            ),
-            times=10,
-        ),
-    ),
+    (OneOptimiser((_salient_turns,)),),
     "Fan et al., SalUn, arXiv 2310.12508; OPTML-Group/Unlearn-Saliency@a6e89fd, "
     "README (ResNet-18, CIFAR-10, 10 % at random)",
 )

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from expunge.core.method import Step
-from expunge.engine.training import Mixture, Negate, Repeat, Reset, Train, unrolled
+from expunge.engine.training import (
+    Mixture,
+    Negate,
+    OneOptimiser,
+    Repeat,
+    Reset,
+    Train,
+    unrolled,
+)
 from expunge.methods.steps.adapter import LoRA
 from expunge.methods.steps.classes import Expand, Impair, Strata
 from expunge.methods.steps.constrained import PrimalDual, Rectify, SharpnessAware
@@ -37,6 +45,7 @@ __all__ = [
     "Negate",
     "Newton",
     "Noise",
+    "OneOptimiser",
     "PrimalDual",
     "Rectify",
     "Remember",
